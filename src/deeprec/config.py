@@ -1,0 +1,289 @@
+"""Settings of a run: one frozen model per stage, TOML in and out.
+
+Later wins: defaults, preset, file, `--set key=value`. Unknown keys fail and name the
+nearest known one. `docs/reference/config.md` is generated from the field descriptions.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from deeprec.errors import ConfigError
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class SyntheticConfig(_Section):
+    """Simulated catalogue and users (source `synthetic`)."""
+
+    users: Positive = Field(800, description="Number of simulated users.")
+    items: Positive = Field(500, description="Number of simulated items.")
+    genres: Positive = Field(12, description="Number of genres that items and tastes are made of.")
+    interactions_per_user: Positive = Field(30, description="Mean number of interactions of a user.")
+    noise: Fraction = Field(0.1, description="Share of interactions drawn without regard to taste.")
+
+
+class DataConfig(_Section):
+    """What is read, how it is cut by time, and what the prompt may show."""
+
+    name: str = Field("synthetic", description="Data set: a known name, or `table` for your own files.")
+    source: str | None = Field(None, description="Path of the source; none: download, or simulate.")
+    items: str | None = Field(None, description="For `table`: path of the item file.")
+    users: str | None = Field(None, description="For `table`: path of the user file, if there is one.")
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="For `table`: our column name = yours, e.g. {user_id = 'customer', title = 'name'}.",
+    )
+    category_separator: str = Field("|", description="For `table`: what separates categories in one cell.")
+    min_user_interactions: Positive = Field(5, description="Users with fewer interactions are dropped.")
+    min_item_interactions: Positive = Field(1, description="Items with fewer interactions are dropped.")
+    rl_targets: int = Field(3, ge=0, description="Interactions per user held back as RL targets, at most.")
+    allow_repeats: bool = Field(False, description="Whether an item of the history may be recommended again.")
+    synthetic: SyntheticConfig = SyntheticConfig()
+
+
+class TRMConfig(_Section):
+    """The preference-aware traditional recommendation model."""
+
+    text_encoder: str = Field("lsa", description="`lsa`, or a sentence-transformers model by name or path.")
+    text_dim: Positive = Field(128, description="Width of `lsa` embeddings (other encoders have their own).")
+    preference_instruction: str = Field("", description="Text put before a preference when it is embedded.")
+    width: Positive = Field(64, description="Width of the sequential encoder and of item vectors.")
+    layers: Positive = Field(2, description="Transformer layers.")
+    heads: Positive = Field(2, description="Attention heads.")
+    inner: Positive = Field(256, description="Width of the feed-forward layer.")
+    experts: Positive = Field(8, description="Linear experts of the text adaptor (1: a plain projection).")
+    dropout: Fraction = Field(0.3, description="Dropout rate.")
+    history: Positive = Field(50, description="Latest items that the encoder reads.")
+    temperature: float = Field(0.07, gt=0, description="Softmax temperature of cosine scores in training.")
+    learning_rate: float = Field(2e-3, gt=0, description="Peak AdamW learning rate.")
+    weight_decay: float = Field(1e-4, ge=0, description="AdamW weight decay.")
+    epochs: Positive = Field(60, description="Epochs at most.")
+    patience: Positive = Field(6, description="Epochs without a better validation NDCG@10 before stopping.")
+    users_per_batch: Positive = Field(128, description="Histories in one optimizer step.")
+    max_minutes: float | None = Field(None, gt=0, description="Stop after this time, keeping the best epoch.")
+
+
+class RolloutConfig(_Section):
+    """The protocol: what is shown, what is sampled, and every cap."""
+
+    template: Literal["full", "compact"] = Field(
+        "compact", description="Prompt: `full` instructs a pretrained LLM, `compact` suits the tiny policy."
+    )
+    prompt_fields: tuple[Literal["categories", "year", "rating", "profile"], ...] = Field(
+        ("rating",), description="What the prompt shows besides titles."
+    )
+    list_fields: tuple[Literal["categories", "year"], ...] = Field(
+        (), description="What a retrieved item shows besides its title."
+    )
+    history: Positive = Field(20, description="Latest items shown to the policy.")
+    retrieved: Positive = Field(20, description="Items per retrieval (k).")
+    recommended: Positive = Field(10, description="Items in the final list (K).")
+    max_retrievals: Positive = Field(8, description="Retrievals per trajectory at most.")
+    segment_tokens: Positive = Field(2048, description="New tokens per segment at most.")
+    response_tokens: Positive = Field(16384, description="Tokens of a whole response at most, lists included.")
+    new_items_only: bool = Field(
+        True, description="Leave out items that an earlier turn retrieved (published: false)."
+    )
+    temperature: float = Field(1.0, ge=0, description="Sampling temperature in training; evaluation is greedy.")
+    top_p: float = Field(0.95, gt=0, le=1, description="Nucleus sampling in training.")
+    users_per_batch: Positive = Field(128, description="Episodes stepped together by the local engine.")
+
+
+class PolicyConfig(_Section):
+    """The language model."""
+
+    model: str = Field("tiny", description="`tiny`, or a Hugging Face causal LM by name or path.")
+    width: Positive = Field(128, description="Tiny: hidden width.")
+    layers: Positive = Field(2, description="Tiny: layers.")
+    heads: Positive = Field(4, description="Tiny: attention heads.")
+    key_value_heads: Positive = Field(2, description="Tiny: key-value heads.")
+    inner: Positive = Field(256, description="Tiny: width of the feed-forward layer.")
+    pieces: Positive = Field(1000, description="Tiny: sub-word pieces for free text, besides whole titles.")
+    context: Positive = Field(2048, description="Tiny: context length in tokens.")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Type of the weights.")
+    lora_rank: int = Field(0, ge=0, description="Rank of LoRA adapters; 0 trains all weights.")
+
+
+class WarmStartConfig(_Section):
+    """Supervised start for a policy that can't speak the format yet."""
+
+    enabled: bool = Field(True, description="Off for a policy that already speaks the format.")
+    text_epochs: int = Field(2, ge=0, description="Epochs over catalogue facts and fit histories as text.")
+    script_steps: int = Field(400, ge=0, description="Optimizer steps on scripted trajectories.")
+    trajectories_per_step: Positive = Field(32, description="Scripted trajectories per optimizer step.")
+    learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate.")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay.")
+    max_minutes: float | None = Field(None, gt=0, description="Stop each part after this time.")
+
+
+class SelectionConfig(_Section):
+    """Which RL examples are worth training on (difficulty, paper: data selection)."""
+
+    max_rank: Positive = Field(100, description="Targets that the TRM ranks below this are discarded.")
+    stage_one_share: Fraction = Field(0.2, description="Share of the selected examples kept for stage 1.")
+
+
+class StageConfig(_Section):
+    """One RL stage: how long, and what each reward part weighs."""
+
+    steps: int = Field(20, ge=0, description="Iterations: each samples users_per_step x rollouts_per_user.")
+    learning_rate: float | None = Field(None, gt=0, description="Overrides rl.learning_rate in this stage.")
+    weights: dict[str, float] = Field(
+        default_factory=dict, description="Weight of every reward part in use; parts left out weigh nothing."
+    )
+
+
+class RLConfig(_Section):
+    """Two-stage REINFORCE++ with a group-mean baseline, run by TRL."""
+
+    users_per_step: Positive = Field(16, description="Prompts per iteration (published: 128).")
+    rollouts_per_user: int = Field(8, ge=2, description="Trajectories per prompt: a group.")
+    updates_per_step: Positive = Field(1, description="Optimizer batches per iteration (published: 2).")
+    learning_rate: float = Field(1e-4, gt=0, description="Constant learning rate (published: 1e-6).")
+    clip_low: float = Field(0.2, gt=0, description="PPO clipping below.")
+    clip_high: float = Field(0.28, gt=0, description="PPO clipping above.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradient clipping.")
+    save_every: Positive = Field(10, description="Iterations between checkpoints.")
+    evaluate_every: Positive = Field(20, description="Iterations between held-out evaluations.")
+    evaluate_users: Positive = Field(128, description="Validation users in such an evaluation.")
+    cold_start: StageConfig = StageConfig(
+        steps=20, weights={"format": 1.0, "invocation": 1.0, "diversity": 1.0}
+    )
+    recommendation: StageConfig = StageConfig(
+        steps=80, weights={"list_format": 1.0, "hit": 1.0, "rank": 1.0, "similarity": 1.0}
+    )
+
+
+class EvaluationConfig(_Section):
+    """Held-out evaluation over the whole catalogue."""
+
+    max_users: Positive | None = Field(None, description="Evaluate a random sample of this many users.")
+    bootstrap: Positive = Field(2000, description="Resamples of the paired bootstrap.")
+    shown_trajectories: Positive = Field(10, description="Trajectories shown in the report.")
+
+
+class RunConfig(_Section):
+    """A complete run."""
+
+    seed: int = Field(0, ge=0, description="Seed of everything that draws.")
+    data: DataConfig = DataConfig()
+    trm: TRMConfig = TRMConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    policy: PolicyConfig = PolicyConfig()
+    warm_start: WarmStartConfig = WarmStartConfig()
+    selection: SelectionConfig = SelectionConfig()
+    rl: RLConfig = RLConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+
+def preset_names() -> list[str]:
+    """Names of the complete runs shipped with the package, sorted."""
+    folder = resources.files("deeprec") / "presets"
+    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_config(
+    preset: str | None = None,
+    file: Path | None = None,
+    overrides: Iterable[str] = (),
+) -> RunConfig:
+    """Merge defaults, a preset, a TOML file and `key=value` overrides; later wins.
+
+    Values of overrides are read as TOML (`rl.seed=3`, `data.name="ml-100k"`); a bare word
+    counts as text. Raises ConfigError naming place, key and nearest known key.
+    """
+    merged: dict[str, Any] = {}
+    if preset is not None:
+        _merge(merged, _read_preset(preset), f"preset {preset}")
+    if file is not None:
+        _merge(merged, _read_file(file), str(file))
+    for override in overrides:
+        _merge(merged, _parse_override(override), f"--set {override}")
+    return parse_config(merged, "config")
+
+
+def parse_config(values: Mapping[str, Any], place: str) -> RunConfig:
+    """Check plain values; raises ConfigError with place, key, value and remedy."""
+    _check_keys(values, RunConfig, place, "")
+    try:
+        return RunConfig.model_validate(dict(values))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise ConfigError(f"{place}: '{key}' = {problem['input']!r}: {problem['msg']}") from None
+
+
+def _read_preset(name: str) -> dict[str, Any]:
+    if name not in preset_names():
+        known = preset_names()
+        raise ConfigError(f"unknown preset '{name}'{_suggest(name, known)}; known: {', '.join(known)}")
+    text = (resources.files("deeprec") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: can't be read ({error.strerror}); check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not valid TOML: {error}") from None
+
+
+def _parse_override(override: str) -> dict[str, Any]:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {override}: expected key=value, such as --set rl.users_per_step=32")
+    try:
+        value = tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    nested: dict[str, Any] = {}
+    leaf = nested
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        leaf = leaf.setdefault(parent, {})
+    leaf[last] = value
+    return nested
+
+
+def _merge(base: dict[str, Any], update: Mapping[str, Any], place: str) -> None:
+    _check_keys(update, RunConfig, place, "")
+    _deep_update(base, update)
+
+
+def _deep_update(base: dict[str, Any], update: Mapping[str, Any]) -> None:
+    for key, value in update.items():
+        # Reward weights and column maps are whole values: a partial one replaces the default.
+        if isinstance(value, dict) and isinstance(base.get(key), dict) and key not in {"weights", "columns"}:
+            _deep_update(base[key], value)
+        else:
+            base[key] = value
+
+
+def _check_keys(values: Mapping[str, Any], model: type[BaseModel], place: str, prefix: str) -> None:
+    for key, value in values.items():
+        if key not in model.model_fields:
+            known = [prefix + name for name in model.model_fields]
+            raise ConfigError(f"{place}: unknown key '{prefix}{key}'{_suggest(prefix + key, known)}")
+        nested = model.model_fields[key].annotation
+        if isinstance(nested, type) and issubclass(nested, BaseModel) and isinstance(value, Mapping):
+            _check_keys(value, nested, place, f"{prefix}{key}.")
+
+
+def _suggest(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(known)}"

@@ -1,0 +1,57 @@
+"""The exception family: every error that deeprec raises on purpose.
+
+Each class also derives from the builtin that fits, so that code which catches
+`ValueError` or `OSError` goes on working. A message names the place, the offending
+value and the remedy; the command line prints it as one line, without a traceback.
+"""
+
+
+class DeepRecError(Exception):
+    """Base of all errors raised by deeprec on purpose."""
+
+
+class ConfigError(DeepRecError, ValueError):
+    """A setting is unknown, has the wrong type, or contradicts another one."""
+
+
+class DataError(DeepRecError, ValueError):
+    """Source data or a prepared data set can't be used as it is."""
+
+
+class DownloadError(DeepRecError, OSError):
+    """A known data set could not be fetched; the message names the manual way."""
+
+
+class RunError(DeepRecError, RuntimeError):
+    """A run folder is missing, incomplete, locked, or belongs to something else."""
+
+
+class RetrievalError(DeepRecError, ValueError):
+    """A retriever was asked for something that it can't answer."""
+
+
+class PolicyError(DeepRecError, ValueError):
+    """A policy, its tokenizer or its checkpoint can't be used."""
+
+
+class EngineError(DeepRecError, RuntimeError):
+    """Token generation failed for a reason that is not the policy's own doing."""
+
+
+class RewardError(DeepRecError, ValueError):
+    """A reward could not be computed; it is never replaced by zero."""
+
+
+class TrainingError(DeepRecError, RuntimeError):
+    """A training run can't start, go on, or resume."""
+
+
+class EvaluationError(DeepRecError, ValueError):
+    """An evaluation or a comparison of results makes no sense as asked."""
+
+
+class MissingExtraError(DeepRecError, ImportError):
+    """A feature needs an optional dependency that is not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f'{feature} needs an extra that is not installed: pip install "deeprec[{extra}]"')

@@ -1,0 +1,70 @@
+"""Progress bars: silent in the library, drawn on standard error once the command line asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_display: Progress | None = None
+
+
+class Bar(Protocol):
+    """What a long loop reports to."""
+
+    def advance(self, amount: float = 1, note: str = "") -> None:
+        """Move on by `amount`; `note` is a short text shown behind the bar."""
+        ...
+
+
+class _Silent:
+    def advance(self, amount: float = 1, note: str = "") -> None:
+        """Show nothing."""
+
+
+@contextmanager
+def show_progress() -> Iterator[None]:
+    """Draw every bar opened inside this block (the command line's job)."""
+    global _display
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import TimeRemainingColumn
+
+    display = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+    )
+    with display:
+        _display = display
+        try:
+            yield
+        finally:
+            _display = None
+
+
+@contextmanager
+def progress_bar(description: str, total: float | None) -> Iterator[Bar]:
+    """A bar of `total` units. Drawn only inside `show_progress`."""
+    if _display is None:
+        yield _Silent()
+        return
+    display = _display
+    task = display.add_task(description, total=total, note="")
+
+    class _Drawn:
+        def advance(self, amount: float = 1, note: str = "") -> None:
+            display.update(task, advance=amount, note=note)
+
+    try:
+        yield _Drawn()
+    finally:
+        display.stop_task(task)

@@ -1,0 +1,249 @@
+"""The run folder: what each stage reads and leaves behind.
+
+A stage is finished when `stages.json` says so with the fingerprint of its inputs; it is
+not run again unless those changed. Files are written beside their place and renamed, so
+that a stage interrupted half-way leaves nothing that looks finished.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from deeprec.config import RunConfig, parse_config
+from deeprec.errors import RunError
+
+STAGES = ("data", "trm", "warm_start", "cold_start", "recommendation", "evaluation")
+
+
+class Run:
+    """A folder with one resolved configuration and the results of its stages."""
+
+    def __init__(self, folder: Path, config: RunConfig) -> None:
+        self.folder = folder
+        self.config = config
+
+    @classmethod
+    def create(cls, folder: Path, config: RunConfig) -> Run:
+        """Open `folder` for this configuration, or make it.
+
+        An existing run may be given other settings; stages whose inputs changed will run
+        again. Raises RunError if the folder holds something else, or another data set.
+        """
+        if folder.exists() and not folder.is_dir():
+            raise RunError(f"{folder}: is a file; name a folder for the run")
+        if (folder / "run.toml").exists():
+            before = cls.open(folder).config.data
+            if before.name != config.data.name and (folder / "data").exists():
+                raise RunError(
+                    f"{folder}: is a run on data set '{before.name}', not '{config.data.name}'; "
+                    "choose another folder with --run"
+                )
+        elif folder.is_dir() and any(folder.iterdir()):
+            raise RunError(f"{folder}: is not empty and not a run folder; choose another with --run")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(folder / "run.toml", to_toml(config.model_dump(exclude_none=True)))
+        except OSError as error:
+            raise RunError(f"{folder}: can't be written ({error.strerror})") from None
+        return cls(folder, config)
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """Open an existing run; raises RunError when there is none."""
+        import tomllib
+
+        file = folder / "run.toml"
+        if not file.is_file():
+            raise RunError(f"{folder}: no run.toml here; make a run with `deeprec quickstart --run {folder}`")
+        try:
+            values = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise RunError(f"{file}: not valid TOML: {error}") from None
+        return cls(folder, parse_config(values, str(file)))
+
+    @property
+    def data(self) -> Path:
+        """The prepared data set."""
+        return self.folder / "data"
+
+    @property
+    def trm(self) -> Path:
+        """The fitted TRM."""
+        return self.folder / "trm"
+
+    def policy(self, stage: str) -> Path:
+        """Policy weights after `warm_start`, `cold_start` or `recommendation`."""
+        return self.folder / "policy" / stage
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line: everything that was logged while training."""
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def trajectories(self) -> Path:
+        """One JSON object a line: trajectories with their reward parts."""
+        return self.folder / "trajectories.jsonl"
+
+    @property
+    def report(self) -> Path:
+        """Evaluation results and the HTML report."""
+        return self.folder / "report"
+
+    def last_policy(self) -> Path:
+        """The newest finished policy; raises RunError if there is none yet."""
+        for stage in ("recommendation", "cold_start", "warm_start"):
+            if stage in self.finished() and self.policy(stage).is_dir():
+                return self.policy(stage)
+        raise RunError(f"{self.folder}: no trained policy yet; run `deeprec policy init --run {self.folder}`")
+
+    def finished(self) -> dict[str, dict[str, Any]]:
+        """Finished stages: name -> {inputs, minutes, time, ...}."""
+        file = self.folder / "stages.json"
+        if not file.exists():
+            return {}
+        try:
+            record: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise RunError(f"{file}: not valid JSON ({error}); delete it to run the stages again") from None
+        return record
+
+    def is_current(self, stage: str, inputs: str) -> bool:
+        """Whether the stage finished with exactly these inputs."""
+        return self.finished().get(stage, {}).get("inputs") == inputs
+
+    def begin(self, stage: str) -> None:
+        """Forget that this stage and all after it were finished."""
+        later = STAGES[STAGES.index(stage) :]
+        record = {name: entry for name, entry in self.finished().items() if name not in later}
+        write_atomically(self.folder / "stages.json", json.dumps(record, indent=1))
+
+    def finish(self, stage: str, inputs: str, minutes: float, **facts: Any) -> None:
+        """Record a stage as finished, with what produced it."""
+        record = self.finished()
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        record[stage] = {"inputs": inputs, "minutes": round(minutes, 3), "time": now, **facts, **environment()}
+        write_atomically(self.folder / "stages.json", json.dumps(record, indent=1))
+
+    def require(self, stage: str, command: str) -> dict[str, Any]:
+        """The record of a finished stage; raises RunError naming the command that makes it."""
+        record = self.finished().get(stage)
+        if record is None:
+            raise RunError(f"{self.folder}: stage '{stage}' has not been run; run `{command} --run {self.folder}`")
+        return record
+
+
+def fingerprint(*parts: Any) -> str:
+    """Short hash of plain values (JSON-able), for stage inputs."""
+    return sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def environment() -> dict[str, Any]:
+    """Versions, commit and hardware, kept with every result."""
+    versions = {}
+    for package in ("deeprec", "torch", "transformers", "trl", "numpy", "polars"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {"versions": versions, "commit": _commit(), "machine": machine(), "python": platform.python_version()}
+
+
+def machine() -> str:
+    """Processor and size of this machine in a few words."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    text = f"{cores} cores {platform.machine()}"
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        text += f", {torch.cuda.get_device_name(0)}"
+    return text
+
+
+def _commit() -> str | None:
+    # Only a checkout of this package has one; an installed wheel stands in somebody else's repository.
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Write a text file so that it is either whole or not there."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(file.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(file)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `folder` only if the block succeeds."""
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
+
+
+def append_jsonl(file: Path, record: Mapping[str, Any]) -> None:
+    """Append one JSON object as a line."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(record) + "\n")
+
+
+def read_jsonl(file: Path) -> list[dict[str, Any]]:
+    """All records of a JSON-lines file; an unfinished last line (a killed run) is left out."""
+    if not file.exists():
+        return []
+    records: list[dict[str, Any]] = []
+    lines = file.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise RunError(f"{file} line {number}: not valid JSON ({error})") from None
+    return records
+
+
+def to_toml(values: Mapping[str, Any], prefix: str = "") -> str:
+    """Plain nested values as TOML: leaves first, then tables."""
+    leaves = [f"{key} = {_toml_value(value)}" for key, value in values.items() if not isinstance(value, Mapping)]
+    tables = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            tables.append(f"\n[{prefix}{key}]\n{to_toml(value, f'{prefix}{key}.')}")
+    return "\n".join(leaves) + ("\n" if leaves else "") + "".join(tables)
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml_value(entry) for entry in value) + "]"
+    return json.dumps(str(value))

@@ -1,0 +1,75 @@
+"""The Retriever contract: histories and preferences in, ranked items out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Histories = Sequence[Sequence[int]]
+Preferences = Sequence[str | None]
+
+
+class Retrieval(NamedTuple):
+    """The top k items for each of B requests, best first; ties break by item index."""
+
+    item_indices: NDArray[np.int64]  # (B, k)
+    scores: NDArray[np.float32]  # (B, k)
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Ranks the whole catalogue for a history, steered by an optional preference.
+
+    Deterministic, batched and in-process. Item indices run from 1 to `n_items`; 0 pads.
+    A history may be of any length (the retriever reads its latest part) and may be empty.
+    A preference that is None or blank means: no preference.
+    """
+
+    @property
+    def n_items(self) -> int:
+        """Size of the catalogue."""
+        ...
+
+    def score(self, histories: Histories, preferences: Preferences | None = None) -> NDArray[np.float32]:
+        """Scores of all items, (B, n_items + 1); column 0 (padding) is -inf."""
+        ...
+
+    def retrieve(
+        self,
+        histories: Histories,
+        preferences: Preferences | None = None,
+        k: int = 20,
+        exclude: Histories | None = None,
+    ) -> Retrieval:
+        """Top k items per history, without those in `exclude` (parallel to `histories`).
+
+        Raises RetrievalError for an unknown item index, or for k beyond what is left of
+        the catalogue.
+        """
+        ...
+
+    def item_vectors(self) -> NDArray[np.float32] | None:
+        """Unit-length item vectors (n_items + 1, D), row 0 zero; None if there are none."""
+        ...
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """Turns texts into unit-length vectors."""
+
+    @property
+    def dim(self) -> int:
+        """Width D of the vectors."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the same text would get another vector."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors (N, D) of unit length; a text without any known word gets a zero row."""
+        ...

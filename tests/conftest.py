@@ -1,0 +1,18 @@
+"""Fixtures that several test folders share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with the third-party data sets, which are never part of the project."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("DEEPREC_DATA", default))
+    if not (folder / "ml-100k.zip").is_file():
+        pytest.skip(f"third-party data not found at {folder}; set DEEPREC_DATA to a folder with ml-100k.zip")
+    return folder
