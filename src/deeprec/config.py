@@ -93,11 +93,15 @@ class RolloutConfig(_Section):
     recommended: Positive = Field(10, description="Items in the final list (K).")
     max_retrievals: Positive = Field(8, description="Retrievals per trajectory at most.")
     segment_tokens: Positive = Field(2048, description="New tokens per segment at most.")
-    response_tokens: Positive = Field(16384, description="Tokens of a whole response at most, lists included.")
+    response_tokens: Positive = Field(
+        16384, description="Tokens of a whole response at most, lists included."
+    )
     new_items_only: bool = Field(
         True, description="Leave out items that an earlier turn retrieved (published: false)."
     )
-    temperature: float = Field(1.0, ge=0, description="Sampling temperature in training; evaluation is greedy.")
+    temperature: float = Field(
+        1.0, ge=0, description="Sampling temperature in training; evaluation is greedy."
+    )
     top_p: float = Field(0.95, gt=0, le=1, description="Nucleus sampling in training.")
     users_per_batch: Positive = Field(128, description="Episodes stepped together by the local engine.")
 

@@ -134,14 +134,22 @@ class Run:
         """Record a stage as finished, with what produced it."""
         record = self.finished()
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        record[stage] = {"inputs": inputs, "minutes": round(minutes, 3), "time": now, **facts, **environment()}
+        record[stage] = {
+            "inputs": inputs,
+            "minutes": round(minutes, 3),
+            "time": now,
+            **facts,
+            **environment(),
+        }
         write_atomically(self.folder / "stages.json", json.dumps(record, indent=1))
 
     def require(self, stage: str, command: str) -> dict[str, Any]:
         """The record of a finished stage; raises RunError naming the command that makes it."""
         record = self.finished().get(stage)
         if record is None:
-            raise RunError(f"{self.folder}: stage '{stage}' has not been run; run `{command} --run {self.folder}`")
+            raise RunError(
+                f"{self.folder}: stage '{stage}' has not been run; run `{command} --run {self.folder}`"
+            )
         return record
 
 
@@ -158,7 +166,12 @@ def environment() -> dict[str, Any]:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return {"versions": versions, "commit": _commit(), "machine": machine(), "python": platform.python_version()}
+    return {
+        "versions": versions,
+        "commit": _commit(),
+        "machine": machine(),
+        "python": platform.python_version(),
+    }
 
 
 def machine() -> str:
@@ -231,7 +244,9 @@ def read_jsonl(file: Path) -> list[dict[str, Any]]:
 
 def to_toml(values: Mapping[str, Any], prefix: str = "") -> str:
     """Plain nested values as TOML: leaves first, then tables."""
-    leaves = [f"{key} = {_toml_value(value)}" for key, value in values.items() if not isinstance(value, Mapping)]
+    leaves = [
+        f"{key} = {_toml_value(value)}" for key, value in values.items() if not isinstance(value, Mapping)
+    ]
     tables = []
     for key, value in values.items():
         if isinstance(value, Mapping):

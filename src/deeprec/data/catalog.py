@@ -88,7 +88,9 @@ def build_labels(titles: Sequence[str], item_ids: Sequence[str], years: Sequence
     >>> build_labels(["Emma", "Emma", "Dune", "Dune"], ["7", "9", "3", "4"], [1996, 2020, None, None])
     ['Emma (1996)', 'Emma (2020)', 'Dune [3]', 'Dune [4]']
     """
-    cleaned = [clean_text(title) or f"untitled [{clean_text(i)}]" for title, i in zip(titles, item_ids, strict=True)]
+    cleaned = [
+        clean_text(title) or f"untitled [{clean_text(i)}]" for title, i in zip(titles, item_ids, strict=True)
+    ]
     labels = list(cleaned)
     shared = Counter(labels)
     for position, (label, year) in enumerate(zip(cleaned, years, strict=True)):

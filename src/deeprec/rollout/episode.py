@@ -1,0 +1,193 @@
+"""One user's trajectory as a state machine over token ids. Imports no model and no engine.
+
+The one class serves training, evaluation, the command line and a server: it says what to
+continue from, takes what was sampled, says which preference awaits an answer, and writes
+the answer down behind it, masked. Sampled ids are kept as they are and never re-encoded.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from deeprec.config import RolloutConfig
+from deeprec.data.catalog import Catalog
+from deeprec.errors import PolicyError
+from deeprec.rollout.engines.base import Request, Sampling, Segment
+from deeprec.rollout.protocol import (
+    parse_answer,
+    parse_exploration,
+    render_items,
+    render_prompt,
+    resolve_lines,
+)
+from deeprec.rollout.tags import TAGS
+from deeprec.types import Example, StopReason, Trajectory, Turn
+
+
+class Codec(Protocol):
+    """Text to token ids and back; tags are one token each where the tokenizer has them."""
+
+    @property
+    def eos_id(self) -> int | None:
+        """The token that ends a text, if there is one."""
+        ...
+
+    @property
+    def tag_ids(self) -> dict[str, int | None]:
+        """Token id of each tag; None where a tag is several tokens."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids, nothing added in front or behind."""
+        ...
+
+    def decode(self, ids: list[int]) -> str:
+        """The text, tags included, nothing cleaned up."""
+        ...
+
+
+def stop_sampling(codec: Codec, config: RolloutConfig, *, greedy: bool) -> Sampling:
+    """How every segment is sampled: until a preference or the list closes, or the text ends."""
+    closing = (TAGS.end_preference, TAGS.end_list)
+    ids = {codec.tag_ids[tag] for tag in closing} | {codec.eos_id}
+    return Sampling(
+        temperature=0.0 if greedy else config.temperature,
+        top_p=1.0 if greedy else config.top_p,
+        max_new_tokens=config.segment_tokens,
+        stop_ids=frozenset(token for token in ids if token is not None),
+        stop_texts=tuple(tag for tag in closing if codec.tag_ids[tag] is None),
+    )
+
+
+class Episode:
+    """One trajectory in the making.
+
+    Loop: while not `is_done`, sample `request()` and `feed` the segment; when a
+    `preference` is pending, `answer` it with the TRM's items. Then `finish`.
+    """
+
+    def __init__(
+        self,
+        key: int,
+        example: Example,
+        catalog: Catalog,
+        codec: Codec,
+        config: RolloutConfig,
+        context_length: int,
+    ) -> None:
+        self.key = key
+        self.example = example
+        self.preference: str | None = None  # waiting for the TRM
+        self._catalog, self._codec, self._config = catalog, codec, config
+        self._prompt = render_prompt(example, catalog, config)
+        self._prompt_ids = tuple(codec.encode(self._prompt))
+        # A context that can't hold the prompt is the user's setting, not the policy's mistake.
+        if len(self._prompt_ids) >= context_length:
+            raise PolicyError(
+                f"user '{example.user_id}': the prompt has {len(self._prompt_ids)} tokens, the policy's "
+                f"context only {context_length}; lower rollout.history or show fewer rollout.prompt_fields"
+            )
+        self._room = min(config.response_tokens, context_length - len(self._prompt_ids))
+        self._ids: list[int] = []
+        self._mask: list[int] = []
+        self._logprobs: list[float] = []
+        self._turns: list[Turn] = []
+        self._thought = ""
+        self._lines: tuple[str, ...] = ()
+        self._errors: list[str] = []
+        self._stop: StopReason | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the trajectory has ended, well or not."""
+        return self._stop is not None
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The exchanges so far."""
+        return tuple(self._turns)
+
+    @property
+    def retrieved(self) -> tuple[int, ...]:
+        """Item indices retrieved so far."""
+        return tuple(item for turn in self._turns for item in turn.retrieved)
+
+    def request(self) -> Request:
+        """What to continue from, and for how many tokens at most."""
+        left = min(self._config.segment_tokens, self._room - len(self._ids))
+        return Request(self.key, self._prompt_ids + tuple(self._ids), left)
+
+    def feed(self, segment: Segment) -> None:
+        """Take what the policy sampled for `request()`."""
+        self._append(segment.token_ids, segment.logprobs, sampled=True)
+        text = self._codec.decode(list(segment.token_ids))
+        if segment.stopped and text.endswith(TAGS.end_preference):
+            self._take_preference(text)
+        elif segment.stopped and text.endswith(TAGS.end_list):
+            self._take_answer(text)
+            self._stop = StopReason.FINISHED
+        else:
+            self._take_answer(text)
+            self._stop = StopReason.NO_LIST if segment.stopped else self._cap()
+
+    def answer(self, item_indices: tuple[int, ...], scores: tuple[float, ...]) -> None:
+        """Write the TRM's items behind the pending preference, best first."""
+        if self.preference is None:
+            raise ValueError(f"episode {self.key}: no preference is waiting for an answer")
+        self._turns.append(Turn(self._thought, self.preference, item_indices, scores))
+        self.preference = None
+        ids = self._codec.encode(render_items(item_indices, self._catalog, self._config.list_fields))
+        if len(self._ids) + len(ids) >= self._room:
+            self._stop = StopReason.TOKEN_LIMIT
+            return
+        self._append(ids, [0.0] * len(ids), sampled=False)
+
+    def finish(self) -> Trajectory:
+        """The finished record."""
+        if self._stop is None:
+            raise ValueError(f"episode {self.key}: not done yet")
+        if not self._turns:
+            self._errors.append("no retrieval")
+        items = resolve_lines(self._lines, self._catalog)
+        return Trajectory(
+            user_id=self.example.user_id,
+            prompt_ids=self._prompt_ids,
+            response_ids=tuple(self._ids),
+            loss_mask=tuple(self._mask),
+            logprobs=tuple(self._logprobs),
+            prompt=self._prompt,
+            response=self._codec.decode(self._ids),
+            turns=self.turns,
+            lines=self._lines,
+            ranking=tuple(dict.fromkeys(item for item in items if item)),
+            stop_reason=self._stop,
+            format_errors=tuple(self._errors),
+        )
+
+    def _append(
+        self, ids: tuple[int, ...] | list[int], logprobs: tuple[float, ...] | list[float], *, sampled: bool
+    ) -> None:
+        self._ids.extend(ids)
+        self._logprobs.extend(logprobs)
+        self._mask.extend([int(sampled)] * len(ids))
+
+    def _take_preference(self, text: str) -> None:
+        parsed = parse_exploration(text)
+        self._errors.extend(parsed.errors)
+        self._thought = parsed.thought
+        if not any(character.isalnum() for character in parsed.preference):
+            self._turns.append(Turn(parsed.thought, parsed.preference))
+            self._stop = StopReason.EMPTY_PREFERENCE
+        elif len(self._turns) >= self._config.max_retrievals:
+            self._stop = StopReason.RETRIEVAL_LIMIT
+        else:
+            self.preference = parsed.preference
+
+    def _take_answer(self, text: str) -> None:
+        parsed = parse_answer(text)
+        self._errors.extend(parsed.errors)
+        self._lines = parsed.lines
+
+    def _cap(self) -> StopReason:
+        full = len(self._ids) >= self._room
+        return StopReason.TOKEN_LIMIT if full else StopReason.SEGMENT_LIMIT

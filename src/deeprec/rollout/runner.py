@@ -1,0 +1,132 @@
+"""Steps many episodes together: the only rollout loop of the project."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from deeprec.config import RolloutConfig
+from deeprec.data.dataset import Dataset
+from deeprec.errors import RetrievalError
+from deeprec.progress import Bar
+from deeprec.rollout.engines.base import Engine
+from deeprec.rollout.episode import Codec, Episode, stop_sampling
+from deeprec.trm.base import Retriever
+from deeprec.types import Example, Trajectory
+
+
+@dataclass
+class Clock:
+    """Seconds spent in each part of a rollout; add up over calls by passing the same one."""
+
+    engine: float = 0.0
+    retrieval: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What episodes run in: the data, the TRM, an engine with its tokenizer, and the caps."""
+
+    dataset: Dataset
+    retriever: Retriever
+    engine: Engine
+    codec: Codec
+    config: RolloutConfig
+    clock: Clock = field(default_factory=Clock)
+
+    def __post_init__(self) -> None:
+        for key in ("retrieved", "recommended"):
+            wanted = getattr(self.config, key)
+            if wanted > self.dataset.catalog.n_items:
+                raise RetrievalError(
+                    f"rollout.{key} = {wanted} is more than the catalogue's "
+                    f"{self.dataset.catalog.n_items} items; lower it"
+                )
+
+
+def run_episodes(
+    examples: Sequence[Example],
+    environment: Environment,
+    *,
+    greedy: bool,
+    bar: Bar | None = None,
+    watch: Callable[[Episode], None] | None = None,
+) -> list[Trajectory]:
+    """One trajectory per example, in order.
+
+    Repeat an example to sample a group. At most `config.users_per_batch` episodes are in
+    flight; `watch` is called after each of an episode's moves, for streaming.
+    """
+    started = time.perf_counter()
+    finished: list[Trajectory] = []
+    size = environment.config.users_per_batch
+    for start in range(0, len(examples), size):
+        batch = examples[start : start + size]
+        finished += _run_batch(batch, environment, greedy=greedy, watch=watch)
+        if bar is not None:
+            bar.advance(len(batch))
+    environment.clock.total += time.perf_counter() - started
+    return finished
+
+
+def _run_batch(
+    examples: Sequence[Example],
+    environment: Environment,
+    *,
+    greedy: bool,
+    watch: Callable[[Episode], None] | None,
+) -> list[Trajectory]:
+    engine, codec, config = environment.engine, environment.codec, environment.config
+    sampling = stop_sampling(codec, config, greedy=greedy)
+    catalog = environment.dataset.catalog
+    episodes = [
+        Episode(key, example, catalog, codec, config, engine.context_length)
+        for key, example in enumerate(examples)
+    ]
+    engine.forget()
+    while active := [episode for episode in episodes if not episode.is_done]:
+        started = time.perf_counter()
+        segments = engine.generate([episode.request() for episode in active], sampling)
+        environment.clock.engine += time.perf_counter() - started
+        for episode, segment in zip(active, segments, strict=True):
+            episode.feed(segment)
+        _notify(active, watch)
+        waiting = [episode for episode in active if episode.preference is not None]
+        if waiting:
+            _answer(waiting, environment)
+            _notify(waiting, watch)
+    engine.forget()
+    return [episode.finish() for episode in episodes]
+
+
+def _answer(episodes: Sequence[Episode], environment: Environment) -> None:
+    """Retrieve for every pending preference in one call."""
+    started = time.perf_counter()
+    config, dataset = environment.config, environment.dataset
+    exclude = [
+        (*dataset.exclusions(episode.example), *(episode.retrieved if config.new_items_only else ()))
+        for episode in episodes
+    ]
+    # A small catalogue runs out of new items: then a list is shorter than k.
+    left = dataset.catalog.n_items - max(len(set(items)) for items in exclude)
+    if left <= 0:
+        for episode in episodes:
+            episode.answer((), ())
+        return
+    found = environment.retriever.retrieve(
+        [episode.example.history for episode in episodes],
+        [episode.preference for episode in episodes],
+        k=min(config.retrieved, left),
+        exclude=exclude,
+    )
+    environment.clock.retrieval += time.perf_counter() - started
+    for episode, items, scores in zip(episodes, found.item_indices, found.scores, strict=True):
+        episode.answer(tuple(map(int, items)), tuple(map(float, scores)))
+
+
+def _notify(episodes: Sequence[Episode], watch: Callable[[Episode], None] | None) -> None:
+    if watch is not None:
+        for episode in episodes:
+            watch(episode)
