@@ -1,0 +1,86 @@
+"""The tiny policy's tokenizer, built from a catalogue.
+
+A whole item label is one token, and so is the start of a numbered line: a rendered list
+costs two tokens an item. Everything else is made of sub-word pieces learned from the
+texts, and of single bytes for what those don't know, so that any text reads back exactly.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+
+from tokenizers import AddedToken, Regex, Tokenizer
+from tokenizers.decoders import ByteFallback, Fuse, Sequence
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import Split
+from tokenizers.trainers import BpeTrainer
+from transformers import PreTrainedTokenizerFast
+
+from deeprec.data.catalog import Catalog
+from deeprec.errors import PolicyError
+from deeprec.rollout.tags import TAGS
+
+PAD = "<|pad|>"
+EOS = "<|end_of_text|>"
+
+# Phrases as a preference writes them ("Sci-Fi", "1990s") are one stretch without their space, so
+# that a phrase is the same token wherever it stands; running text keeps the space with its word.
+# Every character belongs to exactly one stretch, hence nothing is lost.
+_STRETCHES = r" ?\p{Ll}[\p{L}\p{M}'’]*|\p{L}[\p{L}\p{M}'’&-]*|\p{N}{4}s?|\p{N}|[;,:.] | ?[^\s\p{L}\p{N}]|\s"
+# Often enough that every phrase of the catalogue ends as one piece while pieces last.
+_PHRASE_REPEATS = 50
+
+
+def build_tokenizer(
+    catalog: Catalog, texts: Iterable[str], pieces: int, lines: int = 20
+) -> PreTrainedTokenizerFast:
+    """Build a tokenizer whose vocabulary holds every label of `catalog`.
+
+    `texts` are what the policy will read and write besides labels (prompts, thoughts,
+    facts); `pieces` is how many sub-word pieces are learned from them and from the
+    catalogue, besides 256 bytes. Numbered lines "\\n1. " to "\\n{lines}. " are one token each.
+    Deterministic. A label that occurs as whole words in free text is its token there too.
+    Raises PolicyError for a label that holds a tag.
+    """
+    reserved = {*TAGS.all, PAD, EOS}
+    for item in catalog.items:
+        if any(tag in item.label for tag in reserved):
+            raise PolicyError(f"item {item.item_id!r}: label {item.label!r} holds a tag; clean it with clean_text")
+    vocabulary, merges = _learn_pieces(_corpus(catalog, texts), pieces)
+    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=merges, byte_fallback=True))
+    tokenizer.pre_tokenizer = Split(Regex(_STRETCHES), "isolated")
+    tokenizer.decoder = Sequence([ByteFallback(), Fuse()])
+    tokenizer.add_special_tokens([AddedToken(text, normalized=False) for text in (PAD, EOS, *TAGS.all)])
+    starts = [AddedToken(f"\n{number}. ", normalized=False) for number in range(1, lines + 1)]
+    # Whole words only: the film "M" is not the first letter of "Music".
+    labels = [AddedToken(item.label, normalized=False, single_word=True) for item in catalog.items]
+    tokenizer.add_tokens(starts + labels)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=PAD, eos_token=EOS, clean_up_tokenization_spaces=False
+    )
+
+
+def _corpus(catalog: Catalog, texts: Iterable[str]) -> Iterator[str]:
+    yield from texts
+    phrases = {category for item in catalog.items for category in item.categories}
+    years = {item.year for item in catalog.items if item.year is not None}
+    phrases |= {f"{year // 10 * 10}s" for year in years} | {str(year) for year in years}
+    for phrase in sorted(phrases):
+        yield "; ".join([phrase] * _PHRASE_REPEATS)
+    for item in catalog.items:
+        yield item.label
+
+
+def _learn_pieces(texts: Iterator[str], pieces: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Train byte-pair encoding and put the 256 byte tokens in front of what it found."""
+    learner = Tokenizer(BPE(byte_fallback=True))
+    learner.pre_tokenizer = Split(Regex(_STRETCHES), "isolated")
+    # A catalogue in many scripts may not fill all pieces with single letters: rare ones go by bytes.
+    trainer = BpeTrainer(vocab_size=pieces, limit_alphabet=max(pieces // 3, 1), show_progress=False)
+    learner.train_from_iterator(texts, trainer)
+    learned = json.loads(learner.to_str())["model"]
+    vocabulary = {f"<0x{byte:02X}>": byte for byte in range(256)}
+    for piece in sorted(learned["vocab"], key=learned["vocab"].__getitem__):
+        vocabulary.setdefault(piece, len(vocabulary))
+    return vocabulary, [(left, right) for left, right in learned["merges"]]
