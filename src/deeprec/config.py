@@ -51,6 +51,9 @@ class DataConfig(_Section):
     min_item_interactions: Positive = Field(1, description="Items with fewer interactions are dropped.")
     rl_targets: int = Field(3, ge=0, description="Interactions per user held back as RL targets, at most.")
     allow_repeats: bool = Field(False, description="Whether an item of the history may be recommended again.")
+    unknown_items: Literal["refuse", "drop"] = Field(
+        "refuse", description="Interactions with items that the item file lacks: an error, or left out."
+    )
     synthetic: SyntheticConfig = SyntheticConfig()
 
 
@@ -130,7 +133,6 @@ class WarmStartConfig(_Section):
     trajectories_per_step: Positive = Field(32, description="Scripted trajectories per optimizer step.")
     learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate.")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay.")
-    max_minutes: float | None = Field(None, gt=0, description="Stop each part after this time.")
 
 
 class SelectionConfig(_Section):
@@ -217,6 +219,14 @@ def load_config(
     for override in overrides:
         _merge(merged, _parse_override(override), f"--set {override}")
     return parse_config(merged, "config")
+
+
+def override_config(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
+    """A copy with `key=value` overrides applied; same errors as `load_config`."""
+    merged = config.model_dump(exclude_none=True)
+    for override in overrides:
+        _merge(merged, _parse_override(override), f"--set {override}")
+    return parse_config(merged, "--set")
 
 
 def parse_config(values: Mapping[str, Any], place: str) -> RunConfig:

@@ -7,11 +7,10 @@ the answer down behind it, masked. Sampled ids are kept as they are and never re
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from deeprec.config import RolloutConfig
 from deeprec.data.catalog import Catalog
 from deeprec.errors import PolicyError
+from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Request, Sampling, Segment
 from deeprec.rollout.protocol import (
     parse_answer,
@@ -22,28 +21,6 @@ from deeprec.rollout.protocol import (
 )
 from deeprec.rollout.tags import TAGS
 from deeprec.types import Example, StopReason, Trajectory, Turn
-
-
-class Codec(Protocol):
-    """Text to token ids and back; tags are one token each where the tokenizer has them."""
-
-    @property
-    def eos_id(self) -> int | None:
-        """The token that ends a text, if there is one."""
-        ...
-
-    @property
-    def tag_ids(self) -> dict[str, int | None]:
-        """Token id of each tag; None where a tag is several tokens."""
-        ...
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids, nothing added in front or behind."""
-        ...
-
-    def decode(self, ids: list[int]) -> str:
-        """The text, tags included, nothing cleaned up."""
-        ...
 
 
 def stop_sampling(codec: Codec, config: RolloutConfig, *, greedy: bool) -> Sampling:

@@ -10,8 +10,9 @@ from deeprec.config import RolloutConfig
 from deeprec.data.dataset import Dataset
 from deeprec.errors import RetrievalError
 from deeprec.progress import Bar
+from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Engine
-from deeprec.rollout.episode import Codec, Episode, stop_sampling
+from deeprec.rollout.episode import Episode, stop_sampling
 from deeprec.trm.base import Retriever
 from deeprec.types import Example, Trajectory
 
@@ -95,33 +96,34 @@ def _run_batch(
         _notify(active, watch)
         waiting = [episode for episode in active if episode.preference is not None]
         if waiting:
-            _answer(waiting, environment)
+            started = time.perf_counter()
+            answer_preferences(waiting, environment.dataset, environment.retriever, config)
+            environment.clock.retrieval += time.perf_counter() - started
             _notify(waiting, watch)
     engine.forget()
     return [episode.finish() for episode in episodes]
 
 
-def _answer(episodes: Sequence[Episode], environment: Environment) -> None:
-    """Retrieve for every pending preference in one call."""
-    started = time.perf_counter()
-    config, dataset = environment.config, environment.dataset
+def answer_preferences(
+    episodes: Sequence[Episode], dataset: Dataset, retriever: Retriever, config: RolloutConfig
+) -> None:
+    """Retrieve for every pending preference in one call, and write the items behind it."""
     exclude = [
         (*dataset.exclusions(episode.example), *(episode.retrieved if config.new_items_only else ()))
         for episode in episodes
     ]
-    # A small catalogue runs out of new items: then a list is shorter than k.
+    # A small catalogue runs out of new items: then a list is shorter than k, or empty.
     left = dataset.catalog.n_items - max(len(set(items)) for items in exclude)
     if left <= 0:
         for episode in episodes:
             episode.answer((), ())
         return
-    found = environment.retriever.retrieve(
+    found = retriever.retrieve(
         [episode.example.history for episode in episodes],
         [episode.preference for episode in episodes],
         k=min(config.retrieved, left),
         exclude=exclude,
     )
-    environment.clock.retrieval += time.perf_counter() - started
     for episode, items, scores in zip(episodes, found.item_indices, found.scores, strict=True):
         episode.answer(tuple(map(int, items)), tuple(map(float, scores)))
 

@@ -1,0 +1,44 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from deeprec.config import RunConfig
+    from deeprec.run import Run
+
+RunOption = Annotated[Path, typer.Option("--run", help="Run folder.", show_default=True)]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. --set rl.users_per_step=32."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+DEFAULT_RUN = Path("runs/default")
+
+
+def open_run(folder: Path, overrides: list[str] | None) -> Run:
+    """The run at `folder`, its settings changed by `--set`."""
+    from deeprec.config import override_config
+    from deeprec.run import Run
+
+    run = Run.open(folder)
+    if not overrides:
+        return run
+    return Run.create(folder, override_config(run.config, overrides))
+
+
+def print_json(value: object) -> None:
+    """Print a JSON-able value on standard output."""
+    import json
+
+    typer.echo(json.dumps(value, indent=1))
+
+
+def data_overrides(config: RunConfig, name: str | None, source: str | None) -> RunConfig:
+    """The settings with another data set and source."""
+    changes = {key: value for key, value in (("name", name), ("source", source)) if value is not None}
+    return config.model_copy(update={"data": config.data.model_copy(update=changes)}) if changes else config

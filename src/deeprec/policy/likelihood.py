@@ -1,0 +1,35 @@
+"""Next-token logits at chosen positions only.
+
+In a small model the projection onto the vocabulary costs more than all layers, and most
+tokens of a trajectory were written by the environment: their logits are never needed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+
+def logits_of(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, wanted: Tensor) -> Tensor:
+    """Logits (N, V) that predict the N tokens where `wanted` (B, T) is true, row by row.
+
+    `input_ids` and `attention_mask` are (B, T). The first token of a row has nothing in
+    front of it and can't be wanted. Works for any causal LM: only the input of its output
+    layer is narrowed, and what it does to logits afterwards (scaling, capping) stays.
+    """
+    before = wanted[:, 1:].bool()
+
+    def narrow(_: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (inputs[0][:, :-1][before], *inputs[1:])
+
+    head = model.get_output_embeddings()
+    handle = head.register_forward_pre_hook(narrow)
+    try:
+        logits: Tensor = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
+    finally:
+        handle.remove()
+    return logits

@@ -1,0 +1,193 @@
+"""Texts and scripted trajectories that a policy is warm-started on. Sees only the fit part.
+
+A policy that never writes a tag can't be rewarded for it, so it is first shown the
+format. The scripts are no teacher of taste: a preference is a guess drawn from what the
+next item of the *fit* history is like, or from what the user had lately, and the final
+list orders the retrieved items by the TRM's own score with noise.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from deeprec.config import RolloutConfig
+from deeprec.data.catalog import Catalog
+from deeprec.data.dataset import Dataset
+from deeprec.rollout.codec import Codec
+from deeprec.rollout.engines.base import Segment
+from deeprec.rollout.episode import Episode
+from deeprec.rollout.protocol import render_prompt, render_ranking
+from deeprec.rollout.runner import answer_preferences
+from deeprec.rollout.tags import TAGS
+from deeprec.trm.base import Retriever
+from deeprec.trm.phrases import item_phrases
+from deeprec.types import Example, Trajectory
+
+TURNS = (1, 2, 3)
+TURN_SHARES = (0.3, 0.4, 0.3)  # every count is sampled, so that stage 1 can choose among them
+TRUE_SHARE = 0.7  # preferences drawn from the next item; the others from recent items
+TARGET_FIRST_SHARE = 0.8  # a next item that was retrieved is put first this often
+RANK_NOISE = 0.5  # Gumbel noise on standardized TRM scores: lists differ, the order stays
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Token ids with a loss mask, 1 where a supervised loss is taken; parallel, T long."""
+
+    ids: tuple[int, ...]
+    mask: tuple[int, ...]
+
+
+def facts(catalog: Catalog) -> list[str]:
+    """One line of text per item: label, then the phrases that describe it."""
+    return [f"{item.label} | {'; '.join(item_phrases(item))}\n" for item in catalog.items]
+
+
+def corpus(dataset: Dataset) -> list[str]:
+    """All free text a tokenizer should know: facts, and the words of prompts and scripts."""
+    words = [line for turn in range(4) for line in (_thought(["a", "b"], turn), _CLOSING)]
+    profiles = [f"{key}: {value}" for user in dataset.users.to_dicts() for key, value in user.items()]
+    return [*facts(dataset.catalog), *words, *profiles, "History\n", " | ", "; "]
+
+
+def text_documents(dataset: Dataset, codec: Codec, config: RolloutConfig) -> list[Document]:
+    """Catalogue facts, and every fit history as the prompt writes it; loss on all of it."""
+    documents = []
+    for text in facts(dataset.catalog):
+        documents.append(_document(codec, text))
+    for example in dataset.fit_histories():
+        for start in range(0, len(example.history), config.history):
+            window = _until(example, min(start + config.history, len(example.history)))
+            documents.append(_document(codec, render_prompt(window, dataset.catalog, config)))
+    return documents
+
+
+def _document(codec: Codec, text: str) -> Document:
+    ids = tuple(codec.encode(text))
+    return Document(ids, (0, *[1] * (len(ids) - 1)))
+
+
+def _until(example: Example, end: int, target: int = 0) -> Example:
+    return Example(
+        user_id=example.user_id,
+        history=example.history[:end],
+        target=target,
+        ratings=example.ratings[:end],
+        timestamps=example.timestamps[:end],
+        profile=example.profile,
+    )
+
+
+def fit_examples(dataset: Dataset, count: int, rng: np.random.Generator) -> list[Example]:
+    """`count` cuts through fit histories: a past and the fit item that followed it."""
+    histories = [example for example in dataset.fit_histories() if len(example.history) >= 2]
+    lengths = np.array([len(example.history) - 1 for example in histories], dtype=np.float64)
+    # Long histories give more cuts, but not in proportion: otherwise a few users are all there is.
+    share = np.sqrt(lengths)
+    chosen = rng.choice(len(histories), size=count, p=share / share.sum())
+    found = []
+    for index in chosen:
+        example = histories[index]
+        end = int(rng.integers(1, len(example.history)))
+        found.append(_until(example, end, example.history[end]))
+    return found
+
+
+def scripted_trajectories(
+    dataset: Dataset,
+    retriever: Retriever,
+    codec: Codec,
+    config: RolloutConfig,
+    count: int,
+    context_length: int,
+    rng: np.random.Generator,
+    chunk: int = 256,
+) -> Iterator[list[Trajectory]]:
+    """Finished scripted trajectories over the fit part, in chunks.
+
+    They are made by the same `Episode` as rollouts, so form and masks agree.
+    """
+    for start in range(0, count, chunk):
+        examples = fit_examples(dataset, min(chunk, count - start), rng)
+        yield _script_chunk(examples, dataset, retriever, codec, config, context_length, rng)
+
+
+def _script_chunk(
+    examples: Sequence[Example],
+    dataset: Dataset,
+    retriever: Retriever,
+    codec: Codec,
+    config: RolloutConfig,
+    context_length: int,
+    rng: np.random.Generator,
+) -> list[Trajectory]:
+    catalog = dataset.catalog
+    episodes = [Episode(key, e, catalog, codec, config, context_length) for key, e in enumerate(examples)]
+    most = min(max(TURNS), config.max_retrievals)
+    turns = np.minimum(rng.choice(TURNS, size=len(examples), p=TURN_SHARES), most)
+    plain = retriever.score([example.history for example in examples])
+    for turn in range(most):
+        active = [e for e in episodes if turns[e.key] > turn and not e.is_done]
+        if not active:
+            break
+        for episode in active:
+            _speak(episode, codec, _exploration(episode, catalog, turn, rng))
+        answer_preferences(active, dataset, retriever, config)
+    for episode in episodes:
+        if not episode.is_done:
+            ranking = _rank(episode, plain[episode.key], config.recommended, rng)
+            _speak(episode, codec, f"{_CLOSING}{TAGS.end_think}\n{render_ranking(ranking, catalog)}")
+    return [episode.finish() for episode in episodes]
+
+
+def _speak(episode: Episode, codec: Codec, text: str) -> None:
+    ids = tuple(codec.encode(text))
+    episode.feed(Segment(ids, (0.0,) * len(ids), stopped=True))
+
+
+_CLOSING = "Now rank."
+
+
+def _thought(phrases: Sequence[str], turn: int) -> str:
+    opening = "Lately" if turn == 0 else "Also"
+    return f"{opening}: {', '.join(phrases)}."
+
+
+def _exploration(episode: Episode, catalog: Catalog, turn: int, rng: np.random.Generator) -> str:
+    recent = episode.example.history[-10:]
+    counts = Counter(phrase for item in recent for phrase in catalog[item].categories)
+    usual = [phrase for phrase, _ in counts.most_common(4)]
+    shown = usual[turn : turn + 2] or usual[:2] or ["new"]
+    return f"{_thought(shown, turn)}{TAGS.begin_preference}{_preference(episode, catalog, rng)}{TAGS.end_preference}"
+
+
+def _preference(episode: Episode, catalog: Catalog, rng: np.random.Generator) -> str:
+    """One or two phrases of the next fit item or of a recent one; not one already asked for."""
+    asked = {turn.preference for turn in episode.turns}
+    text = ""
+    for _ in range(4):
+        recent = episode.example.history[-5:]
+        is_true = rng.random() < TRUE_SHARE
+        item = episode.example.target if is_true else int(rng.choice(recent))
+        phrases = item_phrases(catalog[item]) or [catalog[item].label]
+        size = min(len(phrases), int(rng.integers(1, 3)))
+        chosen = sorted(rng.choice(len(phrases), size=size, replace=False))
+        text = "; ".join(phrases[index] for index in chosen)
+        if text not in asked:
+            break
+    return text
+
+
+def _rank(episode: Episode, plain: np.ndarray, size: int, rng: np.random.Generator) -> list[int]:
+    pool = np.array(list(dict.fromkeys(episode.retrieved)), dtype=np.int64)
+    scores = plain[pool]
+    spread = float(scores.std()) or 1.0
+    noisy = (scores - scores.mean()) / spread + RANK_NOISE * rng.gumbel(size=len(pool))
+    target = episode.example.target
+    if target in pool and rng.random() < TARGET_FIRST_SHARE:
+        noisy[pool == target] = np.inf
+    return [int(item) for item in pool[np.argsort(-noisy, kind="stable")][:size]]

@@ -1,0 +1,159 @@
+"""Supervised training on masked documents, by transformers' Trainer."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from deeprec.config import WarmStartConfig
+from deeprec.errors import TrainingError
+from deeprec.policy.likelihood import logits_of
+from deeprec.progress import Bar, progress_bar
+from deeprec.rl.scripts import Document
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+_NEIGHBOURS = 32  # batches that are sorted by length together
+_CHECKPOINTS = 10  # per run, at most
+
+
+def fit_documents(
+    model: PreTrainedModel,
+    documents: Sequence[Document],
+    *,
+    pad_id: int,
+    epochs: int,
+    config: WarmStartConfig,
+    seed: int,
+    folder: Path,
+    title: str,
+    log: Callable[[dict[str, float]], None],
+) -> None:
+    """Train `model` in place on the masked tokens of `documents`, `epochs` times over.
+
+    Checkpoints go into `folder`; an interrupted call goes on from the last one, and the
+    folder is removed at the end. Raises TrainingError when the loss is not a number.
+    """
+    order = [
+        document
+        for epoch in range(epochs)
+        for document in batched_by_length(documents, config.trajectories_per_step, seed + epoch)
+    ]
+    steps = len(order) // config.trajectories_per_step
+    if steps == 0:
+        return
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=config.trajectories_per_step,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        adam_beta2=0.98,
+        lr_scheduler_type="cosine",
+        warmup_steps=max(1, steps // 20),
+        max_grad_norm=1.0,
+        train_sampling_strategy="sequential",
+        save_steps=max(50, -(-steps // _CHECKPOINTS)),
+        save_total_limit=1,
+        logging_steps=max(1, steps // 20),
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        bf16=model.dtype == torch.bfloat16,
+        seed=seed,
+        data_seed=seed,
+        use_cpu=not torch.cuda.is_available(),
+    )
+    with progress_bar(title, steps) as bar:
+        trainer = _MaskedTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=order,
+            data_collator=lambda rows: collate(rows, pad_id),
+            callbacks=[_Watch(bar, log)],
+        )
+        trainer.callback_handler.callbacks = [
+            callback
+            for callback in trainer.callback_handler.callbacks
+            if "Printer" not in type(callback).__name__
+        ]
+        checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+        trainer.train(resume_from_checkpoint=checkpoint)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def batched_by_length(documents: Sequence[Document], size: int, seed: int) -> list[Document]:
+    """Documents in a shuffled order in which each batch of `size` has like lengths.
+
+    The rest that does not fill a batch is left out (another epoch leaves out others).
+    """
+    rng = random.Random(seed)
+    shuffled = list(documents)
+    rng.shuffle(shuffled)
+    batches = []
+    for start in range(0, len(shuffled), size * _NEIGHBOURS):
+        block = sorted(shuffled[start : start + size * _NEIGHBOURS], key=lambda document: len(document.ids))
+        batches += [block[at : at + size] for at in range(0, len(block) - size + 1, size)]
+    rng.shuffle(batches)
+    return [document for batch in batches for document in batch]
+
+
+def collate(rows: Sequence[Document], pad_id: int) -> dict[str, Tensor]:
+    """Right-padded `input_ids`, `attention_mask` and `wanted`, each (B, T)."""
+    width = max(len(row.ids) for row in rows)
+    ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
+    attention = torch.zeros((len(rows), width), dtype=torch.long)
+    wanted = torch.zeros((len(rows), width), dtype=torch.long)
+    for position, row in enumerate(rows):
+        ids[position, : len(row.ids)] = torch.tensor(row.ids)
+        attention[position, : len(row.ids)] = 1
+        wanted[position, : len(row.mask)] = torch.tensor(row.mask)
+    return {"input_ids": ids, "attention_mask": attention, "wanted": wanted}
+
+
+class _MaskedTrainer(Trainer):  # type: ignore[misc]
+    """Takes the loss on wanted tokens only, and computes only their logits."""
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        wanted = inputs["wanted"]
+        bare = self.accelerator.unwrap_model(model)
+        logits = logits_of(bare, inputs["input_ids"], inputs["attention_mask"], wanted)
+        targets = inputs["input_ids"][:, 1:][wanted[:, 1:].bool()]
+        loss = torch.nn.functional.cross_entropy(logits.float(), targets)
+        return (loss, {}) if return_outputs else loss
+
+
+class _Watch(TrainerCallback):  # type: ignore[misc]
+    """Moves the bar, hands figures on, and stops at a loss that is not a number."""
+
+    def __init__(self, bar: Bar, log: Callable[[dict[str, float]], None]) -> None:
+        self._bar, self._log, self._note = bar, log, ""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._bar.advance(1, self._note)
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
+    ) -> None:
+        if not logs or "loss" not in logs:
+            return
+        loss = float(logs["loss"])
+        if loss != loss:
+            raise TrainingError(
+                f"warm start: the loss is not a number at step {state.global_step}; lower warm_start.learning_rate"
+            )
+        self._note = f"loss {loss:.3f}"
+        self._log({"step": float(state.global_step), "loss": loss})
