@@ -24,8 +24,14 @@ class Selection:
     too_hard: int
 
     def pool(self, stage: str) -> tuple[Example, ...]:
-        """The examples of a stage."""
-        return self.cold_start if stage == "cold_start" else self.recommendation
+        """The examples of a stage; raises TrainingError when it was left without any."""
+        pool = self.cold_start if stage == "cold_start" else self.recommendation
+        if not pool:
+            raise TrainingError(
+                f"no examples for stage '{stage}': {self.counts}; "
+                "change selection.stage_one_share, or raise selection.max_rank"
+            )
+        return pool
 
     @property
     def counts(self) -> dict[str, int]:
@@ -44,7 +50,7 @@ def select(dataset: Dataset, retriever: Retriever, config: SelectionConfig, seed
     All examples of a user go to one stage, so that no user's tastes are met in both. Users
     are shuffled by the seed; stage 1 takes whole users until it holds its share of the
     examples. The order within a pool is by that shuffle, then by time. Raises
-    TrainingError when a stage would be left without examples.
+    TrainingError when nothing is left.
     """
     examples = dataset.examples("rl")
     if not examples:
