@@ -81,7 +81,7 @@ def paired_differences(
 ) -> list[Difference]:
     """Difference of each column (U, D) to the baseline's column (U, D), same users row by row."""
     if values.shape != baseline.shape:
-        raise EvaluationError(f"can't pair {values.shape} values with {baseline.shape}: the users must be the same")
+        raise EvaluationError(f"can't pair {values.shape} values with {baseline.shape}: not the same users")
     spread = mean_intervals(values - baseline, resamples, seed)
     levels = baseline.mean(axis=0)
     return [

@@ -1,0 +1,92 @@
+"""Ranking metrics: hand-computed values, parity with ranx, and bounds."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deeprec.errors import EvaluationError
+from deeprec.metrics import RANKING_METRICS, means, ranking_metrics, target_ranks
+
+
+def test_hand_computed() -> None:
+    found = ranking_metrics([[1, 2, 3], [4, 5, 6, 7, 8, 9, 2], [3], []], [1, 2, 9, 4])
+    assert tuple(found) == RANKING_METRICS
+    assert found["recall@1"].tolist() == [1, 0, 0, 0]
+    assert found["recall@5"].tolist() == [1, 0, 0, 0]
+    assert found["recall@10"].tolist() == [1, 1, 0, 0]
+    assert found["ndcg@5"].tolist() == [1, 0, 0, 0]
+    assert found["ndcg@10"].tolist() == pytest.approx([1, 1 / math.log2(8), 0, 0], abs=1e-12)
+    assert found["mrr"].tolist() == pytest.approx([1, 1 / 7, 0, 0], abs=1e-12)
+    assert means(found)["recall@10"] == 0.5
+
+
+def test_duplicates_count_once_and_padding_is_skipped() -> None:
+    assert target_ranks([[5, 5, 5, 7], [0, 0, 7, 0], [7, 7]], [7, 7, 7]).tolist() == [2, 1, 1]
+
+
+def test_the_cut_applies_to_distinct_items() -> None:
+    ranking = [*range(1, 10), 9, 9, 50, 51]
+    assert target_ranks([ranking, ranking], [50, 51]).tolist() == [10, 0]
+    assert ranking_metrics([ranking], [51])["mrr"].tolist() == [0]
+
+
+def test_accepts_arrays() -> None:
+    assert target_ranks(np.array([[3, 4], [4, 0]]), [4, 3]).tolist() == [2, 0]
+
+
+@pytest.mark.parametrize("target", [0, -1])
+def test_padding_is_never_a_target(target: int) -> None:
+    with pytest.raises(EvaluationError, match="not an item index"):
+        target_ranks([[0, 1]], [target])
+
+
+def test_lengths_must_agree() -> None:
+    with pytest.raises(EvaluationError, match="2 rankings for 1 targets"):
+        target_ranks([[1], [2]], [1])
+
+
+def test_no_metric_beyond_the_cut() -> None:
+    with pytest.raises(EvaluationError, match="cut-off 10"):
+        ranking_metrics([[1]], [1], ks=(20,))
+
+
+def test_no_users_have_no_mean() -> None:
+    with pytest.raises(EvaluationError, match="no users"):
+        means(ranking_metrics([], []))
+
+
+# ranx compiles with numba, which warns about its own casts.
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:unsafe cast:Warning")
+def test_parity_with_ranx() -> None:
+    from ranx import Qrels, Run, evaluate
+
+    generator = np.random.default_rng(0)
+    rankings = [generator.permutation(30)[: generator.integers(1, 15)] + 1 for _ in range(300)]
+    targets = generator.integers(1, 31, size=300)
+    run = {
+        f"u{user:03}": {str(item): float(-place) for place, item in enumerate(ranking[:10])}
+        for user, ranking in enumerate(rankings)
+    }
+    qrels = {f"u{user:03}": {str(target): 1} for user, target in enumerate(targets)}
+    ours = ranking_metrics([r.tolist() for r in rankings], targets.tolist())
+    peer = evaluate(Qrels(qrels), Run(run), list(RANKING_METRICS), return_mean=False)
+    for name in RANKING_METRICS:
+        np.testing.assert_allclose(ours[name], peer[name], atol=1e-9, err_msg=name)
+    assert 0 < means(ours)["recall@10"] < 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.lists(st.integers(0, 12), max_size=25), st.integers(1, 12)), min_size=1, max_size=8)
+)
+def test_always_within_bounds(users: list[tuple[list[int], int]]) -> None:
+    found = ranking_metrics([ranking for ranking, _ in users], [target for _, target in users])
+    for values in found.values():
+        assert ((values >= 0) & (values <= 1)).all()
+    assert (found["recall@1"] <= found["mrr"]).all()
+    assert (found["ndcg@10"] <= found["recall@10"]).all()
