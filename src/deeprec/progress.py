@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress
 
 _display: Progress | None = None
@@ -26,8 +27,8 @@ class _Silent:
 
 
 @contextmanager
-def show_progress() -> Iterator[None]:
-    """Draw every bar opened inside this block (the command line's job)."""
+def show_progress() -> Iterator[Console]:
+    """Draw every bar opened inside this block (the command line's job); yields the console."""
     global _display
     from rich.console import Console
     from rich.progress import (
@@ -52,7 +53,7 @@ def show_progress() -> Iterator[None]:
     with display:
         _display = display
         try:
-            yield
+            yield display.console
         finally:
             _display = None
 

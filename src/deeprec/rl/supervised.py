@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from deeprec.config import WarmStartConfig
@@ -83,11 +84,7 @@ def fit_documents(
             data_collator=lambda rows: collate(rows, pad_id),
             callbacks=[_Watch(bar, log)],
         )
-        trainer.callback_handler.callbacks = [
-            callback
-            for callback in trainer.callback_handler.callbacks
-            if "Printer" not in type(callback).__name__
-        ]
+        trainer.remove_callback(PrinterCallback)
         checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
         trainer.train(resume_from_checkpoint=checkpoint)
     shutil.rmtree(folder, ignore_errors=True)
@@ -145,10 +142,9 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._bar.advance(1, self._note)
 
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
-    ) -> None:
-        if not logs or "loss" not in logs:
+    def on_log(self, args: Any, state: Any, control: Any, **details: Any) -> None:
+        logs: dict[str, float] = details.get("logs") or {}
+        if "loss" not in logs:
             return
         loss = float(logs["loss"])
         if loss != loss:

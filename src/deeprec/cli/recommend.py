@@ -1,0 +1,113 @@
+"""`deeprec recommend`: explore for one user and print the turns as they come."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deeprec.cli.options import DEFAULT_RUN, JsonOption, RunOption, print_json
+
+if TYPE_CHECKING:
+    from deeprec.data.catalog import Catalog
+    from deeprec.data.dataset import Dataset
+    from deeprec.rollout.episode import Episode
+    from deeprec.types import Example
+
+
+def recommend(
+    run: RunOption = DEFAULT_RUN,
+    user: Annotated[str | None, typer.Option(help="A user id of the data set.")] = None,
+    title: Annotated[
+        list[str] | None, typer.Option(help="A title of the history, oldest first; repeat it.")
+    ] = None,
+    k: Annotated[int | None, typer.Option("-k", min=1, help="How many items; none: as trained.")] = None,
+    stage: Annotated[str | None, typer.Option(help="Policy: warm_start, cold_start, recommendation.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Recommend for a user, or for a history given by titles; shows every turn.
+
+    Example: deeprec recommend --run runs/ml-100k --title "Alien (1979)" --title "Blade Runner (1982)"
+    """
+    from deeprec.errors import DataError
+    from deeprec.pipeline import build_deeprec, load_stages
+    from deeprec.run import Run
+
+    if (user is None) == (not title):
+        raise DataError("give either --user ID or --title TITLE (repeated), not both and not neither")
+    folder = Run.open(run)
+    dataset, trm = load_stages(folder)
+    wanted = folder.config.rollout.recommended if k is None else k
+    if wanted > dataset.catalog.n_items:
+        raise DataError(f"-k {wanted} is more than the catalogue's {dataset.catalog.n_items} items; lower it")
+    example = dataset.known_history(user) if user is not None else _history(dataset, title or [])
+    recommender = build_deeprec(folder, dataset, trm, stage, fill_in=True)
+    printer = None if as_json else _TurnPrinter(dataset.catalog)
+    found = recommender.recommend([example], wanted, watch=printer)[0]
+    items = [dataset.catalog[item] for item in found.ranking]
+    if as_json:
+        turns = found.trajectory.turns if found.trajectory else ()
+        print_json(
+            {
+                "source": found.source,
+                "reason": found.reason,
+                "items": [{"item_id": item.item_id, "title": item.label} for item in items],
+                "turns": [
+                    {
+                        "thought": turn.thought,
+                        "preference": turn.preference,
+                        "retrieved": [dataset.catalog[item].label for item in turn.retrieved],
+                    }
+                    for turn in turns
+                ],
+            }
+        )
+        return
+    typer.secho("\nRecommended", bold=True)
+    for number, item in enumerate(items, 1):
+        typer.echo(f"{number:3}. {item.label}")
+    if found.reason:
+        typer.echo(f"(the TRM's ranking filled in: {found.reason})")
+
+
+def _history(dataset: Dataset, titles: list[str]) -> Example:
+    """A history of titles; names what is unknown or ambiguous, with candidates."""
+    import difflib
+
+    from deeprec.errors import DataError
+    from deeprec.types import Example
+
+    found = []
+    for title in titles:
+        matches = dataset.catalog.search(title)
+        if not matches:
+            labels = [item.label for item in dataset.catalog.items]
+            near = difflib.get_close_matches(title, labels, n=3, cutoff=0.4)
+            hint = (
+                f"did you mean {' or '.join(repr(label) for label in near)}?"
+                if near
+                else "check the spelling"
+            )
+            raise DataError(f"no item is called '{title}'; {hint}")
+        if len(matches) > 1:
+            candidates = ", ".join(repr(dataset.catalog[item].label) for item in matches[:5])
+            raise DataError(f"'{title}' may be any of {candidates}; give one of these")
+        found.append(matches[0])
+    return Example(user_id="(titles)", history=tuple(found))
+
+
+class _TurnPrinter:
+    """Prints each turn once, as soon as the TRM has answered it."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog, self._printed = catalog, 0
+
+    def __call__(self, episode: Episode) -> None:
+        for turn in episode.turns[self._printed :]:
+            self._printed += 1
+            typer.secho(f"\nTurn {self._printed}", bold=True)
+            typer.echo(f"  thought:    {turn.thought}")
+            typer.echo(f"  preference: {turn.preference}")
+            labels = [self._catalog[item].label for item in turn.retrieved]
+            shown = "; ".join(labels[:5]) + (f"; and {len(labels) - 5} more" if len(labels) > 5 else "")
+            typer.echo(f"  retrieved:  {shown}")

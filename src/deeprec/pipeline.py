@@ -1,0 +1,116 @@
+"""The stages in order, and what is built from a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deeprec.config import RunConfig
+from deeprec.data.dataset import Dataset
+from deeprec.errors import EvaluationError
+from deeprec.recommender import Recommender
+from deeprec.run import Run
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from deeprec.rollout.recommender import DeepRecRecommender
+    from deeprec.rollout.runner import Environment
+    from deeprec.trm.retriever import TRM
+
+POLICIES = ("warm_start", "cold_start", "recommendation")
+METHODS = ("popularity", "trm", *POLICIES)
+
+
+def run_pipeline(run: Run, announce: Callable[[str], None] = lambda _: None) -> Path:
+    """Every stage of a run that is not up to date; returns the path of the report.
+
+    `announce` hears the name of each stage before it starts.
+    """
+    from deeprec.data.stage import run_data
+    from deeprec.evaluation.report import write_report
+    from deeprec.evaluation.stage import run_evaluation
+    from deeprec.rl.stage import run_rl
+    from deeprec.rl.warm_start import run_warm_start
+    from deeprec.trm.stage import run_trm
+
+    announce("data")
+    dataset = run_data(run)
+    announce("trm")
+    trm = run_trm(run, dataset)
+    announce("warm_start")
+    run_warm_start(run, dataset, trm)
+    for stage in ("cold_start", "recommendation"):
+        announce(stage)
+        run_rl(run, dataset, trm, stage)
+    announce("evaluation")
+    run_evaluation(run, dataset, trm, build_recommenders(run, METHODS))
+    announce("report")
+    return write_report(run)
+
+
+def load_stages(run: Run) -> tuple[Dataset, TRM]:
+    """Data set and TRM of a run; raises RunError naming the command that makes a missing one."""
+    from deeprec.data.format import read_dataset
+    from deeprec.trm.stage import load_trm
+
+    run.require("data", "deeprec data prepare")
+    dataset = read_dataset(run.data)
+    run.require("trm", "deeprec trm fit")
+    return dataset, load_trm(run, dataset)
+
+
+def build_recommenders(run: Run, methods: Sequence[str]) -> dict[str, Recommender]:
+    """The named methods of a run, ready to rank. None fills in for a failure.
+
+    Raises EvaluationError for an unknown name, RunError for one that has not been trained.
+    """
+    from deeprec.evaluation.recommenders import TRMRecommender
+    from deeprec.trm.baselines import Popularity
+
+    for method in methods:
+        if method not in METHODS:
+            raise EvaluationError(f"unknown method '{method}'; known: {', '.join(METHODS)}")
+    dataset, trm = load_stages(run)
+    found: dict[str, Recommender] = {}
+    for method in methods:
+        if method == "trm":
+            found[method] = TRMRecommender(trm, dataset)
+        elif method == "popularity":
+            found[method] = TRMRecommender(Popularity.fit(dataset), dataset, name=method)
+        else:
+            found[method] = build_deeprec(run, dataset, trm, method)
+    return found
+
+
+def build_deeprec(
+    run: Run, dataset: Dataset, trm: TRM, stage: str | None = None, *, fill_in: bool = False
+) -> DeepRecRecommender:
+    """DeepRec with the policy of `stage` (none: the last one trained)."""
+    from deeprec.policy.loading import load_policy
+    from deeprec.rollout.recommender import DeepRecRecommender
+
+    folder = run.last_policy() if stage is None else run.policy(stage)
+    if stage is not None:
+        run.require(stage, "deeprec policy init" if stage == "warm_start" else "deeprec train")
+    model, tokenizer = load_policy(str(folder), run.config.policy)
+    environment = build_environment(run.config, dataset, trm, model, tokenizer)
+    return DeepRecRecommender(folder.name, environment, fill_in=fill_in)
+
+
+def build_environment(
+    config: RunConfig,
+    dataset: Dataset,
+    trm: TRM,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+) -> Environment:
+    """What episodes of this model run in, on the local engine."""
+    from deeprec.rollout.codec import TokenizerCodec
+    from deeprec.rollout.engines.local import LocalEngine
+    from deeprec.rollout.runner import Environment
+
+    codec = TokenizerCodec(tokenizer)
+    engine = LocalEngine(model, codec, seed=config.seed)
+    return Environment(dataset, trm, engine, codec, config.rollout)
