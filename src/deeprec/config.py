@@ -33,6 +33,8 @@ class SyntheticConfig(_Section):
     genres: Positive = Field(12, description="Number of genres that items and tastes are made of.")
     interactions_per_user: Positive = Field(30, description="Mean number of interactions of a user.")
     noise: Fraction = Field(0.1, description="Share of interactions drawn without regard to taste.")
+    drift: float = Field(0.1, ge=0, description="How far a taste wanders with every interaction.")
+    sequels: float = Field(3.0, ge=0, description="How much the next part of a series attracts.")
 
 
 class DataConfig(_Section):
@@ -71,6 +73,15 @@ class TRMConfig(_Section):
     dropout: Fraction = Field(0.3, description="Dropout rate.")
     history: Positive = Field(50, description="Latest items that the encoder reads.")
     temperature: float = Field(0.07, gt=0, description="Softmax temperature of cosine scores in training.")
+    id_dropout: Fraction = Field(0.1, description="Share of items that a training step sees by their text alone.")
+    preference_share: Fraction = Field(
+        0.5, description="Positions trained a second time with a preference (0: no preference branch)."
+    )
+    preference_noise: Fraction = Field(
+        0.25, description="Of these, the share whose preference is about somebody else's item."
+    )
+    text_only_share: Fraction = Field(0.1, description="Of these, the share whose history is dropped.")
+    validation_users: Positive = Field(5000, description="Validation examples that early stopping looks at, at most.")
     learning_rate: float = Field(2e-3, gt=0, description="Peak AdamW learning rate.")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW weight decay.")
     epochs: Positive = Field(60, description="Epochs at most.")

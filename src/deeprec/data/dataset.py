@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
+from itertools import groupby
 from typing import Literal
 
 import polars as pl
 
 from deeprec.data.catalog import Catalog
+from deeprec.data.files import SourceFile
 from deeprec.errors import DataError
 from deeprec.types import Example
 
 Part = Literal["fit", "rl", "validation", "test"]
 TargetPart = Literal["rl", "validation", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What a data set was read from, and how much of it is not in use."""
+
+    files: tuple[SourceFile, ...] = ()
+    unknown_items_dropped: int = 0  # interactions with items that the catalogue lacks
+    repeats_dropped: int = 0  # later interactions of a user with the same item
+    users_dropped: int = 0  # users with too few interactions
+    items_dropped: int = 0  # listed items with too few (or no) interactions
+
+
+@dataclass(frozen=True, slots=True)
+class _UserRows:
+    """One user's interactions as plain values, oldest first, and the positions of each part."""
+
+    items: tuple[int, ...]
+    ratings: tuple[float, ...]
+    timestamps: tuple[float, ...]
+    parts: Mapping[str, range]
 
 
 @dataclass(frozen=True)
@@ -33,11 +56,25 @@ class Dataset:
     interactions: pl.DataFrame
     users: pl.DataFrame
     allow_repeats: bool = False
+    provenance: Provenance = field(default_factory=Provenance, compare=False)
 
     @cached_property
-    def _users(self) -> dict[str, pl.DataFrame]:
-        groups = self.interactions.partition_by("user_id", as_dict=True, maintain_order=True)
-        return {str(key[0]): frame for key, frame in groups.items()}
+    def _users(self) -> dict[str, _UserRows]:
+        # Plain values once: cutting a data frame per example would take minutes on a large set.
+        columns = {name: self.interactions[name].to_list() for name in self.interactions.columns}
+        runs = self.interactions["user_id"].rle().struct.unnest()
+        found: dict[str, _UserRows] = {}
+        start = 0
+        for length, user in zip(runs["len"].to_list(), runs["value"].to_list(), strict=True):
+            stop = start + length
+            found[user] = _UserRows(
+                items=tuple(columns["item_index"][start:stop]),
+                ratings=_whole(columns["rating"][start:stop]),
+                timestamps=_whole(columns["timestamp"][start:stop]),
+                parts=_ranges(columns["part"][start:stop]),
+            )
+            start = stop
+        return found
 
     @cached_property
     def _profiles(self) -> dict[str, dict[str, str]]:
@@ -57,19 +94,18 @@ class Dataset:
 
     def fit_histories(self) -> list[Example]:
         """What a fit may see: each user's `fit` interactions, no target."""
-        found = []
-        for user, frame in self._users.items():
-            fit = frame.filter(pl.col("part") == "fit")
-            if fit.height:
-                found.append(self._example(user, fit, fit.height, None))
-        return found
+        return [
+            self._example(user, rows, rows.parts["fit"].stop, None)
+            for user, rows in self._users.items()
+            if "fit" in rows.parts
+        ]
 
     def known_history(self, user_id: str) -> Example:
         """Everything known of a user, with nothing to predict: what serving starts from."""
         if user_id not in self._users:
             raise DataError(f"unknown user '{user_id}' in data set '{self.name}'")
-        frame = self._users[user_id]
-        return self._example(user_id, frame, frame.height, None)
+        rows = self._users[user_id]
+        return self._example(user_id, rows, len(rows.items), None)
 
     def exclusions(self, example: Example) -> tuple[int, ...]:
         """Items that may not be recommended to this user now."""
@@ -93,24 +129,33 @@ class Dataset:
         return digest.hexdigest()[:16]
 
     def _user_examples(self, user: str, part: TargetPart) -> list[Example]:
-        frame = self._users[user]
-        positions = [i for i, value in enumerate(frame["part"].to_list()) if value == part]
-        return [self._example(user, frame, position, position) for position in positions]
+        rows = self._users[user]
+        return [self._example(user, rows, position, position) for position in rows.parts.get(part, ())]
 
-    def _example(self, user: str, frame: pl.DataFrame, end: int, target: int | None) -> Example:
-        past = frame.head(end)
-        profile: Mapping[str, str] = self._profiles.get(user, {})
+    def _example(self, user: str, rows: _UserRows, end: int, target: int | None) -> Example:
         return Example(
             user_id=user,
-            history=tuple(past["item_index"].to_list()),
-            target=0 if target is None else int(frame["item_index"][target]),
-            ratings=_whole(past["rating"]),
-            timestamps=_whole(past["timestamp"]),
-            timestamp=None if target is None else frame["timestamp"][target],
-            profile=profile,
+            history=rows.items[:end],
+            target=0 if target is None else rows.items[target],
+            ratings=rows.ratings[:end],
+            timestamps=rows.timestamps[:end],
+            timestamp=None if target is None or not rows.timestamps else rows.timestamps[target],
+            profile=self._profiles.get(user, {}),
         )
 
 
-def _whole(column: pl.Series) -> tuple[float, ...]:
-    """The column as numbers, or empty when any is missing: parallel or nothing."""
-    return () if column.null_count() else tuple(float(value) for value in column.to_list())
+def _whole(values: list[float | None]) -> tuple[float, ...]:
+    """The values, or empty when any is missing: parallel to the items or nothing."""
+    known = tuple(value for value in values if value is not None)
+    return known if len(known) == len(values) else ()
+
+
+def _ranges(parts: list[str]) -> dict[str, range]:
+    """Positions of each part; parts are contiguous, in the order of time."""
+    found: dict[str, range] = {}
+    start = 0
+    for part, run in groupby(parts):
+        stop = start + sum(1 for _ in run)
+        found[part] = range(start, stop)
+        start = stop
+    return found

@@ -1,0 +1,144 @@
+"""The prepared data set on disk: three Parquet files and `dataset.json` (see docs/data.md)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from deeprec.data.catalog import Catalog
+from deeprec.data.dataset import Dataset, Provenance
+from deeprec.data.files import SourceFile
+from deeprec.data.summary import summarize
+from deeprec.errors import DataError
+from deeprec.run import whole_folder
+from deeprec.types import Item
+
+FORMAT = 1
+_INTERACTIONS = {
+    "user_id": pl.String,
+    "item_index": pl.Int32,
+    "timestamp": pl.Float64,
+    "rating": pl.Float32,
+    "part": pl.String,
+}
+_ITEMS = {
+    "item_index": pl.Int32,
+    "item_id": pl.String,
+    "title": pl.String,
+    "label": pl.String,
+    "categories": pl.List(pl.String),
+    "year": pl.Int32,
+}
+_REMEDY = "delete the folder and prepare the data again"
+
+
+def write_dataset(dataset: Dataset, folder: Path) -> None:
+    """Write the data set so that `folder` is either whole or as it was before.
+
+    Raises DataError naming the folder when the disk is full or can't be written.
+    """
+    try:
+        with whole_folder(folder) as part:
+            dataset.interactions.select(list(_INTERACTIONS)).write_parquet(part / "interactions.parquet")
+            _item_table(dataset.catalog).write_parquet(part / "items.parquet")
+            dataset.users.write_parquet(part / "users.parquet")
+            text = json.dumps(_manifest(dataset), indent=1, ensure_ascii=False)
+            (part / "dataset.json").write_text(text + "\n", encoding="utf-8")
+    except (OSError, PolarsError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(
+            f"{folder}: the data set can't be written ({reason}); free or choose other disk space"
+        ) from None
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """Read what `write_dataset` wrote; raises DataError naming the file that is missing or changed."""
+    manifest = read_manifest(folder)
+    items = _table(folder / "items.parquet", _ITEMS)
+    catalog = Catalog(
+        tuple(
+            Item(
+                row["item_index"],
+                row["item_id"],
+                row["title"],
+                row["label"],
+                tuple(row["categories"]),
+                row["year"],
+            )
+            for row in items.iter_rows(named=True)
+        )
+    )
+    if [item.item_index for item in catalog.items] != list(range(1, len(catalog.items) + 1)):
+        raise DataError(
+            f"{folder / 'items.parquet'}: item indices are not 1 to {len(catalog.items)}; {_REMEDY}"
+        )
+    made = manifest["provenance"]
+    files = tuple(SourceFile(**entry) for entry in made.pop("files"))
+    dataset = Dataset(
+        name=manifest["name"],
+        catalog=catalog,
+        interactions=_table(folder / "interactions.parquet", _INTERACTIONS),
+        users=_table(folder / "users.parquet", {"user_id": pl.String}),
+        allow_repeats=manifest["allow_repeats"],
+        provenance=Provenance(files, **made),
+    )
+    if dataset.fingerprint != manifest["fingerprint"]:
+        raise DataError(
+            f"{folder}: the Parquet files do not belong to dataset.json (fingerprint {dataset.fingerprint}, "
+            f"expected {manifest['fingerprint']}); {_REMEDY}"
+        )
+    return dataset
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """`dataset.json` of a prepared data set; raises DataError when it is missing or not ours."""
+    file = folder / "dataset.json"
+    if not file.is_file():
+        raise DataError(f"{file}: is missing; prepare the data with `deeprec data prepare NAME`")
+    try:
+        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        found = manifest["format"]
+        keys = {"name", "allow_repeats", "fingerprint", "provenance", "summary"} - set(manifest)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{file}: is no data set description ({error}); {_REMEDY}") from None
+    if found != FORMAT:
+        raise DataError(f"{file}: format = {found}, this version reads {FORMAT}; {_REMEDY}")
+    if keys:
+        raise DataError(f"{file}: key '{sorted(keys)[0]}' is missing; {_REMEDY}")
+    return manifest
+
+
+def _manifest(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "name": dataset.name,
+        "allow_repeats": dataset.allow_repeats,
+        "fingerprint": dataset.fingerprint,
+        "provenance": asdict(dataset.provenance),
+        "summary": summarize(dataset).to_dict(),
+    }
+
+
+def _item_table(catalog: Catalog) -> pl.DataFrame:
+    rows = [(i.item_index, i.item_id, i.title, i.label, list(i.categories), i.year) for i in catalog.items]
+    return pl.DataFrame(rows, schema=_ITEMS, orient="row")
+
+
+def _table(file: Path, columns: dict[str, Any]) -> pl.DataFrame:
+    if not file.is_file():
+        raise DataError(f"{file}: is missing; {_REMEDY}")
+    try:
+        frame = pl.read_parquet(file)
+    except (PolarsError, OSError) as error:
+        raise DataError(f"{file}: is no readable Parquet file ({error}); {_REMEDY}") from None
+    for name, dtype in columns.items():
+        if name not in frame.columns:
+            raise DataError(f"{file}: column '{name}' is missing; {_REMEDY}")
+        if frame.schema[name] != dtype:
+            raise DataError(f"{file}: column '{name}' is {frame.schema[name]}, expected {dtype}; {_REMEDY}")
+    return frame

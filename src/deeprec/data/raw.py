@@ -1,0 +1,141 @@
+"""What every reader returns, and the checks that all of them share."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import polars as pl
+
+from deeprec.data.files import SourceFile
+from deeprec.errors import DataError
+
+_YEAR = re.compile(r"\((\d{4})(?:[-–]\d{0,4})?\)(?:\s*\([A-Za-z]{1,3}\))?\s*$")
+
+
+@dataclass(frozen=True)
+class RawData:
+    """A source as read: nothing filtered, sorted or indexed yet.
+
+    `interactions`: `line` (int64), `user_id`, `item_id` (str), `timestamp` (float64) and
+    `rating` (float32), both null throughout where the source has none. `items`: `line`,
+    `item_id`, `title` (str), `categories` (list of str), `year` (int32 or null). `users`:
+    `user_id` and one text column per attribute. `interactions_place` and `items_place`
+    name the files in errors. `ordered`: the source declares that each user's rows are
+    oldest first, so that a step back in time is an error in it.
+    """
+
+    name: str
+    interactions: pl.DataFrame
+    items: pl.DataFrame
+    users: pl.DataFrame
+    interactions_place: str
+    items_place: str
+    files: tuple[SourceFile, ...] = ()
+    ordered: bool = False
+
+
+def title_year(title: str) -> int | None:
+    """Year in brackets at the end of a title.
+
+    >>> title_year("Toy Story (1995)"), title_year("Land Before Time III (1995) (V)"), title_year("1984")
+    (1995, 1995, None)
+    """
+    found = _YEAR.search(title)
+    return _plausible(int(found.group(1))) if found else None
+
+
+def date_year(text: str) -> int | None:
+    """Year in a date such as `01-Jan-1995`, `1995-01-01`, `1995` or `1995.0`.
+
+    >>> date_year("01-Jan-1995"), date_year("1995.0"), date_year("")
+    (1995, 1995, None)
+    """
+    found = re.search(r"(?<!\d)(\d{4})(?!\d)", text)
+    return _plausible(int(found.group(1))) if found else None
+
+
+def _plausible(year: int) -> int | None:
+    return year if 1000 <= year <= 2200 else None
+
+
+def check_raw(raw: RawData) -> None:
+    """Raise DataError, with file, line, value and remedy, for what no reader may let pass."""
+    _check_items(raw)
+    _check_ids(raw)
+    _check_times(raw)
+    _check_known_users(raw)
+
+
+def unknown_item_rows(raw: RawData) -> pl.DataFrame:
+    """Interactions whose item is not in the item file."""
+    return raw.interactions.join(raw.items.select("item_id"), on="item_id", how="anti", maintain_order="left")
+
+
+def _check_items(raw: RawData) -> None:
+    place = raw.items_place
+    if not raw.items.height:
+        raise DataError(f"{place}: the catalogue is empty; name a file with at least one item")
+    empty = raw.items.filter(pl.col("item_id").fill_null("").str.strip_chars() == "").head(1)
+    if empty.height:
+        raise DataError(
+            f"{place} line {empty['line'][0]}: empty item id; give the item an id or remove the line"
+        )
+    again = raw.items.filter(pl.col("item_id").is_duplicated())
+    if again.height:
+        first, second = again.filter(pl.col("item_id") == again["item_id"][0]).head(2)["line"].to_list()
+        raise DataError(
+            f"{place} line {second}: item id '{again['item_id'][0]}' is already on line {first}; keep one of them"
+        )
+    if not raw.items.filter(pl.col("title").fill_null("").str.strip_chars() != "").height:
+        raise DataError(f"{place}: no item has a title; name the column that holds titles")
+
+
+def _check_ids(raw: RawData) -> None:
+    place = raw.interactions_place
+    if not raw.interactions.height:
+        raise DataError(f"{place}: no interactions; name a file with at least one row")
+    for column in ("user_id", "item_id"):
+        empty = raw.interactions.filter(pl.col(column).fill_null("").str.strip_chars() == "").head(1)
+        if empty.height:
+            raise DataError(f"{place} line {empty['line'][0]}: empty {column}; fill it in or remove the line")
+    for column in ("timestamp", "rating"):
+        wrong = raw.interactions.filter(pl.col(column).is_nan() | pl.col(column).is_infinite()).head(1)
+        if wrong.height:
+            raise DataError(
+                f"{place} line {wrong['line'][0]}: {column} = {wrong[column][0]} of user '{wrong['user_id'][0]}' "
+                "is not a finite number; correct or remove the line"
+            )
+
+
+def _check_times(raw: RawData) -> None:
+    rows, place = raw.interactions, raw.interactions_place
+    missing = rows.filter(pl.col("timestamp").is_null())
+    if missing.height == rows.height:
+        return  # no times at all: the order of the rows is the order in time
+    if missing.height:
+        raise DataError(
+            f"{place} line {missing['line'][0]}: user '{missing['user_id'][0]}' has no timestamp, other lines have "
+            "one; fill it in, or leave the column out of the whole file"
+        )
+    negative = rows.filter(pl.col("timestamp") < 0).head(1)
+    if negative.height:
+        raise DataError(
+            f"{place} line {negative['line'][0]}: negative timestamp {negative['timestamp'][0]:g} of user "
+            f"'{negative['user_id'][0]}'; times are seconds since 1970"
+        )
+    if raw.ordered:
+        back = rows.filter(pl.col("timestamp").diff().over("user_id") < 0).head(1)
+        if back.height:
+            raise DataError(
+                f"{place} line {back['line'][0]}: user '{back['user_id'][0]}' goes back in time; "
+                "sort by user, then time"
+            )
+
+
+def _check_known_users(raw: RawData) -> None:
+    again = raw.users.filter(pl.col("user_id").is_duplicated()).head(1)
+    if again.height:
+        raise DataError(
+            f"user file of '{raw.name}': user '{again['user_id'][0]}' appears twice; keep one line"
+        )

@@ -1,0 +1,70 @@
+"""The split by time, and the checks that it leaks nothing."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from deeprec.data.dataset import Dataset
+from deeprec.errors import DataError
+
+_ORDER = {"fit": 0, "rl": 1, "validation": 2, "test": 3}
+_MIN_FIT = 2  # interactions that a user keeps in `fit` before any becomes an RL target
+
+
+def split_by_time(interactions: pl.DataFrame, rl_targets: int) -> pl.DataFrame:
+    """Add `part` to rows that are grouped by user, oldest first.
+
+    The last interaction of a user is `test`, the one before `validation`, up to
+    `rl_targets` before those `rl` as long as two remain in `fit`, the rest `fit`. Users
+    with fewer than three interactions go wholly into `fit`.
+    """
+    left = pl.len().over("user_id") - pl.int_range(pl.len()).over("user_id")  # 1 for the last row
+    n = pl.len().over("user_id").cast(pl.Int64)
+    rl = (n - 2 - _MIN_FIT).clip(0, rl_targets)
+    part = (
+        pl.when(n < 3)
+        .then(pl.lit("fit"))
+        .when(left == 1)
+        .then(pl.lit("test"))
+        .when(left == 2)
+        .then(pl.lit("validation"))
+        .when(left <= 2 + rl)
+        .then(pl.lit("rl"))
+        .otherwise(pl.lit("fit"))
+    )
+    return interactions.with_columns(part.alias("part"))
+
+
+def check_split(dataset: Dataset) -> None:
+    """Raise DataError when the split leaks: parts out of order, or a user going back in time.
+
+    Also checked: at most one validation and one test target per user, users in one block,
+    item indices inside the catalogue, and (unless the data set allows repeats) no item
+    twice for a user, since then a target could stand in its own history.
+    """
+    rows = dataset.interactions
+    name = f"data set '{dataset.name}'"
+    order = pl.col("part").replace_strict(_ORDER, default=None, return_dtype=pl.Int8)
+    _refuse(rows.filter(order.is_null()), f"{name}: unknown part")
+    _refuse(
+        rows.filter(order.diff().over("user_id") < 0), f"{name}: a later part comes before an earlier one"
+    )
+    _refuse(rows.filter(pl.col("timestamp").diff().over("user_id") < 0), f"{name}: goes back in time")
+    held_out = rows.filter(pl.col("part").is_in(["validation", "test"]))
+    _refuse(
+        held_out.filter(pl.struct("user_id", "part").is_duplicated()),
+        f"{name}: more than one target in a part",
+    )
+    starts = rows.filter(pl.col("user_id") != pl.col("user_id").shift().fill_null(""))
+    _refuse(starts.filter(pl.col("user_id").is_duplicated()), f"{name}: rows of one user are apart")
+    outside = ~pl.col("item_index").is_between(1, dataset.catalog.n_items)
+    _refuse(rows.filter(outside), f"{name}: item index outside the catalogue")
+    if not dataset.allow_repeats:
+        _refuse(
+            rows.filter(pl.struct("user_id", "item_index").is_duplicated()), f"{name}: an item stands twice"
+        )
+
+
+def _refuse(rows: pl.DataFrame, problem: str) -> None:
+    if rows.height:
+        raise DataError(f"{problem} (user '{rows['user_id'][0]}'); prepare the data again")

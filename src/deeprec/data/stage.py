@@ -1,0 +1,59 @@
+"""The data stage of a run: prepare once, then read what was prepared."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from deeprec.config import DataConfig
+from deeprec.data.dataset import Dataset
+from deeprec.data.files import hash_file
+from deeprec.data.format import FORMAT, read_dataset, write_dataset
+from deeprec.data.prepare import prepare
+from deeprec.run import Run, fingerprint
+
+
+def run_data(run: Run, cache: Path | None = None) -> Dataset:
+    """The run's data set; prepared only if settings, seed or source files changed since.
+
+    Where the source lies does not matter, what is in it does. A source that is no longer
+    there is no reason to prepare again.
+    """
+    config = run.config.data
+    inputs = _inputs(config, run.config.seed)
+    state = _source_state(config)
+    record = run.finished().get("data", {})
+    if run.is_current("data", inputs) and state in (None, record.get("source_state")):
+        return read_dataset(run.data)
+    started = time.perf_counter()
+    dataset = prepare(config, run.config.seed, cache)
+    run.begin("data")
+    write_dataset(dataset, run.data)
+    minutes = (time.perf_counter() - started) / 60
+    run.finish("data", inputs, minutes, fingerprint=dataset.fingerprint, source_state=state)
+    return dataset
+
+
+def load_data(run: Run) -> Dataset:
+    """The data set as prepared before; raises RunError naming the command when it was not."""
+    run.require("data", f"deeprec data prepare {run.config.data.name}")
+    return read_dataset(run.data)
+
+
+def _inputs(config: DataConfig, seed: int) -> str:
+    settings = config.model_dump(mode="json", exclude={"source", "items", "users"})
+    if config.name == "synthetic":
+        return fingerprint(FORMAT, settings, seed)
+    del settings["synthetic"]
+    return fingerprint(FORMAT, settings)
+
+
+def _source_state(config: DataConfig) -> str | None:
+    """Checksum over the named source files; None when none is named or one is gone."""
+    paths = [
+        Path(path).expanduser() for path in (config.source, config.items, config.users) if path is not None
+    ]
+    if not paths or not all(path.exists() for path in paths):
+        return None
+    files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    return fingerprint([(file.name, hash_file(file).sha256) for file in files if file.is_file()])

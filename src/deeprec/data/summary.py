@@ -1,0 +1,106 @@
+"""What a data set holds, in figures."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import polars as pl
+
+from deeprec.data.catalog import clean_text
+from deeprec.data.dataset import Dataset, TargetPart
+
+TARGET_PARTS: tuple[TargetPart, ...] = ("rl", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Targets of one part; `cold` are those whose item nobody has in `fit`."""
+
+    count: int
+    cold: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Figures of a data set.
+
+    `tied_pairs`: neighbouring interactions of a user with the same timestamp;
+    `users_tied_last`: users whose last two tie, so that their test target depends on the
+    source's order. `titles_repeated`: titles that several items share. `users_short`:
+    users with fewer than three interactions, who are wholly in fit.
+    """
+
+    name: str
+    users: int
+    items: int
+    interactions: int
+    density: float
+    fit_interactions: int
+    users_short: int
+    tied_pairs: int
+    users_tied_last: int
+    titles_repeated: int
+    titles_empty: int
+    items_without_category: int
+    items_without_year: int
+    unknown_items_dropped: int
+    repeats_dropped: int
+    users_dropped: int
+    items_dropped: int
+    first_timestamp: float | None
+    last_timestamp: float | None
+    targets: dict[str, Targets]
+    fingerprint: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def summarize(dataset: Dataset) -> Summary:
+    """Count everything that the summary table shows."""
+    rows, items = dataset.interactions, dataset.catalog.items
+    tie = (pl.col("timestamp").diff() == 0).fill_null(False).over("user_id")
+    ties = rows.with_columns(tie.alias("tie"))
+    by_user = ties.group_by("user_id", maintain_order=True).agg(pl.len().alias("n"), pl.col("tie").last())
+    titles = pl.Series([clean_text(item.title) for item in items], dtype=pl.String)
+    counts = titles.filter(titles != "").value_counts()
+    users = by_user.height
+    made = dataset.provenance
+    return Summary(
+        name=dataset.name,
+        users=users,
+        items=len(items),
+        interactions=rows.height,
+        density=rows.height / (users * len(items)),
+        fit_interactions=rows.filter(pl.col("part") == "fit").height,
+        users_short=by_user.filter(pl.col("n") < 3).height,
+        tied_pairs=int(ties["tie"].sum()),
+        users_tied_last=int(by_user["tie"].sum()),
+        titles_repeated=counts.filter(pl.col("count") > 1).height,
+        titles_empty=int((titles == "").sum()),
+        items_without_category=sum(1 for item in items if not item.categories),
+        items_without_year=sum(1 for item in items if item.year is None),
+        unknown_items_dropped=made.unknown_items_dropped,
+        repeats_dropped=made.repeats_dropped,
+        users_dropped=made.users_dropped,
+        items_dropped=made.items_dropped,
+        first_timestamp=_number(rows["timestamp"].min()),
+        last_timestamp=_number(rows["timestamp"].max()),
+        targets={part: _targets(dataset, part) for part in TARGET_PARTS},
+        fingerprint=dataset.fingerprint,
+    )
+
+
+def _targets(dataset: Dataset, part: TargetPart) -> Targets:
+    rows = dataset.interactions
+    targets = rows.filter(pl.col("part") == part)
+    known = rows.filter(pl.col("part") == "fit").select("item_index").unique()
+    cold = targets.join(known, on="item_index", how="anti").height
+    return Targets(targets.height, cold, dataset.targets_hash(part))
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
