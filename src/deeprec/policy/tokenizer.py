@@ -46,7 +46,9 @@ def build_tokenizer(
     reserved = {*TAGS.all, PAD, EOS}
     for item in catalog.items:
         if any(tag in item.label for tag in reserved):
-            raise PolicyError(f"item {item.item_id!r}: label {item.label!r} holds a tag; clean it with clean_text")
+            raise PolicyError(
+                f"item {item.item_id!r}: label {item.label!r} holds a tag; clean it with clean_text"
+            )
     vocabulary, merges = _learn_pieces(_corpus(catalog, texts), pieces)
     tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=merges, byte_fallback=True))
     tokenizer.pre_tokenizer = Split(Regex(_STRETCHES), "isolated")

@@ -1,0 +1,67 @@
+"""The embedded policy: a small Qwen2 with random weights."""
+
+from __future__ import annotations
+
+import torch
+from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
+
+from deeprec.config import PolicyConfig
+from deeprec.errors import PolicyError
+
+_RESIDUAL = ("o_proj.weight", "down_proj.weight")  # what writes into the residual stream
+
+
+def build_tiny(config: PolicyConfig, tokenizer: PreTrainedTokenizerBase, seed: int) -> Qwen2ForCausalLM:
+    """A Qwen2 of the configured size over the tokenizer's whole vocabulary, embeddings tied.
+
+    The same seed gives the same weights; the global random state is left alone. Raises
+    PolicyError for sizes that don't divide.
+    """
+    if config.width % config.heads or (config.width // config.heads) % 2:
+        raise PolicyError(
+            f"policy.width = {config.width} over policy.heads = {config.heads} heads must give an even width a head"
+        )
+    if config.heads % config.key_value_heads:
+        raise PolicyError(
+            f"policy.heads = {config.heads} is not a multiple of policy.key_value_heads = {config.key_value_heads}"
+        )
+    shape = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=config.width,
+        intermediate_size=config.inner,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        num_key_value_heads=config.key_value_heads,
+        max_position_embeddings=config.context,
+        tie_word_embeddings=True,
+        use_sliding_window=False,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        attn_implementation="sdpa",
+    )
+    with torch.random.fork_rng(devices=[]):
+        model = Qwen2ForCausalLM(shape)
+    _initialize(model, seed)
+    return model.to(getattr(torch, config.dtype)).eval()
+
+
+@torch.no_grad()
+def _initialize(model: Qwen2ForCausalLM, seed: int) -> None:
+    """Scale weights by their width.
+
+    The usual 0.02 suits widths of thousands; at 128 it leaves the layers nearly silent.
+    Projections into the residual stream shrink with depth, so that the stream doesn't grow.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    layers = model.config.num_hidden_layers
+    embedding = model.get_input_embeddings().weight
+    # Half of width^-1/2: tied logits start with a deviation of 0.5, close to uniform.
+    embedding.normal_(0.0, 0.5 * embedding.shape[1] ** -0.5, generator=generator)
+    for name, weight in model.named_parameters():
+        if weight is embedding or weight.dim() < 2:
+            continue
+        deviation = weight.shape[1] ** -0.5
+        if name.endswith(_RESIDUAL):
+            deviation /= (2 * layers) ** 0.5
+        weight.normal_(0.0, deviation, generator=generator)

@@ -1,0 +1,32 @@
+"""How long a segment may get, and where it stops: the same for every engine."""
+
+from __future__ import annotations
+
+from deeprec.errors import EngineError
+from deeprec.rollout.engines.base import Request, Sampling
+
+
+def new_token_cap(request: Request, sampling: Sampling, context_length: int) -> int:
+    """New tokens that a request may get: its own cap, the sampling's, and what the context has left.
+
+    Raises EngineError where that is none.
+    """
+    asked = min(request.max_new_tokens, sampling.max_new_tokens)
+    if asked < 1:
+        raise EngineError(f"episode {request.key}: asked for {asked} new tokens; ask for at least one")
+    if not request.context:
+        raise EngineError(
+            f"episode {request.key}: an empty context; give at least one token to continue from"
+        )
+    left = context_length - len(request.context)
+    if left < 1:
+        raise EngineError(
+            f"episode {request.key}: {len(request.context)} tokens leave no room in the model's context of "
+            f"{context_length}; show less (rollout.history, rollout.retrieved) or take a model with a longer context"
+        )
+    return min(asked, left)
+
+
+def holds_stop(text: str, stop_texts: tuple[str, ...]) -> bool:
+    """Whether a stop text stands in what was written so far."""
+    return any(stop in text for stop in stop_texts)

@@ -1,0 +1,328 @@
+"""Transformers on CPU or GPU, with keys and values kept from turn to turn.
+
+A turn feeds only what is new since the last one (its last sampled token and what the
+environment wrote), episodes are batched, equal prompts are read once, and rows that are
+done make room instead of sampling on.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from deeprec.errors import EngineError
+from deeprec.rollout.engines.base import Request, Sampling, Segment
+from deeprec.rollout.engines.cache import RowCache
+from deeprec.rollout.engines.limits import holds_stop, new_token_cap
+from deeprec.rollout.engines.sampling import draw, uniforms_for
+
+_PREFILL_TOKENS = 16_384  # tokens read in one pass: bounds the memory of masks and activations
+
+
+@dataclass(slots=True)
+class _Row:
+    """One episode's place in the cache, and its segment in the making."""
+
+    key: int
+    cached: list[int]  # ids whose keys and values are in the cache
+    place: int = 0  # position of its request in the call
+    cap: int = 0
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    is_stopped: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        return self.is_stopped or len(self.ids) >= self.cap
+
+
+class LocalEngine:
+    """Engine on a transformers causal LM that lives in this process.
+
+    What an episode draws depends on `seed`, the number of `forget` calls since, its key and
+    its length alone, not on its batch; call `reseed` to make a training step repeatable.
+    After a change of weights call `forget`. Raises EngineError for a model whose attention
+    can't be cached by rows.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        seed: int,
+        decode: Callable[[Sequence[int]], str] | None = None,
+        context_length: int | None = None,
+    ) -> None:
+        self._model = model
+        self._decode = decode
+        self._context_length = _usable_context(model, context_length)
+        forward = inspect.signature(_unwrapped(model).forward).parameters
+        if "position_ids" not in forward:
+            raise EngineError(f"{type(model).__name__} takes no position_ids; use another engine or model")
+        self._options = {"logits_to_keep": 1} if "logits_to_keep" in forward else {}
+        self._seed = seed
+        self._part = 0
+        self._rows: list[_Row] = []
+        self._cache = RowCache()
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that prompt and response may have together."""
+        return self._context_length
+
+    def forget(self) -> None:
+        """Drop all keys and values, and go on to fresh random numbers."""
+        self._rows = []
+        self._cache = RowCache()
+        self._part += 1
+
+    def reseed(self, seed: int) -> None:
+        """Forget, and draw as a new engine with this seed would."""
+        self.forget()
+        self._seed, self._part = seed, 0
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Segment]:
+        """One segment per request, in order; a request's own `max_new_tokens` caps it further.
+
+        Keeps the keys and values of these requests for the next call, and drops all others.
+        """
+        if not requests:
+            return []
+        if len({request.key for request in requests}) < len(requests):
+            raise EngineError("two requests of one call share a key; every episode needs its own")
+        if sampling.stop_texts and self._decode is None:
+            raise EngineError("stop texts need a `decode` function; give one to LocalEngine")
+        caps = [new_token_cap(request, sampling, self._context_length) for request in requests]
+        try:
+            with _evaluating(self._model), torch.no_grad():
+                logits = self._read(requests, caps)
+                self._write(logits, requests, sampling)
+        except BaseException as error:
+            # Rows and cache may disagree now; the next call reads everything again.
+            self._rows, self._cache = [], RowCache()
+            if isinstance(error, RuntimeError) and _is_out_of_memory(error):
+                raise EngineError(_memory_message(requests, caps)) from error
+            raise
+        ordered = sorted(self._rows, key=lambda row: row.place)
+        return [Segment(tuple(row.ids), tuple(row.logprobs), row.is_stopped) for row in ordered]
+
+    # Reading contexts
+
+    def _read(self, requests: Sequence[Request], caps: Sequence[int]) -> Tensor:
+        """Bring every context into the cache; logits (rows, V) after the last token of each row."""
+        known = {row.key: position for position, row in enumerate(self._rows)}
+        if all(self._continues(request, known) for request in requests):
+            # In the order the rows have, so that often nothing must be moved.
+            places = sorted(range(len(requests)), key=lambda place: known[requests[place].key])
+            chosen = [known[requests[place].key] for place in places]
+            if chosen != list(range(len(self._rows))):
+                self._cache.select(self._tensor(chosen))
+            self._rows = [self._rows[position] for position in chosen]
+            logits = self._prefill([requests[place].context for place in places])
+        else:
+            places, logits = self._read_afresh(requests)
+        for row, place in zip(self._rows, places, strict=True):
+            row.place, row.cap = place, caps[place]
+            row.ids, row.logprobs, row.is_stopped = [], [], False
+        return logits
+
+    def _continues(self, request: Request, known: dict[int, int]) -> bool:
+        if request.key not in known:
+            return False
+        cached = self._rows[known[request.key]].cached
+        return len(cached) < len(request.context) and list(request.context[: len(cached)]) == cached
+
+    def _read_afresh(self, requests: Sequence[Request]) -> tuple[list[int], Tensor]:
+        """Read all contexts from the start; a prompt that several episodes share is read once."""
+        self._cache, self._rows = RowCache(), []
+        # Sorted by length: passes over neighbours need little padding.
+        places = sorted(range(len(requests)), key=lambda place: len(requests[place].context))
+        numbers: dict[tuple[int, ...], int] = {}
+        sources = [numbers.setdefault(requests[place].context, len(numbers)) for place in places]
+        self._rows = [_Row(key=-1, cached=[]) for _ in numbers]
+        logits = self._prefill(list(numbers))
+        if len(numbers) < len(requests):
+            self._cache.select(self._tensor(sources))
+            logits = logits[self._tensor(sources)]
+        self._rows = [_Row(requests[place].key, list(requests[place].context)) for place in places]
+        return places, logits
+
+    def _prefill(self, contexts: Sequence[tuple[int, ...]]) -> Tensor:
+        """Feed what the cache lacks of each row's context, some rows at a time."""
+        suffixes = [
+            list(context[len(row.cached) :]) for row, context in zip(self._rows, contexts, strict=True)
+        ]
+        outputs = []
+        for rows in _portions([len(suffix) for suffix in suffixes]):
+            longest = max(len(suffix) for suffix in suffixes[rows])
+            ids, slots = [], []
+            for row, suffix in zip(self._rows[rows], suffixes[rows], strict=True):
+                # Padding goes in front, so that the last column is every row's last token.
+                padding = [0] * (longest - len(suffix))
+                ids.append(padding + suffix)
+                slots.append(padding + list(range(len(row.cached) + 1, len(row.cached) + len(suffix) + 1)))
+                row.cached.extend(suffix)
+            outputs.append(self._forward(rows, self._tensor(ids), self._tensor(slots)))
+        return torch.cat(outputs)
+
+    # Writing segments
+
+    def _write(self, logits: Tensor, requests: Sequence[Request], sampling: Sampling) -> None:
+        """Sample until every row is done. Rows that still write stay in front: self._rows[:active]."""
+        uniforms = self._uniforms(requests, sampling)
+        active = len(self._rows)
+        step = 0
+        while True:
+            column = None if uniforms is None else uniforms[[row.place for row in self._rows[:active]], step]
+            shares = None if column is None else torch.from_numpy(column).to(logits.device)
+            tokens, logprobs = draw(logits, shares, sampling.temperature, sampling.top_p)
+            drawn, chances = tokens.tolist(), logprobs.tolist()
+            for row, token, chance in zip(self._rows[:active], drawn, chances, strict=True):
+                if not row.is_done:
+                    row.ids.append(token)
+                    row.logprobs.append(chance)
+                    row.is_stopped = self._stops(row.ids, sampling)
+            step += 1
+            active = self._close_ranks(active)
+            if active == 0:
+                return
+            logits = self._step(active)
+
+    def _step(self, active: int) -> Tensor:
+        """Feed each row's newest token; a row that is done writes to the unseen slot 0."""
+        ids, slots = [], []
+        for row in self._rows[:active]:
+            ids.append([row.ids[-1]])
+            slots.append([0 if row.is_done else len(row.cached) + 1])
+            if not row.is_done:
+                row.cached.append(row.ids[-1])
+        return self._forward(slice(0, active), self._tensor(ids), self._tensor(slots))
+
+    def _close_ranks(self, active: int) -> int:
+        """Move done rows behind the others once an eighth is done; the new number in front."""
+        done = [position for position in range(active) if self._rows[position].is_done]
+        if len(done) == active:
+            return 0
+        if len(done) * 8 < active:
+            return active
+        writing = active - len(done)
+        gaps = [position for position in done if position < writing]
+        movers = [position for position in range(writing, active) if not self._rows[position].is_done]
+        if gaps:
+            self._cache.move(self._tensor(movers + gaps), self._tensor(gaps + movers))
+            for gap, mover in zip(gaps, movers, strict=True):
+                self._rows[gap], self._rows[mover] = self._rows[mover], self._rows[gap]
+        return writing
+
+    def _stops(self, ids: list[int], sampling: Sampling) -> bool:
+        if ids[-1] in sampling.stop_ids:
+            return True
+        if not sampling.stop_texts or self._decode is None:
+            return False
+        # A stop text is completed by this very token, so that it lies within the last few:
+        # a token is at least a byte. Some more, as the first ones may be parts of a letter.
+        reach = max(len(stop.encode()) for stop in sampling.stop_texts) + 8
+        return holds_stop(self._decode(ids[-reach:]), sampling.stop_texts)
+
+    def _uniforms(self, requests: Sequence[Request], sampling: Sampling) -> np.ndarray | None:
+        """Random numbers (requests, steps) for the whole call; None for greedy."""
+        if sampling.temperature == 0:
+            return None
+        longest = max(row.cap for row in self._rows)
+        return np.stack(
+            [uniforms_for(self._seed, self._part, r.key, len(r.context), longest) for r in requests]
+        )
+
+    # The model
+
+    def _forward(self, rows: slice, ids: Tensor, slots: Tensor) -> Tensor:
+        """Logits (rows, V) after the last column of ids (rows, tokens)."""
+        width = 1 + max(len(row.cached) for row in self._rows[rows])
+        seen = torch.arange(width, device=ids.device)
+        visible = (seen <= slots[:, :, None]) & (seen > 0)
+        # Padding sees slot 0, for a softmax over nothing is not a number.
+        visible |= (slots[:, :, None] == 0) & (seen == 0)
+        dtype = self._model.dtype
+        mask = torch.zeros(visible.shape, dtype=dtype, device=ids.device)
+        mask.masked_fill_(~visible, torch.finfo(dtype).min)
+        self._cache.begin(len(self._rows), rows, slots, width)
+        output = self._model(
+            input_ids=ids,
+            attention_mask=mask[:, None],
+            position_ids=(slots - 1).clamp(min=0),
+            past_key_values=self._cache,
+            use_cache=True,
+            **self._options,
+        )
+        logits: Tensor = output.logits[:, -1]
+        return logits
+
+    def _tensor(self, values: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
+        return torch.tensor(values, dtype=torch.long, device=self._model.device)
+
+
+def _portions(lengths: Sequence[int]) -> Iterator[slice]:
+    """Neighbouring rows whose padded rectangle stays within the prefill budget."""
+    start, longest = 0, 0
+    for position, length in enumerate(lengths):
+        longest = max(longest, length)
+        if position > start and longest * (position - start + 1) > _PREFILL_TOKENS:
+            yield slice(start, position)
+            start, longest = position, length
+    yield slice(start, len(lengths))
+
+
+def _unwrapped(model: PreTrainedModel) -> PreTrainedModel:
+    """The model inside LoRA adapters, if there are any."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _usable_context(model: PreTrainedModel, wanted: int | None) -> int:
+    """Context length within which plain causal attention is what the model does."""
+    config = model.config.get_text_config()
+    kind = getattr(config, "_attn_implementation", None)
+    if kind not in {"sdpa", "eager"}:
+        raise EngineError(f"attention '{kind}' can't mask by rows; load the model with attention 'sdpa'")
+    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if layers - {"full_attention", "sliding_attention"}:
+        odd = ", ".join(sorted(layers - {"full_attention", "sliding_attention"}))
+        raise EngineError(
+            f"{type(model).__name__} has layers of kind {odd}, which the local engine can't cache"
+        )
+    limits = [getattr(config, "max_position_embeddings", None), wanted]
+    if "sliding_attention" in layers:
+        limits.append(getattr(config, "sliding_window", None))  # within its window it is full attention
+    known = [limit for limit in limits if limit]
+    if not known:
+        raise EngineError(f"{type(model).__name__} doesn't say how long its context is; give context_length")
+    return min(known)
+
+
+@contextmanager
+def _evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """Dropout off, and the former mode back afterwards."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _memory_message(requests: Sequence[Request], caps: Sequence[int]) -> str:
+    longest = max(len(request.context) + cap for request, cap in zip(requests, caps, strict=True))
+    return (
+        f"out of memory with {len(requests)} episodes of up to {longest} tokens; lower rollout.users_per_batch "
+        "(rl.users_per_step in training), or rollout.response_tokens"
+    )

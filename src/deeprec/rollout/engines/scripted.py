@@ -1,0 +1,62 @@
+"""An engine that recites: for tests, and for looking at a dialogue without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from deeprec.errors import EngineError
+from deeprec.rollout.codec import Codec
+from deeprec.rollout.engines.base import Request, Sampling, Segment
+from deeprec.rollout.engines.limits import holds_stop, new_token_cap
+
+
+class ScriptedEngine:
+    """Answers each episode key with its own texts, one a call, in order.
+
+    A text is cut where real sampling would stop: after the first stop token or stop text,
+    or at the cap on new tokens. What is cut off is lost. Every token gets `logprob`.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        scripts: Mapping[int, Sequence[str]],
+        context_length: int = 1 << 20,
+        logprob: float = 0.0,
+    ) -> None:
+        self._codec = codec
+        self._scripts = {key: list(texts) for key, texts in scripts.items()}
+        self._said = dict.fromkeys(scripts, 0)
+        self._context_length = context_length
+        self._logprob = logprob
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that prompt and response may have together."""
+        return self._context_length
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Segment]:
+        """The next text of each request's key. Raises EngineError when a script has run out."""
+        return [self._recite(request, sampling) for request in requests]
+
+    def forget(self) -> None:
+        """Nothing is kept but the place in each script, which stays."""
+
+    def _recite(self, request: Request, sampling: Sampling) -> Segment:
+        cap = new_token_cap(request, sampling, self._context_length)
+        texts = self._scripts.get(request.key, [])
+        said = self._said.get(request.key, 0)
+        if said >= len(texts):
+            raise EngineError(
+                f"episode {request.key}: the script has {len(texts)} texts and was asked for number {said + 1}"
+            )
+        self._said[request.key] = said + 1
+        ids: list[int] = []
+        for token in self._codec.encode(texts[said])[:cap]:
+            ids.append(token)
+            if token in sampling.stop_ids or holds_stop(self._codec.decode(ids), sampling.stop_texts):
+                return self._segment(ids, stopped=True)
+        return self._segment(ids, stopped=False)
+
+    def _segment(self, ids: list[int], stopped: bool) -> Segment:
+        return Segment(tuple(ids), (self._logprob,) * len(ids), stopped)
