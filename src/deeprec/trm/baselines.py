@@ -1,0 +1,163 @@
+"""Popularity and item-kNN: retrievers that read no text. A preference changes nothing for them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deeprec.data.dataset import Dataset
+from deeprec.trm.base import Histories, Preferences, Retrieval
+from deeprec.trm.ranking import check_histories, check_preferences, top_items
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+
+class Popularity:
+    """Ranks by the number of interactions in the fit part; the same for every history."""
+
+    def __init__(self, counts: NDArray[np.float32]) -> None:
+        """`counts` is (n_items + 1,); entry 0 is ignored."""
+        self._scores = counts.astype(np.float32)
+        self._scores[0] = -np.inf
+
+    @classmethod
+    def fit(cls, dataset: Dataset) -> Popularity:
+        """Count the fit part."""
+        return cls(item_counts(dataset))
+
+    @property
+    def n_items(self) -> int:
+        """Size of the catalogue."""
+        return len(self._scores) - 1
+
+    def score(self, histories: Histories, preferences: Preferences | None = None) -> NDArray[np.float32]:
+        """Counts, (B, n_items + 1); column 0 is -inf."""
+        check_histories(histories, self.n_items)
+        check_preferences(preferences, len(histories))
+        return np.tile(self._scores, (len(histories), 1))
+
+    def retrieve(
+        self,
+        histories: Histories,
+        preferences: Preferences | None = None,
+        k: int = 20,
+        exclude: Histories | None = None,
+    ) -> Retrieval:
+        """Top k items per history; see the Retriever contract."""
+        return top_items(self.score(histories, preferences), k, exclude)
+
+    def item_vectors(self) -> None:
+        """None: there are none."""
+        return
+
+
+class ItemKNN:
+    """Items by their summed cosine with the latest items of the history.
+
+    The cosine of two items counts the users who had both in the fit part, shrunk towards
+    zero where there are few; each item keeps its nearest neighbours. Later items of the
+    history weigh more. Popularity breaks ties, and answers an empty history alone.
+    """
+
+    def __init__(
+        self, neighbours: csr_matrix, counts: NDArray[np.float32], history: int, decay: float
+    ) -> None:
+        """`neighbours` is (n_items + 1, n_items + 1), row = item of the history."""
+        self._neighbours = neighbours
+        self._counts = counts
+        self._history = history
+        self._decay = decay
+        # Less than any neighbour adds: it only orders items that no neighbour tells apart.
+        self._prior = (1e-6 * counts / max(1.0, float(counts.max()))).astype(np.float32)
+
+    @classmethod
+    def fit(
+        cls,
+        dataset: Dataset,
+        neighbours: int = 100,
+        shrink: float = 10.0,
+        history: int = 20,
+        decay: float = 0.9,
+    ) -> ItemKNN:
+        """Count which items share users in the fit part."""
+        from scipy.sparse import csr_matrix
+
+        histories = [sorted(set(example.history)) for example in dataset.fit_histories()]
+        rows = np.repeat(np.arange(len(histories)), [len(items) for items in histories])
+        columns = np.concatenate([np.asarray(items, dtype=np.int64) for items in histories])
+        size = dataset.catalog.n_items + 1
+        seen = csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(len(histories), size))
+        counts = np.asarray(seen.sum(axis=0)).ravel().astype(np.float32)
+        shared = (seen.T @ seen).tocsr()
+        return cls(_nearest(shared, counts, neighbours, shrink), item_counts(dataset), history, decay)
+
+    @property
+    def n_items(self) -> int:
+        """Size of the catalogue."""
+        return len(self._counts) - 1
+
+    def score(self, histories: Histories, preferences: Preferences | None = None) -> NDArray[np.float32]:
+        """Summed similarities plus a tiny popularity term, (B, n_items + 1); column 0 is -inf."""
+        from scipy.sparse import csr_matrix
+
+        check_histories(histories, self.n_items)
+        check_preferences(preferences, len(histories))
+        rows, columns, weights = [], [], []
+        for row, items in enumerate(histories):
+            for age, item in enumerate(reversed(items[-self._history :])):
+                rows.append(row)
+                columns.append(item)
+                weights.append(self._decay**age)
+        shape = (len(histories), self.n_items + 1)
+        recent = csr_matrix(
+            (np.array(weights, np.float32), (np.array(rows, int), np.array(columns, int))), shape
+        )
+        scores: NDArray[np.float32] = np.asarray((recent @ self._neighbours).todense(), dtype=np.float32)
+        scores = scores + self._prior
+        scores[:, 0] = -np.inf
+        return scores
+
+    def retrieve(
+        self,
+        histories: Histories,
+        preferences: Preferences | None = None,
+        k: int = 20,
+        exclude: Histories | None = None,
+    ) -> Retrieval:
+        """Top k items per history; see the Retriever contract."""
+        return top_items(self.score(histories, preferences), k, exclude)
+
+    def item_vectors(self) -> None:
+        """None: there are none."""
+        return
+
+
+def item_counts(dataset: Dataset) -> NDArray[np.float32]:
+    """Interactions of each item in the fit part, (n_items + 1,)."""
+    counts = np.zeros(dataset.catalog.n_items + 1, dtype=np.float32)
+    for item, count in Counter(item for user in dataset.fit_histories() for item in user.history).items():
+        counts[item] = count
+    return counts
+
+
+def _nearest(shared: csr_matrix, counts: NDArray[np.float32], neighbours: int, shrink: float) -> csr_matrix:
+    """Shrunk cosines (I, I) of co-occurrence counts, the largest of each row; ties by index."""
+    from scipy.sparse import csr_matrix
+
+    ends, columns, values = [0], [], []
+    for item in range(shared.shape[0]):
+        part = slice(shared.indptr[item], shared.indptr[item + 1])
+        others, both = shared.indices[part], shared.data[part]
+        cosine = both / (np.sqrt(counts[item] * counts[others]) + shrink)
+        cosine[others == item] = 0
+        best = np.lexsort((others, -cosine))[:neighbours]
+        best = best[cosine[best] > 0]
+        columns.append(others[best])
+        values.append(cosine[best])
+        ends.append(ends[-1] + len(best))
+    data = np.concatenate(values).astype(np.float32)
+    return csr_matrix((data, np.concatenate(columns), np.array(ends)), shape=shared.shape)

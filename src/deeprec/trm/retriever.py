@@ -1,0 +1,220 @@
+"""TRM: the trained network as a Retriever, with its checkpoint."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from deeprec.config import TRMConfig
+from deeprec.data.catalog import Catalog
+from deeprec.errors import RetrievalError
+from deeprec.trm.base import Histories, Preferences, Retrieval
+from deeprec.trm.model import PreferenceNetwork
+from deeprec.trm.ranking import check_histories, check_preferences, top_items
+from deeprec.trm.text import CachedEncoder, item_text, load_text_encoder
+
+_SCORES_PER_CHUNK = 16_000_000  # floats that one chunk of scores may take: 64 MB
+
+
+class TRM:
+    """Preference-aware retriever over one catalogue.
+
+    An empty history is answered by the state that the network learned for "nothing known
+    yet", which is a popularity prior, steered by the preference if there is one. Items that
+    the fit never met are scored by their text alone.
+    """
+
+    def __init__(
+        self,
+        network: PreferenceNetwork,
+        encoder: CachedEncoder,
+        catalog: Catalog,
+        config: TRMConfig,
+        seen: NDArray[np.bool_],
+        text: NDArray[np.float32] | None = None,
+    ) -> None:
+        """`seen` (n_items + 1,) marks the items that occur in the fit part."""
+        self.network = network.eval()
+        self.encoder = encoder
+        self.catalog = catalog
+        self.config = config
+        self.seen = seen
+        self._text = text
+
+    @property
+    def n_items(self) -> int:
+        """Size of the catalogue."""
+        return self.catalog.n_items
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lives."""
+        return self.network.start.device
+
+    def text_vectors(self) -> NDArray[np.float32]:
+        """Text embeddings of the items (n_items + 1, D_text), unit rows, row 0 zero."""
+        if self._text is None:
+            self._text = catalog_text_vectors(self.encoder, self.catalog)
+        return self._text
+
+    def item_vectors(self) -> NDArray[np.float32]:
+        """Unit-length item vectors (n_items + 1, D), row 0 zero."""
+        vectors: NDArray[np.float32] = self._unit_table.cpu().numpy()
+        return vectors
+
+    def score(self, histories: Histories, preferences: Preferences | None = None) -> NDArray[np.float32]:
+        """Cosine of query and item, (B, n_items + 1); column 0 is -inf. Chunked over histories.
+
+        Raises RetrievalError for an unknown item index or a preference that is too long.
+        """
+        check_histories(histories, self.n_items)
+        wanted = check_preferences(preferences, len(histories))
+        scores = np.empty((len(histories), self.n_items + 1), dtype=np.float32)
+        step = max(1, min(1024, _SCORES_PER_CHUNK // (self.n_items + 1)))
+        for start in range(0, len(histories), step):
+            rows = slice(start, start + step)
+            scores[rows] = (self.queries(histories[rows], wanted[rows]) @ self._unit_table.T).cpu().numpy()
+        scores[:, 0] = -np.inf
+        return scores
+
+    def retrieve(
+        self,
+        histories: Histories,
+        preferences: Preferences | None = None,
+        k: int = 20,
+        exclude: Histories | None = None,
+    ) -> Retrieval:
+        """Top k items per history; see the Retriever contract."""
+        return top_items(self.score(histories, preferences), k, exclude)
+
+    @torch.inference_mode()
+    def queries(self, histories: Histories, preferences: Preferences | None = None) -> Tensor:
+        """Unit queries (B, D); score = query @ item vector."""
+        if not len(histories):
+            return torch.zeros(0, self._unit_table.shape[1], device=self.device)
+        limit = self.network.history
+        recent = [list(items[-limit:]) for items in histories]
+        lengths = torch.tensor([len(items) for items in recent], device=self.device)
+        padded = pad_right(recent, self.device)
+        states = self.network.states(self._table, padded)
+        last = states[torch.arange(len(recent), device=self.device), lengths]
+        if preferences is None or not any(preferences):
+            return self.network.query(last)
+        return self.network.query(last, self._preference_vectors(preferences))
+
+    def save(self, folder: Path) -> None:
+        """Write `model.safetensors`, `trm.json` and the encoder's files into an existing folder."""
+        from safetensors.torch import save_file
+
+        state = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
+        save_file(state, str(folder / "model.safetensors"))
+        facts = {
+            "catalog": self.catalog.fingerprint,
+            "n_items": self.n_items,
+            "encoder": self.encoder.fingerprint,
+            "text_dim": self.encoder.dim,
+            "seen": np.flatnonzero(self.seen).tolist(),
+            "config": self.config.model_dump(),
+        }
+        (folder / "trm.json").write_text(json.dumps(facts), encoding="utf-8")
+        self.encoder.save(folder)
+
+    @classmethod
+    def load(cls, folder: Path, catalog: Catalog, device: str = "cpu") -> TRM:
+        """Read a checkpoint; raises RetrievalError if it is missing, broken, or of another catalogue."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        facts = _read_facts(folder)
+        if facts["catalog"] != catalog.fingerprint:
+            raise RetrievalError(
+                f"{folder}: this TRM was fitted on another catalogue ({facts['n_items']} items, "
+                f"{facts['catalog']}; here {catalog.n_items} items, {catalog.fingerprint}); fit it again"
+            )
+        config = TRMConfig.model_validate(facts["config"])
+        network = build_network(config, catalog.n_items, facts["text_dim"])
+        try:
+            network.load_state_dict(load_file(str(folder / "model.safetensors")))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise RetrievalError(
+                f"{folder / 'model.safetensors'}: not readable ({reason}); fit the TRM again"
+            ) from None
+        seen = np.zeros(catalog.n_items + 1, dtype=np.bool_)
+        seen[facts["seen"]] = True
+        return cls(network.to(device), load_text_encoder(folder, folder / "cache"), catalog, config, seen)
+
+    @cached_property
+    def _table(self) -> Tensor:
+        with torch.inference_mode():
+            text = torch.from_numpy(self.text_vectors()).to(self.device)
+            keep = torch.from_numpy(self.seen).to(self.device, torch.float32)
+            return self.network.item_table(text, keep)
+
+    @cached_property
+    def _unit_table(self) -> Tensor:
+        with torch.inference_mode():
+            return functional.normalize(self._table, dim=-1)
+
+    def _preference_vectors(self, preferences: Preferences) -> Tensor:
+        vectors = np.zeros((len(preferences), self.encoder.dim), dtype=np.float32)
+        asked = [row for row, text in enumerate(preferences) if text]
+        instruction = self.config.preference_instruction
+        vectors[asked] = self.encoder.encode([f"{instruction}{preferences[row]}" for row in asked])
+        return torch.from_numpy(vectors).to(self.device)
+
+
+def build_network(config: TRMConfig, n_items: int, text_dim: int) -> PreferenceNetwork:
+    """The network that the settings describe, with random weights.
+
+    Raises RetrievalError where the width can't be divided among the heads.
+    """
+    if config.width % config.heads:
+        raise RetrievalError(
+            f"trm.width = {config.width}, trm.heads = {config.heads}: the width must be a multiple of the heads"
+        )
+    return PreferenceNetwork(
+        n_items=n_items,
+        text_dim=text_dim,
+        width=config.width,
+        layers=config.layers,
+        heads=config.heads,
+        inner=config.inner,
+        experts=config.experts,
+        dropout=config.dropout,
+        history=config.history,
+    )
+
+
+def catalog_text_vectors(encoder: CachedEncoder, catalog: Catalog) -> NDArray[np.float32]:
+    """Text embeddings (n_items + 1, D_text) of all items, row 0 zero."""
+    vectors = encoder.encode([item_text(item) for item in catalog.items])
+    return np.concatenate([np.zeros((1, vectors.shape[1]), np.float32), vectors])
+
+
+def pad_right(histories: list[list[int]], device: torch.device | str = "cpu") -> Tensor:
+    """Item indices (B, longest), 0 behind the end of each history."""
+    longest = max(len(items) for items in histories)
+    padded = np.zeros((len(histories), longest), dtype=np.int64)
+    for row, items in enumerate(histories):
+        padded[row, : len(items)] = items
+    return torch.from_numpy(padded).to(device)
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    file = folder / "trm.json"
+    if not file.is_file():
+        raise RetrievalError(f"{folder}: no fitted TRM here (no trm.json); run `deeprec trm fit`")
+    try:
+        facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RetrievalError(f"{file}: not readable ({error}); fit the TRM again") from None
+    return facts

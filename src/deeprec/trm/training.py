@@ -1,0 +1,273 @@
+"""Fitting the TRM: next-item cross-entropy over the whole catalogue, with and without preferences.
+
+Every position is trained plain. A share of the positions is trained a second time with a
+preference, drawn so that the network learns how much a preference tells: one or two true
+phrases of the target, or phrases of somebody else's item (noise), or true phrases with the
+history dropped. With noise share e, the best answer to a phrase multiplies the plain odds by
+(1 - e) P(phrase | item) + e P(phrase): a preference can only speak as loud as it is right.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from deeprec.config import TRMConfig
+from deeprec.data.dataset import Dataset
+from deeprec.errors import TrainingError
+from deeprec.progress import progress_bar
+from deeprec.trm.bank import PhraseBank, build_bank
+from deeprec.trm.model import PreferenceNetwork
+from deeprec.trm.ranking import target_ranks
+from deeprec.trm.retriever import TRM, build_network, catalog_text_vectors, pad_right
+from deeprec.trm.text import CachedEncoder
+from deeprec.types import Example
+
+_LOGITS_PER_CHUNK = 12_000_000  # floats of one block of the softmax: 48 MB
+_WARMUP_STEPS = 50
+
+Log = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Held-out quality of one epoch; ranks are over the whole catalogue."""
+
+    ndcg: float
+    recall: float
+    median_rank: float
+    ndcg_true_phrase: float
+    median_rank_true_phrase: float
+
+
+def fit(
+    dataset: Dataset,
+    encoder: CachedEncoder,
+    config: TRMConfig,
+    *,
+    seed: int = 0,
+    log: Log | None = None,
+    device: str | None = None,
+) -> TRM:
+    """Train on `dataset.fit_histories()`, stop early on validation NDCG@10, return the best epoch.
+
+    Nothing of the rl, validation and test parts is trained on; the validation part decides
+    when to stop. Raises TrainingError when there is nothing to train on, or the loss is lost.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    histories = [example.history for example in dataset.fit_histories()]
+    if not any(len(history) > 1 for history in histories):
+        raise TrainingError(f"data set '{dataset.name}': no user has two interactions in the fit part")
+    catalog = dataset.catalog
+    rng = np.random.default_rng(seed)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        text = catalog_text_vectors(encoder, catalog)
+        seen = np.zeros(catalog.n_items + 1, dtype=np.bool_)
+        seen[np.unique(np.concatenate([np.asarray(history) for history in histories]))] = True
+        network = build_network(config, catalog.n_items, encoder.dim).to(device)
+        with torch.no_grad():
+            network.ids.weight[torch.from_numpy(~seen).to(device)] = 0
+        bank = build_bank(catalog, encoder, config.preference_instruction, rng)
+        trainer = _Trainer(network, torch.from_numpy(text).to(device), seen, bank, config, rng)
+
+        def validate() -> Validation:
+            trm = TRM(network, encoder, catalog, config, seen, text)
+            return measure(trm, dataset, examples, phrases)
+
+        examples = _validation_examples(dataset, config.validation_users, seed)
+        phrases = bank.sample_texts([example.target for example in examples], np.random.default_rng(seed))
+        best = _run_epochs(trainer, histories, validate if examples else None, log)
+        network.load_state_dict(best)
+    return TRM(network, encoder, catalog, config, seen, text)
+
+
+def measure(trm: TRM, dataset: Dataset, examples: list[Example], phrases: list[str]) -> Validation:
+    """Quality on `examples`, plain and with one true preference each."""
+    plain = target_ranks(trm, examples, dataset=dataset)
+    steered = target_ranks(trm, examples, phrases, dataset=dataset)
+    return Validation(
+        ndcg=ndcg_at(plain, 10),
+        recall=float((plain <= 10).mean()),
+        median_rank=float(np.median(plain)),
+        ndcg_true_phrase=ndcg_at(steered, 10),
+        median_rank_true_phrase=float(np.median(steered)),
+    )
+
+
+def ndcg_at(ranks: NDArray[np.int64], k: int) -> float:
+    """Mean NDCG@k of single targets, from their 1-based ranks.
+
+    >>> ndcg_at(np.array([1, 3, 11]), 10)
+    0.5
+    """
+    return float(np.where(ranks <= k, 1 / np.log2(1 + ranks), 0).mean())
+
+
+class _Trainer:
+    """Network, optimizer and everything that a step draws from."""
+
+    def __init__(
+        self,
+        network: PreferenceNetwork,
+        text: Tensor,
+        seen: NDArray[np.bool_],
+        bank: PhraseBank,
+        config: TRMConfig,
+        rng: np.random.Generator,
+    ) -> None:
+        self.network = network
+        self.text = text
+        self.device = text.device
+        self.seen = torch.from_numpy(seen).to(self.device, torch.float32)
+        self.bank = bank
+        self.bank_vectors = torch.from_numpy(bank.vectors).to(self.device)
+        self.config = config
+        self.rng = rng
+        decay = [p for name, p in network.named_parameters() if p.ndim > 1 and "ids" not in name]
+        rest = [p for name, p in network.named_parameters() if p.ndim <= 1 or "ids" in name]
+        groups = [
+            {"params": decay, "weight_decay": config.weight_decay},
+            {"params": rest, "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: min(1.0, (step + 1) / _WARMUP_STEPS)
+        )
+
+    def epoch(self, histories: list[tuple[int, ...]], advance: Callable[[], None]) -> float:
+        """One pass over freshly cut windows; the mean plain loss."""
+        self.network.train()
+        windows = cut_windows(histories, self.config.history + 1, self.rng)
+        order = self.rng.permutation(len(windows))
+        size = self.config.users_per_batch
+        losses, weights = [], []
+        for start in range(0, len(order), size):
+            batch = [windows[row] for row in order[start : start + size]]
+            loss, count = self.step(pad_right(batch, self.device))
+            losses.append(loss)
+            weights.append(count)
+            advance()
+        return float(np.average(losses, weights=weights))
+
+    def step(self, windows: Tensor) -> tuple[float, int]:
+        """One optimizer step on windows (B, L + 1); plain loss and number of targets."""
+        keep = self.seen * (torch.rand_like(self.seen) >= self.config.id_dropout)
+        table = self.network.item_table(self.text, keep)
+        states = self.network.states(table, windows[:, :-1])  # (B, L + 1, W); state t has seen t items
+        row, place = torch.nonzero(windows, as_tuple=True)  # targets: every real item
+        targets = windows[row, place]
+        queries, wanted = self._queries(states, states[row, place], targets)
+        items = functional.normalize(table[1:], dim=-1)
+        self.optimizer.zero_grad(set_to_none=True)
+        plain = softmax_backward(queries, items, wanted - 1, self.config.temperature, len(targets))
+        if not np.isfinite(plain):
+            raise TrainingError(
+                f"the TRM's loss became {plain}; lower trm.learning_rate (now {self.config.learning_rate})"
+            )
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        self.schedule.step()
+        return plain, len(targets)
+
+    def _queries(self, states: Tensor, plain: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """All queries of a step (N + M, W), plain ones first, and the items that they want."""
+        total = len(targets)
+        count = round(self.config.preference_share * total)
+        if count == 0:
+            return self.network.query(plain), targets
+        picked = torch.from_numpy(self.rng.permutation(total)[:count]).to(self.device)
+        about = targets[picked].cpu().numpy()
+        noise = self.rng.random(count) < self.config.preference_noise
+        about[noise] = targets.cpu().numpy()[self.rng.integers(0, total, int(noise.sum()))]
+        phrases = self.bank_vectors[torch.from_numpy(self.bank.sample(about, self.rng)).to(self.device)]
+        alone = torch.from_numpy(self.rng.random(count) < self.config.text_only_share).to(self.device)
+        nothing = states[torch.from_numpy(self.rng.integers(0, len(states), count)).to(self.device), 0]
+        steered = torch.where(alone[:, None], nothing, plain[picked])
+        queries = torch.cat([self.network.query(plain), self.network.query(steered, phrases)])
+        return queries, torch.cat([targets, targets[picked]])
+
+
+def softmax_backward(queries: Tensor, items: Tensor, wanted: Tensor, temperature: float, plain: int) -> float:
+    """Back-propagate the mean cross-entropy over all items; return that of the first `plain` rows.
+
+    The logits (N, I) are made in blocks, so that a large catalogue costs time, not memory.
+    """
+    q = queries.detach().requires_grad_()
+    e = items.detach().requires_grad_()
+    step = max(1, _LOGITS_PER_CHUNK // len(items))
+    total = torch.zeros((), device=q.device)
+    for start in range(0, len(q), step):
+        rows = slice(start, start + step)
+        loss = functional.cross_entropy(q[rows] @ e.T / temperature, wanted[rows], reduction="none")
+        (loss.sum() / len(q)).backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()[: max(0, plain - start)].sum()
+    torch.autograd.backward([queries, items], [q.grad, e.grad])
+    return float(total) / plain
+
+
+def cut_windows(histories: list[tuple[int, ...]], length: int, rng: np.random.Generator) -> list[list[int]]:
+    """Cut histories into windows of at most `length` items, at other places each time.
+
+    Windows follow each other without overlap; the first one of a long history is cut short
+    at random. Windows of one item train the state that knows nothing yet.
+    """
+    windows = []
+    for history in histories:
+        first = int(rng.integers(1, length + 1)) if len(history) > length else length
+        bounds = [0, *range(first, len(history), length), len(history)]
+        windows += [list(history[a:b]) for a, b in pairwise(bounds) if b > a]
+    return windows
+
+
+def _run_epochs(
+    trainer: _Trainer,
+    histories: list[tuple[int, ...]],
+    validate: Callable[[], Validation] | None,
+    log: Log | None,
+) -> dict[str, Tensor]:
+    """Epochs until validation NDCG@10 stops rising, the limit, or the time; the best weights."""
+    config = trainer.config
+    best, best_ndcg, waited, started = _weights(trainer.network), -1.0, 0, time.monotonic()
+    with progress_bar("fit TRM", config.epochs) as bar:
+        for epoch in range(1, config.epochs + 1):
+            loss = trainer.epoch(histories, lambda: None)
+            record: dict[str, Any] = {"stage": "trm", "epoch": epoch, "loss": round(loss, 5)}
+            if validate is None:  # nothing to stop on: the last epoch counts
+                best = _weights(trainer.network)
+            else:
+                found = validate()
+                record.update({key: round(value, 5) for key, value in vars(found).items()})
+                if found.ndcg > best_ndcg:
+                    best, best_ndcg, waited = _weights(trainer.network), found.ndcg, 0
+                else:
+                    waited += 1
+            record["seconds"] = round(time.monotonic() - started, 2)
+            if log is not None:
+                log(record)
+            bar.advance(1, f"loss {loss:.3f}, validation NDCG@10 {max(best_ndcg, 0):.4f}")
+            late = config.max_minutes is not None and record["seconds"] > 60 * config.max_minutes
+            if waited >= config.patience or late:
+                break
+    return best
+
+
+def _weights(network: PreferenceNetwork) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def _validation_examples(dataset: Dataset, most: int, seed: int) -> list[Example]:
+    examples = dataset.examples("validation")
+    if len(examples) <= most:
+        return examples
+    picked = np.sort(np.random.default_rng(seed).choice(len(examples), most, replace=False))
+    return [examples[row] for row in picked]
