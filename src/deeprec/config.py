@@ -56,6 +56,9 @@ class DataConfig(_Section):
     unknown_items: Literal["refuse", "drop"] = Field(
         "refuse", description="Interactions with items that the item file lacks: an error, or left out."
     )
+    order: Literal["time", "source"] = Field(
+        "time", description="Sort each user by time, or trust the file's order (going back in time is an error)."
+    )
     synthetic: SyntheticConfig = SyntheticConfig()
 
 

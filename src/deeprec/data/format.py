@@ -19,14 +19,14 @@ from deeprec.run import whole_folder
 from deeprec.types import Item
 
 FORMAT = 1
-_INTERACTIONS = {
+_INTERACTIONS: dict[str, Any] = {
     "user_id": pl.String,
     "item_index": pl.Int32,
     "timestamp": pl.Float64,
     "rating": pl.Float32,
     "part": pl.String,
 }
-_ITEMS = {
+_ITEMS: dict[str, Any] = {
     "item_index": pl.Int32,
     "item_id": pl.String,
     "title": pl.String,

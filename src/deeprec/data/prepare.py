@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -39,7 +40,7 @@ def prepare(config: DataConfig, seed: int, cache: Path | None = None) -> Dataset
     value and remedy for input that can't be used, DownloadError when a set can't be had.
     """
     raw = read_raw(config, seed, cache)
-    check_raw(raw)
+    check_raw(raw if config.order == "time" else replace(raw, ordered=True))
     kept, dropped = _filter(raw, config)
     catalog = _catalog(raw, kept)
     indices = pl.DataFrame(

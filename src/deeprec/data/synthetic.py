@@ -150,9 +150,9 @@ def choice_probabilities(
     utility[taken] = -np.inf
     by_taste = np.exp(utility - utility.max(axis=1, keepdims=True))
     by_fame = np.exp(world.log_popularity) * ~taken
-    return (1 - noise) * by_taste / by_taste.sum(axis=1, keepdims=True) + noise * by_fame / by_fame.sum(
-        axis=1, keepdims=True
-    )
+    by_taste *= (1 - noise) / by_taste.sum(axis=1, keepdims=True)
+    probabilities: Floats = by_taste + by_fame * (noise / by_fame.sum(axis=1, keepdims=True))
+    return probabilities
 
 
 class Oracle:
@@ -277,7 +277,8 @@ def _rate(world: World, choices: Ints, tastes: Floats, centres: Floats, rng: np.
     genre_part = np.einsum("utg,utg->ut", tastes, world.genre_weights[choices])
     liking = genre_part - 0.09 * np.abs(world.years[choices] - centres[:, None])
     rated = np.round(2.6 + 0.7 * liking + rng.normal(0, 0.6, liking.shape))
-    return np.clip(rated, 1, 5).astype(np.int64)
+    clipped: Ints = np.clip(rated, 1, 5).astype(np.int64)
+    return clipped
 
 
 def _profiles(centres: Floats, rng: np.random.Generator) -> pl.DataFrame:

@@ -12,88 +12,9 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from deeprec.data.words import ADJECTIVES, GENRE_WORDS
 from deeprec.errors import ConfigError
 
-GENRE_WORDS = {
-    "Action": "Strike Hammer Pursuit Thunder Bullet Ambush Rescue Vendetta Convoy Fury Outpost Siege",
-    "Comedy": "Wedding Pancake Neighbour Holiday Parrot Mishap Uncle Picnic Impostor Roommate Hiccup Parade",
-    "Drama": "Letter Orchard Promise Winter Harvest Daughter Silence Porch Inheritance Goodbye River Mercy",
-    "Thriller": "Witness Deadline Alibi Informant Trapdoor Ransom Surveillance Accomplice Blackout Motive Trace Cellar",
-    "Romance": "Kiss Serenade Valentine Waltz Rendezvous Honeymoon Bouquet Courtship Balcony Sweetheart Moonlight Vow",
-    "Science Fiction": "Orbit Android Nebula Starship Quantum Colony Galaxy Clone Satellite Wormhole Reactor Cosmos",
-    "Horror": "Crypt Haunting Shadow Coffin Scream Phantom Asylum Possession Grave Curse Nightmare Ritual",
-    "Fantasy": "Dragon Sorcerer Enchantment Kingdom Prophecy Griffin Amulet Elf Spellbook Throne Realm Unicorn",
-    "Adventure": "Expedition Treasure Compass Voyage Jungle Island Caravan Summit Map Lagoon Safari Canyon",
-    "Mystery": "Riddle Detective Clue Manuscript Lantern Cipher Portrait Keyhole Testament Enigma Footprint Inspector",
-    "War": "Trench Regiment Battalion Armistice Bunker Sergeant Frontline Mission Squadron Barracks Retreat Victory",
-    "Western": "Saddle Outlaw Prairie Sheriff Stagecoach Mustang Saloon Homestead Rustler Gunslinger Frontier Gulch",
-    "Musical": "Melody Chorus Orchestra Ballad Rhapsody Tango Encore Lullaby Overture Cabaret Refrain Anthem",
-    "Documentary": "Glacier Ocean Archive Migration Volcano Portfolio Reef Century Laboratory Harbour Desert Chronicle",
-    "Animation": "Puppet Squirrel Toybox Rainbow Balloon Penguin Snowflake Robot Kitten Circus Firefly Marble",
-    "Crime": "Heist Gangster Vault Verdict Smuggler Cartel Precinct Forgery Getaway Syndicate Counterfeit Parole",
-}
-ADJECTIVES = [
-    "Crimson",
-    "Silent",
-    "Golden",
-    "Broken",
-    "Hidden",
-    "Distant",
-    "Frozen",
-    "Burning",
-    "Hollow",
-    "Emerald",
-    "Lonely",
-    "Restless",
-    "Velvet",
-    "Iron",
-    "Paper",
-    "Midnight",
-    "Forgotten",
-    "Electric",
-    "Gentle",
-    "Savage",
-    "Wandering",
-    "Scarlet",
-    "Bitter",
-    "Radiant",
-    "Crooked",
-    "Sacred",
-    "Wicked",
-    "Amber",
-    "Stolen",
-    "Faded",
-    "Endless",
-    "Secret",
-    "Tender",
-    "Reckless",
-    "Ivory",
-    "Copper",
-    "Northern",
-    "Southern",
-    "Ancient",
-    "Final",
-    "Perfect",
-    "Curious",
-    "Desperate",
-    "Invisible",
-    "Painted",
-    "Lost",
-    "Sleeping",
-    "Marble",
-    "Cobalt",
-    "Honest",
-    "Fearless",
-    "Vanishing",
-    "Quiet",
-    "Wild",
-    "Borrowed",
-    "Shattered",
-    "Blue",
-    "Second",
-    "Glass",
-    "Drifting",
-]
 FIRST_YEAR, LAST_YEAR = 1960, 2019
 _SERIES_SHARE = 0.4  # of the items belong to a series of two to four parts
 
@@ -158,7 +79,8 @@ def build_world(n_items: int, n_genres: int, rng: np.random.Generator) -> World:
 
 def _series(n_items: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For each item the number of its series (a single work is one too) and its part, from 1."""
-    series, part = [], []
+    series: list[int] = []
+    part: list[int] = []
     number = 0
     while len(series) < n_items:
         mean_length = 3
@@ -191,7 +113,7 @@ def _titles(genres: list[tuple[str, ...]], rng: np.random.Generator) -> list[str
 
 
 def _fresh_titles(genre: str, again: bool, rng: np.random.Generator) -> list[str]:
-    nouns = GENRE_WORDS[genre].split()
+    nouns = GENRE_WORDS[genre]
     if again:
         found = [f"The {a} {b} {noun}" for a, b, noun in product(ADJECTIVES, ADJECTIVES, nouns) if a != b]
     else:
