@@ -8,7 +8,7 @@ done make room instead of sampling on.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from deeprec.errors import EngineError
+from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Request, Sampling, Segment
 from deeprec.rollout.engines.cache import RowCache
 from deeprec.rollout.engines.limits import holds_stop, new_token_cap
@@ -55,13 +56,13 @@ class LocalEngine:
     def __init__(
         self,
         model: PreTrainedModel,
+        codec: Codec,
         *,
         seed: int,
-        decode: Callable[[Sequence[int]], str] | None = None,
         context_length: int | None = None,
     ) -> None:
         self._model = model
-        self._decode = decode
+        self._codec = codec
         self._context_length = _usable_context(model, context_length)
         forward = inspect.signature(_unwrapped(model).forward).parameters
         if "position_ids" not in forward:
@@ -97,8 +98,6 @@ class LocalEngine:
             return []
         if len({request.key for request in requests}) < len(requests):
             raise EngineError("two requests of one call share a key; every episode needs its own")
-        if sampling.stop_texts and self._decode is None:
-            raise EngineError("stop texts need a `decode` function; give one to LocalEngine")
         caps = [new_token_cap(request, sampling, self._context_length) for request in requests]
         try:
             with _evaluating(self._model), torch.no_grad():
@@ -224,12 +223,12 @@ class LocalEngine:
     def _stops(self, ids: list[int], sampling: Sampling) -> bool:
         if ids[-1] in sampling.stop_ids:
             return True
-        if not sampling.stop_texts or self._decode is None:
+        if not sampling.stop_texts:
             return False
         # A stop text is completed by this very token, so that it lies within the last few:
         # a token is at least a byte. Some more, as the first ones may be parts of a letter.
         reach = max(len(stop.encode()) for stop in sampling.stop_texts) + 8
-        return holds_stop(self._decode(ids[-reach:]), sampling.stop_texts)
+        return holds_stop(self._codec.decode(ids[-reach:]), sampling.stop_texts)
 
     def _uniforms(self, requests: Sequence[Request], sampling: Sampling) -> np.ndarray | None:
         """Random numbers (requests, steps) for the whole call; None for greedy."""

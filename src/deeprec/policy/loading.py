@@ -1,0 +1,174 @@
+"""Any Hugging Face causal LM as a policy: loading, the protocol's tags, LoRA, saving."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from tokenizers import AddedToken
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from deeprec.config import PolicyConfig
+from deeprec.errors import MissingExtraError, PolicyError
+from deeprec.rollout.tags import TAGS
+from deeprec.run import whole_folder
+
+PAD = "<|pad|>"
+_UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError)
+
+
+def load_policy(
+    name: str, config: PolicyConfig, *, min_context: int = 0
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a causal LM and its tokenizer by hub name or folder, ready to speak the protocol.
+
+    Tags and padding that the tokenizer lacks are added as special tokens; their embeddings
+    start at the mean of all others. Weights come in `config.dtype`, from safetensors only,
+    and no code of the repository is run. With `config.lora_rank` the model is wrapped in
+    LoRA adapters (extra `train`), which leave its output as it is until they are trained.
+    Raises PolicyError for what can't be read, isn't whole, or holds less than
+    `min_context` tokens.
+    """
+    _check_place(name)
+    tokenizer = _read_tokenizer(name)
+    model = _read_model(name, config)
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if context is not None and context < min_context:
+        raise PolicyError(
+            f"{name}: its context holds {context} tokens, {min_context} are needed; "
+            "show less (rollout.history, rollout.retrieved) or take a model with a longer context"
+        )
+    _add_tags(model, tokenizer, name)
+    if config.lora_rank:
+        model = _with_adapters(model, tokenizer, config.lora_rank)
+    return model.eval(), tokenizer
+
+
+def save_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Save both in ordinary Hugging Face format; the folder appears whole or not at all.
+
+    LoRA adapters are merged into a copy of the weights, so that any tool can load the
+    result; `model` itself stays as it is and can be trained on. The copy lives in main
+    memory, wherever the model does.
+    """
+    if hasattr(model, "merge_and_unload"):
+        device = model.device
+        merged = copy.deepcopy(model.to("cpu"))
+        model.to(device)
+        model = merged.merge_and_unload()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with whole_folder(folder) as part:
+            model.save_pretrained(part)
+            tokenizer.save_pretrained(part)
+    except (OSError, SafetensorError) as error:
+        raise PolicyError(f"{folder}: the policy can't be saved ({error}); check space and rights") from error
+
+
+def _check_place(name: str) -> None:
+    """Tell a folder from a hub name before the libraries guess."""
+    place = Path(name).expanduser()
+    if place.is_dir():
+        if not (place / "config.json").is_file():
+            raise PolicyError(f"{name}: no config.json here; name a folder with a saved Hugging Face model")
+    elif place.exists():
+        raise PolicyError(f"{name}: is a file; name the folder of a saved Hugging Face model")
+    elif place.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise PolicyError(f"{name}: no such folder; check policy.model")
+
+
+def _read_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(Path(name).expanduser() if Path(name).is_dir() else name,
+                                                  trust_remote_code=False)  # fmt: skip
+    except _UNREADABLE as error:
+        raise PolicyError(_unreadable(name, "tokenizer", error)) from error
+    if tokenizer.eos_token_id is None:
+        raise PolicyError(f"{name}: its tokenizer has no end-of-text token; set eos_token and save it again")
+    return tokenizer
+
+
+def _read_model(name: str, config: PolicyConfig) -> PreTrainedModel:
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            name,
+            dtype=getattr(torch, config.dtype),
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except _UNREADABLE as error:
+        raise PolicyError(_unreadable(name, "model", error)) from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise PolicyError(
+            f"{name}: {len(missing)} weights are missing, such as '{missing[0]}'; "
+            "the folder is not whole: copy or download it again"
+        )
+    return model
+
+
+def _unreadable(name: str, what: str, error: BaseException) -> str:
+    reason = str(error).strip().split("\n")[0] or type(error).__name__
+    if Path(name).expanduser().is_dir():
+        return f"{name}: its {what} can't be read ({reason}); copy or download the folder again"
+    return (
+        f"{name}: its {what} can't be fetched from the hub ({reason}); check the name, or on a machine with access "
+        f"run `hf download {name} --local-dir FOLDER`, bring FOLDER here and set policy.model to its path"
+    )
+
+
+def _add_tags(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """Make every tag, and padding, one token that the model has an embedding for."""
+    lacking = [tag for tag in TAGS.all if len(tokenizer.encode(tag, add_special_tokens=False)) != 1]
+    before = set(tokenizer.get_vocab().values())
+    tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in lacking], special_tokens=True)
+    if tokenizer.pad_token_id is None:
+        # Not the end-of-text token: what ends a text must stay visible to training.
+        tokenizer.add_special_tokens({"pad_token": PAD})
+    for tag in TAGS.all:
+        if len(tokenizer.encode(tag, add_special_tokens=False)) != 1:
+            raise PolicyError(f"{name}: its tokenizer won't take {tag!r} as one token; use a fast tokenizer")
+    ids = set(tokenizer.get_vocab().values())
+    _extend_embeddings(model, sorted(ids - before), max(ids) + 1)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    if model.generation_config is not None:
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
+
+
+@torch.no_grad()
+def _extend_embeddings(model: PreTrainedModel, added: Sequence[int], size: int) -> None:
+    """Rows for added ids, at the mean of the old ones (in and out); spare rows are used first."""
+    if not added:
+        return
+    old = min(added)
+    if size > model.get_input_embeddings().weight.shape[0]:
+        model.resize_token_embeddings(size, mean_resizing=False)
+    seen: set[int] = set()
+    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+        if layer is not None and layer.weight.data_ptr() not in seen:  # tied weights are one tensor
+            seen.add(layer.weight.data_ptr())
+            layer.weight[list(added)] = layer.weight[:old].float().mean(dim=0).to(layer.weight.dtype)
+
+
+def _with_adapters(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rank: int) -> Any:
+    """LoRA on all linear layers; the tags' own embeddings are trained in full."""
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError:
+        raise MissingExtraError("policy.lora_rank", "train") from None
+    tags = [int(tokenizer.convert_tokens_to_ids(tag)) for tag in TAGS.all]
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=rank,
+        lora_alpha=2 * rank,
+        target_modules="all-linear",
+        trainable_token_indices=tags,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # adapters start alike in every process
+        return get_peft_model(model, config)
