@@ -1,0 +1,110 @@
+"""Training curves: what metrics.jsonl holds, ordered into panels."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deeprec.evaluation.charts import Series
+
+RL_STAGES = ("cold_start", "recommendation")
+STAGE_TITLES = {"warm_start": "warm start", "cold_start": "stage 1", "recommendation": "stage 2"}
+_PROCESS = "format|invocation|diversity"
+_OUTCOME = "list_format|hit|rank|similarity|pool"
+# Title, and what a key must look like; a key goes to the first panel that takes it.
+_PANELS = (
+    ("Mixed reward", r"(heldout/)?reward"),
+    ("Process reward parts", rf"reward/({_PROCESS})"),
+    ("Outcome reward parts", rf"reward/({_OUTCOME})"),
+    ("Held-out process parts", rf"heldout/reward/({_PROCESS})"),
+    ("Held-out outcome parts", rf"heldout/reward/({_OUTCOME})"),
+    ("Valid trajectories", r"(heldout/)?validity"),
+    ("Retrievals per trajectory", r"(heldout/)?(turns|retrievals)"),
+    ("Entropy per sampled token", r"(heldout/)?entropy"),
+    ("Sampled tokens per trajectory", r"(heldout/)?(tokens|length)"),
+    ("Held-out ranking", r"heldout/(ndcg@10|recall@10|mrr)"),
+    ("Pool recall", r"(heldout/)?pool_recall"),
+    ("Distinct preferences", r"(heldout/)?distinct_preferences"),
+)
+_NOT_DRAWN = re.compile(
+    r"(heldout/)?(recall@[15]|ndcg@5)|step|global_step|time|seconds.*|epoch|learning_rate|seed"
+)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart of training curves."""
+
+    title: str
+    series: tuple[Series, ...]
+    boundaries: tuple[tuple[float, str], ...] = ()
+
+
+def rl_panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
+    """Panels over both stages on one axis of steps; the second stage starts where the first ended.
+
+    Every figure that was logged is drawn: those that no panel asks for get one of their own.
+    """
+    places, boundaries = _places(records)
+    values: dict[str, list[tuple[float, float]]] = {}
+    for record, place in places:
+        for key, value in record.items():
+            if (
+                isinstance(value, int | float)
+                and not isinstance(value, bool)
+                and not _NOT_DRAWN.fullmatch(key)
+            ):
+                values.setdefault(key, []).append((place, float(value)))
+    panels = []
+    for title, pattern in _PANELS:
+        keys = [key for key in values if re.fullmatch(pattern, key)]
+        if keys:
+            lines = tuple(Series(_name(key, title), tuple(values.pop(key))) for key in sorted(keys))
+            panels.append(Panel(title, lines, boundaries))
+    panels += [
+        Panel(key, (Series(key, tuple(points)),), boundaries) for key, points in sorted(values.items())
+    ]
+    return panels
+
+
+def warm_start_panel(records: Sequence[Mapping[str, Any]]) -> Panel | None:
+    """Loss of the warm start, one line for each of its parts."""
+    parts: dict[str, list[tuple[float, float]]] = {}
+    for record in records:
+        if record.get("stage") == "warm_start" and "loss" in record and "step" in record:
+            parts.setdefault(str(record.get("part", "loss")), []).append((record["step"], record["loss"]))
+    if not parts:
+        return None
+    return Panel("Warm start loss", tuple(Series(name, tuple(points)) for name, points in parts.items()))
+
+
+def _places(
+    records: Sequence[Mapping[str, Any]],
+) -> tuple[list[tuple[Mapping[str, Any], float]], tuple[tuple[float, str], ...]]:
+    """Records of the RL stages with their place on the common axis, and where stages begin."""
+    found: list[tuple[Mapping[str, Any], float]] = []
+    boundaries: list[tuple[float, str]] = []
+    end = 0.0
+    for stage in RL_STAGES:
+        own = [
+            r for r in records if r.get("stage") == stage and math.isfinite(float(r.get("step", math.nan)))
+        ]
+        if not own:
+            continue
+        start = min(float(record["step"]) for record in own)
+        shift = end if start < end else 0.0  # steps may be counted from each stage's start, or through
+        if found:
+            boundaries.append((end, STAGE_TITLES[stage]))
+        found += [(record, float(record["step"]) + shift) for record in own]
+        end = max(place for _, place in found)
+    return found, tuple(boundaries)
+
+
+def _name(key: str, title: str) -> str:
+    if key.startswith("heldout/") and not title.startswith("Held-out"):
+        return "held out"
+    last = key.rsplit("/", 1)[-1]
+    return last if "parts" in title or title == "Held-out ranking" else "training"

@@ -1,0 +1,162 @@
+"""docs/results.md, generated from the rows in results/*.json."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+from deeprec.errors import EvaluationError
+from deeprec.evaluation.results import ResultRow, load_rows
+from deeprec.metrics import RANKING_METRICS
+from deeprec.run import write_atomically
+
+TITLES = {
+    "recall@1": "Recall@1", "recall@5": "Recall@5", "recall@10": "Recall@10",
+    "ndcg@5": "NDCG@5", "ndcg@10": "NDCG@10", "mrr": "MRR@10",
+    "validity": "Valid", "turns": "Turns", "tokens": "Tokens", "pool_recall": "Pool recall",
+    "reward/cold_start": "Stage 1 reward", "reward/recommendation": "Stage 2 reward",
+}  # fmt: skip
+BEHAVIOUR = ("validity", "turns", "tokens", "pool_recall", "reward/cold_start", "reward/recommendation")
+METHOD_ORDER = ("popularity", "trm", "warm_start", "cold_start", "recommendation", "oracle")
+_INTRODUCTION = """\
+# Results
+
+This page is generated from the rows in `results/*.json` by `deeprec results render`; don't edit it.
+
+Every figure is a mean over all evaluated users, ranked over the whole catalogue; a trajectory that fails
+counts as a miss. MRR is cut at rank 10, like the longest list. With several seeds a cell is the mean over
+seeds ± their standard deviation (n - 1); with one it stands alone. Methods share a table only if they were
+evaluated on the same targets (the hash says so) and made by the same command. "Against" compares with the
+named baseline on the same users: the mean difference over seeds, and in how many seeds the 95 % paired
+bootstrap interval lies wholly above 0 (ahead), below 0 (behind), or holds 0 (unclear). The oracle, where
+there is one, knows the probabilities of the simulation: no method can be better on average. Minutes are the
+time to train all that a
+method needs, and to evaluate it.
+"""
+
+
+def render_results(folder: Path) -> str:
+    """The whole page for the rows in `folder`; raises EvaluationError for rows that don't fit together."""
+    rows = load_rows(folder)
+    if not rows:
+        return _INTRODUCTION + "\nThere are no results yet.\n"
+    rows.sort(key=_place)
+    parts = [_INTRODUCTION]
+    for dataset, of_dataset in groupby(rows, key=lambda row: row.dataset):
+        parts.append(f"## {dataset}\n")
+        for _, group in groupby(of_dataset, key=lambda row: _place(row)[1:]):
+            parts.append(_table(list(group)))
+    return "\n".join(parts)
+
+
+def write_results(folder: Path, page: Path) -> Path:
+    """Write the page and return it."""
+    write_atomically(page, render_results(folder))
+    return page
+
+
+def check_results(folder: Path, page: Path) -> None:
+    """Raise EvaluationError when the page is not what the rows give."""
+    current = page.read_text(encoding="utf-8") if page.exists() else None
+    if current != render_results(folder):
+        raise EvaluationError(f"{page}: not current with {folder}/*.json; run `deeprec results render`")
+
+
+def _place(row: ResultRow) -> tuple[str, ...]:
+    return (row.dataset, row.protocol, row.part, row.targets, row.recipe)
+
+
+def _table(rows: Sequence[ResultRow]) -> str:
+    first = rows[0]
+    users = {row.users for row in rows}
+    if len(users) > 1:
+        raise EvaluationError(
+            f"targets {first.targets}: rows disagree on the number of users: {sorted(users)}"
+        )
+    methods = _by_method(rows)
+    lines = [
+        f"### {first.part}: {first.protocol}\n",
+        f"{first.users} users, targets `{first.targets}`. Made by\n",
+        f"```\n{first.recipe}\n```\n",
+        *_grid(["Method", "Seeds", "History", *(TITLES[name] for name in RANKING_METRICS), "Minutes"], [
+            [name, str(len(group)), _history(group), *(_cell(group, metric) for metric in RANKING_METRICS),
+             _mean_minutes(group)]
+            for name, group in methods.items()
+        ]),
+    ]  # fmt: skip
+    lines += _behaviour_table(methods) + _difference_table(methods)
+    machines = ", ".join(sorted({row.machine for row in rows}))
+    commits = ", ".join(f"`{commit}`" for commit in sorted({row.commit for row in rows if row.commit}))
+    seeds = ", ".join(str(seed) for seed in sorted({row.seed for row in rows}))
+    versions = ", ".join(sorted({f"{k} {v}" for row in rows for k, v in row.versions.items()}))
+    lines.append(
+        f"Seeds {seeds}; {machines}; commit {commits or 'unknown'}; {versions or 'versions unknown'}.\n"
+    )
+    return "\n".join(lines)
+
+
+def _by_method(rows: Sequence[ResultRow]) -> dict[str, list[ResultRow]]:
+    known = {name: place for place, name in enumerate(METHOD_ORDER)}
+    names = sorted({row.method for row in rows}, key=lambda name: (known.get(name, len(known)), name))
+    return {name: [row for row in rows if row.method == name] for name in names}
+
+
+def _behaviour_table(methods: dict[str, list[ResultRow]]) -> list[str]:
+    policies = {name: group for name, group in methods.items() if "validity" in group[0].metrics}
+    if not policies:
+        return []
+    shown = [
+        name for name in BEHAVIOUR if any(name in row.metrics for group in policies.values() for row in group)
+    ]
+    body = [[name, *(_cell(group, metric) for metric in shown)] for name, group in policies.items()]
+    return _grid(["Policy", *(TITLES[name] for name in shown)], body)
+
+
+def _difference_table(methods: dict[str, list[ResultRow]]) -> list[str]:
+    body = []
+    for name, group in methods.items():
+        compared = [row for row in group if "ndcg@10" in row.difference and row.baseline]
+        if not compared:
+            continue
+        triples = [row.difference["ndcg@10"] for row in compared]
+        ahead = sum(low > 0 for _, low, _ in triples)
+        behind = sum(high < 0 for _, _, high in triples)
+        against = ", ".join(sorted({str(row.baseline) for row in compared}))
+        verdict = f"{ahead} ahead, {behind} behind, {len(triples) - ahead - behind} unclear"
+        interval = f"[{triples[0][1]:+.4f}, {triples[0][2]:+.4f}]" if len(triples) == 1 else ""
+        body.append(
+            [
+                name,
+                against,
+                f"{_spread([mean for mean, _, _ in triples], '+.4f')} {interval}".strip(),
+                verdict,
+            ]
+        )
+    return _grid(["Method", "Against", "NDCG@10 difference", "Seeds"], body) if body else []
+
+
+def _cell(rows: Sequence[ResultRow], metric: str) -> str:
+    values = [row.metrics[metric] for row in rows if metric in row.metrics]
+    digits = ".4f" if metric in RANKING_METRICS else ".3f"
+    return _spread(values, digits) if values else "-"
+
+
+def _spread(values: Sequence[float], digits: str) -> str:
+    mean = f"{statistics.fmean(values):{digits}}"
+    return f"{mean} ± {statistics.stdev(values):{digits.lstrip('+')}}" if len(values) > 1 else mean
+
+
+def _history(rows: Sequence[ResultRow]) -> str:
+    return ", ".join(sorted({"-" if row.history is None else str(row.history) for row in rows}))
+
+
+def _mean_minutes(rows: Sequence[ResultRow]) -> str:
+    return f"{statistics.fmean(row.minutes for row in rows):.1f}"
+
+
+def _grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in body]
+    return [*lines, ""]

@@ -1,0 +1,183 @@
+"""The evaluation stage of a run: evaluate once, keep everything that the report needs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from deeprec.config import EvaluationConfig
+from deeprec.data.dataset import Dataset, TargetPart
+from deeprec.errors import EvaluationError
+from deeprec.evaluation.evaluate import EvaluationResult, evaluate
+from deeprec.evaluation.summary import EvaluationSummary, read_summary
+from deeprec.recommender import Recommender
+from deeprec.rewards.mixture import RewardSpace, mix, reward_parts
+from deeprec.run import Run, environment, fingerprint, write_atomically
+from deeprec.types import Example, Trajectory
+
+if TYPE_CHECKING:
+    from deeprec.trm.retriever import TRM
+
+# Runs of other seeds must draw the same users and resamples: else their figures don't compare.
+SEED = 0
+_EARLIER = ("data", "trm", "warm_start", "cold_start", "recommendation")
+
+
+def run_evaluation(
+    run: Run,
+    dataset: Dataset,
+    trm: TRM,
+    recommenders: Mapping[str, Recommender],
+    part: TargetPart = "test",
+) -> EvaluationSummary:
+    """Evaluate every recommender, and write `evaluation.json`, `per_user.parquet`, `trajectories.jsonl`.
+
+    They lie in the run's report folder for the test part, and in a folder of the part's name
+    within it for another part. Nothing is evaluated again while the settings, the data, the
+    earlier stages and the set of methods stay the same.
+    """
+    folder = evaluation_folder(run, part)
+    inputs = _inputs(run, dataset, part, sorted(recommenders))
+    if (folder / "evaluation.json").exists():
+        before = read_summary(folder / "evaluation.json")
+        if before.inputs == inputs:
+            return before
+    started = time.perf_counter()
+    if part == "test":
+        run.begin("evaluation")
+    result = evaluate_run(run, dataset, trm, list(recommenders.values()), part, run.config.evaluation)
+    minutes = (time.perf_counter() - started) / 60
+    summary = result.summary.model_copy(
+        update={"inputs": inputs, "minutes": minutes, "environment": environment()}
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_per_user(result, dataset, folder / "per_user.parquet")
+    _write_trajectories(
+        result, dataset, run.config.evaluation.shown_trajectories, folder / "trajectories.jsonl"
+    )
+    # Last, since it says that the others are there.
+    write_atomically(folder / "evaluation.json", summary.model_dump_json(indent=1))
+    if part == "test":
+        run.finish("evaluation", inputs, minutes, targets=summary.targets)
+    return summary
+
+
+def evaluate_run(
+    run: Run,
+    dataset: Dataset,
+    trm: TRM,
+    recommenders: Sequence[Recommender],
+    part: TargetPart,
+    config: EvaluationConfig,
+) -> EvaluationResult:
+    """Evaluate with the run's TRM and reward parts, and write nothing."""
+    space = RewardSpace(
+        dataset.catalog, trm.encoder, trm.text_vectors(), trm.item_vectors(), run.config.rollout.recommended
+    )
+    stages = {"cold_start": run.config.rl.cold_start, "recommendation": run.config.rl.recommendation}
+
+    def rewards(
+        trajectories: Sequence[Trajectory], examples: Sequence[Example]
+    ) -> dict[str, NDArray[np.float64]]:
+        parts = reward_parts(trajectories, examples, space)
+        return parts | {name: mix(parts, stage.weights) for name, stage in stages.items()}
+
+    return evaluate(
+        recommenders,
+        dataset,
+        part,
+        config,
+        SEED,
+        k=run.config.rollout.recommended,
+        retriever=trm,
+        encoder=trm.encoder,
+        rewards=rewards,
+    )
+
+
+def evaluation_folder(run: Run, part: TargetPart = "test") -> Path:
+    """Where the evaluation of a part lies."""
+    return run.report if part == "test" else run.report / part
+
+
+def load_evaluation(run: Run, part: TargetPart = "test") -> EvaluationSummary:
+    """The finished evaluation of a run; raises EvaluationError naming the command that makes it."""
+    file = evaluation_folder(run, part) / "evaluation.json"
+    if not file.exists():
+        raise EvaluationError(
+            f"{run.folder}: not evaluated on '{part}' yet; run `deeprec evaluate --run {run.folder} --part {part}`"
+        )
+    return read_summary(file)
+
+
+def _inputs(run: Run, dataset: Dataset, part: str, methods: list[str]) -> str:
+    finished = run.finished()
+    earlier = {stage: finished[stage]["inputs"] for stage in _EARLIER if stage in finished}
+    config = run.config
+    settings = (config.evaluation, config.rollout, config.rl.cold_start, config.rl.recommendation)
+    return fingerprint(
+        dataset.fingerprint, part, methods, earlier, [entry.model_dump(mode="json") for entry in settings]
+    )
+
+
+def _write_per_user(result: EvaluationResult, dataset: Dataset, file: Path) -> None:
+    """One row per method and user: ids, the ranking, and every metric (null where a method has none)."""
+    frames = []
+    for method, columns in result.per_user.items():
+        rankings = [list(entry.ranking) for entry in result.recommendations[method]]
+        frame = {
+            "method": [method] * len(result.examples),
+            "user_id": [example.user_id for example in result.examples],
+            "target": [dataset.catalog[example.target].item_id for example in result.examples],
+            "ranking": [[dataset.catalog[item].item_id for item in ranking] for ranking in rankings],
+        }
+        frames.append(pl.DataFrame({**frame, **columns}, schema_overrides={"ranking": pl.List(pl.String)}))
+    part = file.with_name(file.name + ".part")
+    pl.concat(frames, how="diagonal").write_parquet(part)
+    part.replace(file)
+
+
+def _write_trajectories(result: EvaluationResult, dataset: Dataset, count: int, file: Path) -> None:
+    """The trajectories of `count` users, the same for every policy, drawn by hash of the user id."""
+    order = sorted(
+        range(len(result.examples)), key=lambda i: sha256(result.examples[i].user_id.encode()).digest()
+    )
+    lines = []
+    for method in result.recommendations:
+        trajectories = result.trajectories(method)
+        for user in order[:count] if trajectories else ():
+            rewards = {
+                name.removeprefix("reward/"): float(values[user])
+                for name, values in result.per_user[method].items()
+                if name.startswith("reward/")
+            }
+            record = _record(trajectories[user], result.examples[user], dataset)
+            lines.append(json.dumps({"method": method, **record, "rewards": rewards}))
+    write_atomically(file, "".join(line + "\n" for line in lines))
+
+
+def _record(trajectory: Trajectory, example: Example, dataset: Dataset) -> dict[str, Any]:
+    def labels(items: Sequence[int]) -> list[str]:
+        return [dataset.catalog[item].label for item in items]
+
+    return {
+        "user_id": example.user_id,
+        "history": labels(example.history[-20:]),
+        "target": dataset.catalog[example.target].label,
+        "turns": [
+            {"thought": turn.thought, "preference": turn.preference, "retrieved": labels(turn.retrieved)}
+            for turn in trajectory.turns
+        ],
+        "lines": list(trajectory.lines),
+        "resolved": [dataset.catalog.resolve(line) is not None for line in trajectory.lines],
+        "stop_reason": str(trajectory.stop_reason),
+        "format_errors": list(trajectory.format_errors),
+    }
