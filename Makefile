@@ -1,0 +1,40 @@
+# `make quickstart` and `make test` work on a fresh machine with Python 3.11 or newer; nothing else is needed.
+.DEFAULT_GOAL := help
+.PHONY: help venv quickstart test lint docs clean
+
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+BIN := .venv/bin
+RUN ?= runs/quickstart
+
+help: ## Show the targets.
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 14
+
+venv: .venv/installed ## Create .venv and install deeprec with its development tools.
+
+# Runs again only when the dependencies change; the stamp is written last, so a broken install is tried again.
+.venv/installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name it: make PYTHON=/path/to/python3"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+quickstart: venv ## Data, TRM, policy, two-stage RL, evaluation, report (simulated data; no download).
+	$(BIN)/deeprec quickstart --run $(RUN)
+
+# One thread a worker: two workers that each take every core are slower than one.
+test: venv ## Run all tests that need no GPU and no network.
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -q
+
+lint: venv ## Style, formatting and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: venv ## Make the generated pages anew.
+	$(BIN)/deeprec results render
+	$(BIN)/python docs/generate.py
+
+clean: ## Remove caches and build outputs; runs and .venv stay.
+	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests docs examples -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,72 @@
+"""`deeprec doctor`: what stands on this machine, and whether a run is whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deeprec.cli.options import JsonOption, print_json
+
+if TYPE_CHECKING:
+    from deeprec.doctor import RunState
+
+
+def doctor(
+    run: Annotated[Path | None, typer.Option("--run", help="Run folder to check as well.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Versions, devices, extras and disk; with --run, whether that run fits together.
+
+    Exits with 1 when the run has a problem.
+
+    Example: deeprec doctor --run runs/ml-100k
+    """
+    from dataclasses import asdict
+
+    from deeprec.doctor import inspect_machine, inspect_run
+
+    state = None if run is None else inspect_run(run)
+    machine = inspect_machine()
+    if as_json:
+        print_json({"machine": machine, "run": asdict(state) if state else None})
+    else:
+        _print_machine(machine)
+        if state:
+            _print_run(state)
+    if state and state.problems:
+        raise typer.Exit(1)
+
+
+def _print_machine(machine: dict[str, Any]) -> None:
+    typer.echo(f"Python     {machine['python']} on {machine['platform']}")
+    for name, version in machine["versions"].items():
+        typer.echo(f"  {name:<14} {version or 'not installed'}")
+    memory = machine["memory_bytes"]
+    typer.echo(f"CPU        {machine['cores']} cores" + (f", {_gib(memory)}" if memory else ""))
+    gpus = [f"{gpu['name']} ({_gib(gpu['memory_bytes'])})" for gpu in machine["gpus"]]
+    typer.echo(f"GPU        {', '.join(gpus) or 'none that torch can use'}")
+    disk = machine["disk"]
+    typer.echo(
+        f"Disk       {_gib(disk['free_bytes'])} free at {disk['path']}"
+        + ("; little for checkpoints, free some or run elsewhere" if disk["low"] else "")
+    )
+    typer.echo(f"Downloads  {machine['cache']} (set DEEPREC_CACHE to move it)")
+    typer.echo("Extras")
+    for extra in machine["extras"]:
+        lacks = f"lacks {', '.join(extra['missing'])}: {extra['install']}"
+        typer.echo(f"  {extra['name']:<14} {lacks if extra['missing'] else 'installed'}")
+
+
+def _print_run(state: RunState) -> None:
+    typer.echo(f"Run        {state.folder} on {state.data}")
+    for stage in state.stages:
+        done = f"finished {stage.time}, {stage.minutes} minutes" if stage.time else "not yet"
+        typer.echo(f"  {stage.name:<14} {done}")
+    for problem in state.problems:
+        typer.secho(f"  problem: {problem}", fg="red")
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"

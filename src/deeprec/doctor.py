@@ -1,0 +1,162 @@
+"""What stands on this machine and in a run folder: facts for a bug report, and what is wrong."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from deeprec.errors import RunError
+from deeprec.run import STAGES, Run, read_jsonl
+
+_LOW_DISK = 2e9  # bytes; a quickstart with its checkpoints stays well below this
+
+# What each finished stage must have left behind, relative to the run folder.
+_LEFT_BY = {
+    "data": ("data/dataset.json",),
+    "trm": ("trm/trm.json", "trm/model.safetensors", "trm/encoder.json"),
+    "warm_start": ("policy/warm_start/config.json",),
+    "cold_start": ("policy/cold_start/config.json",),
+    "recommendation": ("policy/recommendation/config.json",),
+    "evaluation": ("report/evaluation.json",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """An optional group of dependencies."""
+
+    name: str
+    missing: tuple[str, ...]
+
+    @property
+    def install(self) -> str:
+        """The command that installs it."""
+        return f'pip install "deeprec[{self.name}]"'
+
+
+@dataclass(frozen=True, slots=True)
+class StageState:
+    """A stage of a run: when it finished (None: not yet)."""
+
+    name: str
+    time: str | None
+    minutes: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """A run folder: its stages and everything that does not fit together."""
+
+    folder: str
+    data: str
+    stages: tuple[StageState, ...]
+    problems: tuple[str, ...]
+
+
+def inspect_machine() -> dict[str, Any]:
+    """Versions, devices, extras, disk and folders of this machine, as plain values."""
+    from deeprec.data.sources import default_cache
+
+    here = shutil.disk_usage(Path.cwd())
+    required, extras = _requirements()
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: _version(name) for name in ("deeprec", *required)},
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_bytes": _memory(),
+        "gpus": _gpus(),
+        "extras": [asdict(extra) | {"install": extra.install} for extra in extras],
+        "disk": {"path": str(Path.cwd()), "free_bytes": here.free, "low": here.free < _LOW_DISK},
+        "cache": str(default_cache()),
+    }
+
+
+def inspect_run(folder: Path) -> RunState:
+    """The stages of a run and what is inconsistent. Raises RunError when there is no run."""
+    run = Run.open(folder)
+    finished = run.finished()
+    states = []
+    for name in STAGES:
+        record = finished.get(name)
+        states.append(
+            StageState(name, record["time"] if record else None, record["minutes"] if record else None)
+        )
+    return RunState(str(folder), run.config.data.name, tuple(states), tuple(_problems(run, finished)))
+
+
+def _problems(run: Run, finished: dict[str, dict[str, Any]]) -> list[str]:
+    found = []
+    for stage, files in _LEFT_BY.items():
+        if stage not in finished:
+            continue
+        found += [
+            f"stage '{stage}' finished, but {run.folder / file} is gone; run the stage again"
+            for file in files
+            if not (run.folder / file).exists()
+        ]
+        # The evaluation may stand on any policy; every other stage needs the one before it.
+        position = STAGES.index(stage)
+        if position and stage != "evaluation" and STAGES[position - 1] not in finished:
+            found.append(f"stage '{stage}' finished, but '{STAGES[position - 1]}' before it did not")
+    found += [f"unknown stage '{name}' in stages.json" for name in finished if name not in STAGES]
+    found += [
+        f"{part} was left by an interrupted stage; it is ignored and may be deleted"
+        for part in sorted(run.folder.rglob("*.part"))
+    ]
+    for log in (run.metrics, run.trajectories):
+        try:
+            read_jsonl(log)
+        except RunError as error:
+            found.append(str(error))
+    return found
+
+
+def _requirements() -> tuple[list[str], list[Extra]]:
+    """Packages that deeprec needs, and its extras with what they lack here."""
+    needed: list[str] = []
+    wanted: dict[str, list[str]] = {}
+    for line in metadata.requires("deeprec") or []:
+        name = re.split(r"[\s<>=!~;\[]", line, maxsplit=1)[0]
+        marker = re.search(r"extra == ['\"]([\w-]+)['\"]", line)
+        if marker is None:
+            needed.append(name)
+        elif name != "deeprec":  # an extra that takes in another one
+            wanted.setdefault(marker.group(1), []).append(name)
+    extras = [
+        Extra(extra, tuple(name for name in names if _version(name) is None))
+        for extra, names in wanted.items()
+    ]
+    return needed, extras
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return None  # not every system says
+
+
+def _gpus() -> list[dict[str, Any]]:
+    import torch
+
+    return [
+        {
+            "name": torch.cuda.get_device_name(index),
+            "memory_bytes": torch.cuda.get_device_properties(index).total_memory,
+        }
+        for index in range(torch.cuda.device_count())
+    ]
