@@ -9,13 +9,17 @@ from pathlib import Path
 import polars as pl
 
 from deeprec.config import DataConfig
+from deeprec.data.amazon import read_amazon_pair
+from deeprec.data.amazon_reviews import read_amazon_reviews
 from deeprec.data.catalog import Catalog, build_labels, clean_text
 from deeprec.data.dataset import Dataset, Provenance
 from deeprec.data.movielens import read_ml_1m, read_ml_100k
 from deeprec.data.raw import RawData, check_raw, unknown_item_rows
+from deeprec.data.recbole import read_recbole
 from deeprec.data.sources import DOWNLOADS, download
 from deeprec.data.split import check_split, split_by_time
 from deeprec.data.synthetic import simulate
+from deeprec.data.table import read_table
 from deeprec.errors import DataError
 from deeprec.types import Item
 
@@ -24,6 +28,11 @@ Reader = Callable[[Path, DataConfig], RawData]
 READERS: dict[str, Reader] = {
     "ml-100k": read_ml_100k,
     "ml-1m": read_ml_1m,
+    "amazon-games-2018": read_amazon_pair,
+    "amazon-beauty-2014": read_amazon_pair,
+    "amazon-reviews": read_amazon_reviews,
+    "recbole": read_recbole,
+    "table": read_table,
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -14,6 +16,7 @@ from deeprec.progress import progress_bar
 
 _PIECE = 1 << 16
 _TIMEOUT = 30  # seconds without a byte
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +76,14 @@ def fetch(name: str, wanted: Download, folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _transfer(wanted, part)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
         reason = getattr(error, "reason", None) or error
         raise DownloadError(f"'{name}' can't be downloaded from {wanted.url} ({reason}); {manual}") from None
     except OSError as error:
-        raise DownloadError(
-            f"{folder}: download of '{name}' can't be written ({error.strerror}); {manual}"
-        ) from None
+        if error.errno in _DISK:
+            problem = f"'{name}' can't be written ({error.strerror})"
+            raise DownloadError(f"{folder}: {problem}; free some space, or {manual}") from None
+        raise DownloadError(f"'{name}' can't be downloaded from {wanted.url} ({error}); {manual}") from None
     found = hash_file(part)
     if found.sha256 != wanted.sha256:
         short = found.bytes < wanted.bytes

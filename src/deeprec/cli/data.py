@@ -1,0 +1,135 @@
+"""`deeprec data`: prepare a data set, show what a run holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from deeprec.data.summary import Summary
+
+app = typer.Typer(help="Prepare data sets and show what is in them.", no_args_is_help=True)
+
+RunFolder = Annotated[Path, typer.Option("--run", help="Folder of the run.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+
+
+@app.command("prepare")
+def prepare_command(
+    name: Annotated[str, typer.Argument(help="Known data set, or `table` for your own files.")],
+    source: Annotated[
+        Path | None, typer.Option(help="Archive, folder or file; none: download or simulate.")
+    ] = None,
+    run: RunFolder = Path("runs/default"),
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting: key=value. Repeatable.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read, check and split a data set into the run folder.
+
+    Example: deeprec data prepare ml-100k --source ml-100k.zip --run runs/movies
+    """
+    from deeprec.config import load_config
+    from deeprec.data.stage import run_data
+    from deeprec.data.summary import summarize
+    from deeprec.progress import show_progress
+    from deeprec.run import Run
+
+    settings = [f"data.name={_quoted(name)}"]
+    if source is not None:
+        settings.append(f"data.source={_quoted(str(source.expanduser().absolute()))}")
+    before = run / "run.toml"  # an existing run keeps its other settings
+    config = load_config(file=before if before.is_file() else None, overrides=[*settings, *(overrides or [])])
+    with show_progress():
+        dataset = run_data(Run.create(run, config))
+    _show(summarize(dataset), as_json)
+
+
+@app.command("show")
+def show_command(run: RunFolder = Path("runs/default"), as_json: AsJson = False) -> None:
+    """Print the summary of the run's data set.
+
+    Example: deeprec data show --run runs/movies --json
+    """
+    from deeprec.data.stage import load_data
+    from deeprec.data.summary import summarize
+    from deeprec.run import Run
+
+    _show(summarize(load_data(Run.open(run))), as_json)
+
+
+@app.command("names")
+def names_command(as_json: AsJson = False) -> None:
+    """List the data sets that `prepare` knows.
+
+    Example: deeprec data names
+    """
+    import json
+
+    from deeprec.data.prepare import data_names
+
+    typer.echo(json.dumps(data_names()) if as_json else "\n".join(data_names()))
+
+
+def _quoted(text: str) -> str:
+    import json
+
+    return json.dumps(text)
+
+
+def _show(summary: Summary, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(summary.to_dict()))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"data set {summary.name}", show_header=False)
+    for label, value in _rows(summary):
+        table.add_row(label, value)
+    targets = Table(title="targets")
+    for column in ("part", "targets", "item unseen in fit", "hash"):
+        targets.add_column(column)
+    for part, entry in summary.targets.items():
+        targets.add_row(part, f"{entry.count:,}", f"{entry.cold:,}", entry.hash)
+    console = Console()
+    console.print(table)
+    console.print(targets)
+
+
+def _rows(summary: Summary) -> list[tuple[str, str]]:
+    from datetime import UTC, datetime
+
+    def day(seconds: float | None) -> str:
+        if seconds is None:
+            return "no times"
+        try:
+            return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
+        except (OverflowError, ValueError, OSError):
+            return f"{seconds:g}"
+
+    return [
+        ("users", f"{summary.users:,}"),
+        ("items", f"{summary.items:,}"),
+        ("interactions", f"{summary.interactions:,}"),
+        ("  of them in fit", f"{summary.fit_interactions:,}"),
+        ("density", f"{summary.density:.4%}"),
+        ("time", f"{day(summary.first_timestamp)} to {day(summary.last_timestamp)}"),
+        ("tied neighbours", f"{summary.tied_pairs:,}"),
+        ("users whose last two tie", f"{summary.users_tied_last:,}"),
+        ("users wholly in fit", f"{summary.users_short:,}"),
+        ("titles of several items", f"{summary.titles_repeated:,}"),
+        ("items without title", f"{summary.titles_empty:,}"),
+        ("items without category", f"{summary.items_without_category:,}"),
+        ("items without year", f"{summary.items_without_year:,}"),
+        ("left out: users", f"{summary.users_dropped:,}"),
+        ("left out: items", f"{summary.items_dropped:,}"),
+        ("left out: repeats", f"{summary.repeats_dropped:,}"),
+        ("left out: unknown items", f"{summary.unknown_items_dropped:,}"),
+        ("fingerprint", summary.fingerprint),
+    ]
