@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from tokenizers import AddedToken
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from deeprec.config import PolicyConfig
 from deeprec.errors import MissingExtraError, PolicyError
@@ -62,7 +65,7 @@ def save_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fold
         model = merged.merge_and_unload()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with whole_folder(folder) as part:
+        with whole_folder(folder) as part, _silently():
             model.save_pretrained(part)
             tokenizer.save_pretrained(part)
     except (OSError, SafetensorError) as error:
@@ -81,10 +84,26 @@ def _check_place(name: str) -> None:
         raise PolicyError(f"{name}: no such folder; check policy.model")
 
 
+def _source(name: str) -> str:
+    place = Path(name).expanduser()
+    return str(place) if place.is_dir() else name
+
+
+@contextmanager
+def _silently() -> Iterator[None]:
+    """No progress bars of transformers' own: the library is silent, and the command line draws ours."""
+    was_drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_drawn:
+            logging.enable_progress_bar()
+
+
 def _read_tokenizer(name: str) -> PreTrainedTokenizerBase:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(Path(name).expanduser() if Path(name).is_dir() else name,
-                                                  trust_remote_code=False)  # fmt: skip
+        tokenizer = AutoTokenizer.from_pretrained(_source(name), trust_remote_code=False)
     except _UNREADABLE as error:
         raise PolicyError(_unreadable(name, "tokenizer", error)) from error
     if tokenizer.eos_token_id is None:
@@ -94,13 +113,14 @@ def _read_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 def _read_model(name: str, config: PolicyConfig) -> PreTrainedModel:
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            name,
-            dtype=getattr(torch, config.dtype),
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        with _silently():
+            model, report = AutoModelForCausalLM.from_pretrained(
+                _source(name),
+                dtype=getattr(torch, config.dtype),
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
     except _UNREADABLE as error:
         raise PolicyError(_unreadable(name, "model", error)) from error
     missing = sorted(report["missing_keys"])
@@ -156,19 +176,25 @@ def _extend_embeddings(model: PreTrainedModel, added: Sequence[int], size: int) 
 
 
 def _with_adapters(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rank: int) -> Any:
-    """LoRA on all linear layers; the tags' own embeddings are trained in full."""
+    """LoRA on all linear layers; the tags' own embeddings, in and out, are trained in full."""
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError:
         raise MissingExtraError("policy.lora_rank", "train") from None
     tags = [int(tokenizer.convert_tokens_to_ids(tag)) for tag in TAGS.all]
+    layers = [model.get_input_embeddings()]
+    if not model.config.get_text_config().tie_word_embeddings:
+        layers.append(model.get_output_embeddings())
+    names = [name.rsplit(".", 1)[-1] for name, module in model.named_modules() if module in layers]
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=rank,
         lora_alpha=2 * rank,
         target_modules="all-linear",
-        trainable_token_indices=tags,
+        trainable_token_indices=dict.fromkeys(names, tags),
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        warnings.filterwarnings("ignore", "fan_in_fan_out", UserWarning)  # GPT-2's layers; peft sets it right
         torch.manual_seed(0)  # adapters start alike in every process
         return get_peft_model(model, config)
