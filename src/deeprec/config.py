@@ -176,9 +176,17 @@ class RLConfig(_Section):
     clip_low: float = Field(0.2, gt=0, description="PPO clipping below.")
     clip_high: float = Field(0.28, gt=0, description="PPO clipping above.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradient clipping.")
+    adam_beta2: float = Field(0.95, gt=0, lt=1, description="Adam's memory of squared gradients (published: 0.95).")
+    trajectories_per_pass: Positive = Field(
+        16, description="Trajectories in one forward and backward pass at most: bounds memory, not results."
+    )
+    gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, more time.")
     save_every: Positive = Field(10, description="Iterations between checkpoints.")
     evaluate_every: Positive = Field(20, description="Iterations between held-out evaluations.")
     evaluate_users: Positive = Field(128, description="Validation users in such an evaluation.")
+    collapse_steps: Positive = Field(
+        20, description="Stop when fewer than 5 % of the trajectories were valid in this many iterations in a row."
+    )
     cold_start: StageConfig = StageConfig(
         steps=20, weights={"format": 1.0, "invocation": 1.0, "diversity": 1.0}
     )

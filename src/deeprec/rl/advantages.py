@@ -25,7 +25,8 @@ def center(rewards: Floats, rollouts_per_user: int) -> NDArray[np.float64]:
     if rewards.ndim != 1 or len(rewards) % rollouts_per_user:
         raise ValueError(f"{rewards.shape} rewards don't make whole groups of {rollouts_per_user}")
     grouped = np.asarray(rewards, dtype=np.float64).reshape(-1, rollouts_per_user)  # (U, G)
-    return np.subtract(grouped, grouped.mean(axis=1, keepdims=True), dtype=np.float64).ravel()
+    centered: NDArray[np.float64] = grouped - grouped.mean(axis=1, keepdims=True)
+    return centered.ravel()
 
 
 def whiten(advantages: Floats, sampled_tokens: NDArray[np.integer]) -> NDArray[np.float64]:

@@ -1,0 +1,134 @@
+"""One iteration's experience: whom to sample, the trajectories, their rewards, the figures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deeprec.errors import TrainingError
+from deeprec.rewards.mixture import RewardSpace, mix, reward_parts
+from deeprec.rl.statistics import describe
+from deeprec.rollout.runner import Environment, run_episodes
+from deeprec.run import append_jsonl
+from deeprec.types import Example, Trajectory
+
+SAMPLES_PER_STEP = 2  # trajectories of an iteration that are kept for people to read
+
+
+def seed_of(seed: int, *place: str | int) -> int:
+    """A seed for one place of a run (stage, step), unrelated to its neighbours' seeds."""
+    return int.from_bytes(sha256(repr((seed, *place)).encode()).digest()[:8], "big") >> 1
+
+
+def schedule(pool_size: int, users_per_step: int, steps: int, seed: int) -> NDArray[np.int64]:
+    """Which examples of a pool each iteration uses: positions (steps, users_per_step).
+
+    Goes through the pool in one shuffled order after another, so that all examples are
+    used equally often. A shorter schedule is the beginning of a longer one.
+    """
+    needed = steps * users_per_step
+    rounds = [
+        np.random.default_rng(seed_of(seed, "schedule", turn)).permutation(pool_size)
+        for turn in range(-(-needed // pool_size))
+    ]
+    order = np.concatenate(rounds) if rounds else np.zeros(0, dtype=np.int64)
+    return order[:needed].reshape(steps, users_per_step)
+
+
+@dataclass
+class Sampler:
+    """Samples and scores the trajectories of one iteration, `rollouts_per_user` per example.
+
+    What is drawn depends on (seed, stage, step) and the weights alone, so that a resumed
+    run meets exactly what the uninterrupted one would have met.
+    """
+
+    environment: Environment
+    space: RewardSpace
+    examples: Sequence[Example]
+    weights: Mapping[str, float]
+    stage: str
+    seed: int
+    rollouts_per_user: int
+    trajectories_file: Path
+    failed_file: Path
+    figures: dict[str, float] = field(default_factory=dict)  # of the latest iteration
+
+    def sample(self, positions: Sequence[int], step: int, rank: int = 0) -> dict[str, list[Any]]:
+        """What TRL wants for the examples at `positions`, groups together and in order.
+
+        `rank` tells apart the processes that sample for one iteration. Raises RewardError
+        when a reward can't be computed.
+        """
+        started = time.perf_counter()
+        chosen = [self.examples[position] for position in positions]
+        self._check_groups(positions)
+        self._reseed(step, rank)
+        trajectories = run_episodes(chosen, self.environment, greedy=False)
+        parts = reward_parts(
+            trajectories,
+            chosen,
+            self.space,
+            rollouts_per_user=self.rollouts_per_user,
+            failed=self.failed_file,
+        )
+        self.figures = describe(trajectories, parts, self.weights, self.rollouts_per_user)
+        if rank == 0:
+            self._keep_samples(trajectories, chosen, parts, step)
+        self.figures["seconds/rollout"] = time.perf_counter() - started
+        return {
+            "prompt_ids": [list(trajectory.prompt_ids) for trajectory in trajectories],
+            "completion_ids": [list(trajectory.response_ids) for trajectory in trajectories],
+            "env_mask": [list(trajectory.loss_mask) for trajectory in trajectories],
+            **{name: values.tolist() for name, values in parts.items()},
+        }
+
+    def _check_groups(self, positions: Sequence[int]) -> None:
+        """The baseline is a group's mean: a group that is torn apart would make it wrong."""
+        grouped = np.asarray(positions).reshape(-1, self.rollouts_per_user)
+        if (grouped != grouped[:, :1]).any():
+            raise TrainingError(f"rollouts of one user don't stand together: {list(positions)}")
+
+    def _reseed(self, step: int, rank: int) -> None:
+        reseed = getattr(self.environment.engine, "reseed", None)
+        if reseed is not None:
+            reseed(seed_of(self.seed, self.stage, step, rank))
+
+    def _keep_samples(
+        self,
+        trajectories: Sequence[Trajectory],
+        examples: Sequence[Example],
+        parts: Mapping[str, NDArray[np.floating]],
+        step: int,
+    ) -> None:
+        rewards = mix(parts, self.weights)
+        for number in range(min(SAMPLES_PER_STEP, len(trajectories) // self.rollouts_per_user)):
+            position = number * self.rollouts_per_user
+            record = trajectory_record(trajectories[position], examples[position])
+            record["reward"] = float(rewards[position])
+            record["parts"] = {name: float(values[position]) for name, values in parts.items()}
+            append_jsonl(self.trajectories_file, {"stage": self.stage, "step": step, **record})
+
+
+def trajectory_record(trajectory: Trajectory, example: Example) -> dict[str, Any]:
+    """A trajectory as plain values for a file, without token ids."""
+    return {
+        "user_id": trajectory.user_id,
+        "target": example.target,
+        "prompt": trajectory.prompt,
+        "response": trajectory.response,
+        "turns": [
+            {"thought": turn.thought, "preference": turn.preference, "retrieved": list(turn.retrieved)}
+            for turn in trajectory.turns
+        ],
+        "ranking": list(trajectory.ranking),
+        "stop_reason": str(trajectory.stop_reason),
+        "format_errors": list(trajectory.format_errors),
+    }

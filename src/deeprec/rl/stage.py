@@ -1,0 +1,170 @@
+"""The RL stages of a run: `cold_start` (stage 1) and `recommendation` (stage 2)."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import TYPE_CHECKING, Any, Literal
+
+from deeprec.config import RunConfig, StageConfig
+from deeprec.data.dataset import Dataset
+from deeprec.errors import ConfigError, RunError, TrainingError
+from deeprec.rewards.mixture import RewardSpace, check_weights
+from deeprec.rl.selection import Selection, select
+from deeprec.run import Run, fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from deeprec.rl.sampling import Sampler
+    from deeprec.rl.trl import StagePlan
+    from deeprec.trm.retriever import TRM
+
+    Evaluate = Callable[[PreTrainedModel, PreTrainedTokenizerBase], Mapping[str, float]]
+
+StageName = Literal["cold_start", "recommendation"]
+STARTS_FROM = {"cold_start": "warm_start", "recommendation": "cold_start"}
+_COMMANDS = {"warm_start": "deeprec policy init", "cold_start": "deeprec train --stage cold_start"}
+# Settings that say how a stage is run or watched, and leave its weights as they are.
+_WITHOUT_EFFECT = {
+    "save_every",
+    "evaluate_every",
+    "evaluate_users",
+    "trajectories_per_pass",
+    "collapse_steps",
+}
+
+
+def run_rl(run: Run, dataset: Dataset, trm: TRM, stage: StageName, evaluate: Evaluate | None = None) -> None:
+    """Leave the stage's policy at `run.policy(stage)`; does nothing if that is up to date.
+
+    Starts from the policy of the stage before. `evaluate(model, tokenizer)` gives held-out
+    figures, logged every `rl.evaluate_every` iterations. An interrupted stage goes on from
+    its last checkpoint and ends as the uninterrupted one. Raises ConfigError for weights
+    that make no sense, TrainingError when there is nothing to train on or training fails.
+    """
+    from deeprec.policy.loading import load_policy, save_policy
+    from deeprec.rl.trl import require_extra, train_stage
+
+    require_extra()
+    settings = stage_settings(run.config, stage)
+    before = STARTS_FROM[stage]
+    record = run.require(before, _COMMANDS[before])
+    if not run.policy(before).is_dir():
+        raise RunError(f"{run.policy(before)}: is gone; run `{_COMMANDS[before]} --run {run.folder}`")
+    inputs = stage_inputs(run.config, dataset, stage, record["inputs"])
+    if run.is_current(stage, inputs) and run.policy(stage).is_dir():
+        return
+    run.begin(stage)
+    started = time.perf_counter()
+    selection = select(dataset, trm, run.config.selection, run.config.seed)
+    model, tokenizer = load_policy(str(run.policy(before)), run.config.policy)
+    model.to(_device())
+    if settings.steps:
+        sampler = build_sampler(run, dataset, trm, model, tokenizer, stage, selection)
+        watch = None if evaluate is None else lambda trained: evaluate(trained, tokenizer)
+        train_stage(model, tokenizer, sampler, build_plan(run, stage, inputs), watch)
+    save_policy(model, tokenizer, run.policy(stage))
+    shutil.rmtree(_checkpoints(run, stage), ignore_errors=True)
+    minutes = (time.perf_counter() - started) / 60
+    run.finish(stage, inputs, minutes, steps=settings.steps, selection=selection.counts)
+
+
+def stage_settings(config: RunConfig, stage: StageName) -> StageConfig:
+    """The stage's own section, checked. Raises ConfigError naming the key."""
+    settings: StageConfig = getattr(config.rl, stage)
+    if settings.steps:
+        check_weights(settings.weights, f"rl.{stage}.weights")
+    if config.rollout.temperature == 0:
+        raise ConfigError("rollout.temperature = 0: training must sample; set it above 0 (published: 1.0)")
+    return settings
+
+
+def stage_inputs(config: RunConfig, dataset: Dataset, stage: StageName, before: str) -> str:
+    """Fingerprint of what the stage's weights depend on; `before` is that of the stage before."""
+    others = {name for name in STARTS_FROM if name != stage}
+    return fingerprint(
+        stage,
+        config.seed,
+        dataset.fingerprint,
+        before,
+        config.rl.model_dump(exclude=_WITHOUT_EFFECT | others),
+        config.rollout.model_dump(),
+        config.selection.model_dump(),
+        config.policy.lora_rank,
+    )
+
+
+def build_sampler(
+    run: Run,
+    dataset: Dataset,
+    trm: TRM,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    stage: StageName,
+    selection: Selection,
+) -> Sampler:
+    """What samples and scores this stage's trajectories with `model` as it is being trained."""
+    from deeprec.rl.sampling import Sampler
+    from deeprec.rollout.codec import TokenizerCodec
+    from deeprec.rollout.engines.local import LocalEngine
+    from deeprec.rollout.runner import Environment
+
+    config = run.config
+    codec = TokenizerCodec(tokenizer)
+    engine = LocalEngine(model, codec, seed=config.seed)
+    return Sampler(
+        environment=Environment(dataset, trm, engine, codec, config.rollout),
+        space=reward_space(run, dataset, trm),
+        examples=selection.pool(stage),
+        weights=stage_settings(config, stage).weights,
+        stage=stage,
+        seed=config.seed,
+        rollouts_per_user=config.rl.rollouts_per_user,
+        trajectories_file=run.trajectories,
+        failed_file=run.folder / "failed.jsonl",
+    )
+
+
+def reward_space(run: Run, dataset: Dataset, trm: TRM) -> RewardSpace:
+    """What this run's rewards measure with."""
+    return RewardSpace(
+        catalog=dataset.catalog,
+        encoder=trm.encoder,
+        text_vectors=trm.text_vectors(),
+        item_vectors=trm.item_vectors(),
+        recommended=run.config.rollout.recommended,
+    )
+
+
+def build_plan(run: Run, stage: StageName, inputs: str) -> StagePlan:
+    """Where the stage keeps its files. Checkpoints made from other inputs are removed."""
+    from deeprec.rl.trl import StagePlan
+
+    checkpoints = _checkpoints(run, stage) / inputs
+    for old in _checkpoints(run, stage).glob("*"):
+        if old != checkpoints:
+            shutil.rmtree(old)
+    try:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"{checkpoints}: can't be written ({error.strerror})") from None
+    return StagePlan(
+        config=run.config.rl,
+        stage=stage_settings(run.config, stage),
+        checkpoints=checkpoints,
+        metrics=run.metrics,
+        tensorboard=run.folder / "tensorboard",
+    )
+
+
+def _checkpoints(run: Run, stage: StageName) -> Any:
+    return run.folder / "policy" / f"{stage}.checkpoints"
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,160 @@
+"""TRL's GRPOTrainer with our rollouts, our advantages, and logits where they are needed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from trl import GRPOTrainer
+from trl.trainer.utils import pad
+
+from deeprec.errors import TrainingError
+from deeprec.rewards.mixture import PARTS
+from deeprec.rl.advantages import whiten
+from deeprec.rl.sampling import Sampler
+from deeprec.rl.scoring import score_sampled
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Above this many logits in one pass (1 GiB), TRL's own tiled projection is used instead.
+_LOGITS_AT_ONCE = 2**28
+
+
+def reward_readers() -> list[Callable[..., list[float]]]:
+    """One trivial reward function a part: rewards come with the rollouts, TRL mixes and logs them."""
+
+    def reader(part: str) -> Callable[..., list[float]]:
+        def read(**columns: Any) -> list[float]:
+            values: list[float] = columns[part]
+            return values
+
+        read.__name__ = part
+        return read
+
+    return [reader(part) for part in PARTS]
+
+
+class DeepRecTrainer(GRPOTrainer):  # type: ignore[misc]
+    """Samples with our runner, whitens advantages over sampled tokens, and skips useless logits.
+
+    The data set's `prompt` column holds positions in the sampler's examples: all that TRL
+    must carry. `updates_per_step` optimizer steps make one iteration.
+    """
+
+    def __init__(self, sampler: Sampler, updates_per_step: int, **options: Any) -> None:
+        self._sampler = sampler
+        self._updates_per_step = updates_per_step
+        self._sampled: Tensor | None = None  # (B, C), of the loss being computed
+        self._rolled_out: list[list[int]] = []  # masks of the latest rollouts
+        super().__init__(rollout_func=_roll_out, reward_funcs=reward_readers(), **options)
+
+    def roll_out(self, prompts: list[str]) -> dict[str, Any]:
+        """What TRL asks a rollout function for, in the order of `prompts`."""
+        step = self.state.global_step // self._updates_per_step + 1
+        rank = self.accelerator.process_index
+        found = self._sampler.sample([int(prompt) for prompt in prompts], step, rank)
+        self._rolled_out = found["env_mask"]
+        # Rollouts are by the weights that are about to be trained: with one update an
+        # iteration the ratio is 1, and nobody needs the log-probabilities of sampling.
+        return {**found, "logprobs": None}
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        output["advantages"] = self._whiten(output["advantages"], _sampled_mask(output))
+        return output
+
+    def _whiten(self, advantages: Tensor, sampled: Tensor) -> Tensor:
+        """Whitened advantages (B,) of this process; moments are those of all processes."""
+        everywhere = self.accelerator.gather(torch.stack([advantages, sampled.sum(1).to(advantages)], dim=1))
+        values, counts = everywhere.double().cpu().numpy().T
+        whitened = torch.from_numpy(whiten(values, counts)).to(advantages)
+        start = self.accelerator.process_index * len(advantages)
+        return whitened[start : start + len(advantages)]
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        self._sampled = _sampled_mask(inputs)
+        try:
+            loss: Tensor = super()._compute_loss(model, inputs)
+        finally:
+            self._sampled = None
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"stage '{self._sampler.stage}': the loss is {loss.item()} after step "
+                f"{self.state.global_step // self._updates_per_step}; the last checkpoint is kept; "
+                "lower rl.learning_rate or rl.max_grad_norm"
+            )
+        return loss
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        **others: Any,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Log-probabilities (B, C) and entropies of sampled tokens; 0.0 where the mask is 0.
+
+        Equals TRL's own figures at those positions. TRL's are used where they are the
+        better choice: wrapped models (their hooks must run) and huge vocabularies.
+        """
+        sampled = self._sampled
+        if sampled is None:  # asked for old log-probabilities, before there is a batch
+            masks = [torch.tensor(mask, device=input_ids.device) for mask in self._rolled_out]
+            sampled = pad(masks, padding_value=0, padding_side="right")
+        rows = batch_size or len(input_ids)
+        vocabulary = model.config.get_text_config().vocab_size if hasattr(model, "config") else 0
+        busiest = max(int(part.sum()) for part in torch.split(sampled, rows))
+        if self.accelerator.num_processes > 1 or not vocabulary or busiest * vocabulary > _LOGITS_AT_ONCE:
+            return super()._get_per_token_logps_and_entropies(  # type: ignore[no-any-return]
+                model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **others
+            )
+        wanted = torch.cat([torch.zeros_like(input_ids[:, :-logits_to_keep]), sampled], dim=1)
+        found = []
+        with self._precision():
+            for start in range(0, len(input_ids), rows):
+                part = slice(start, start + rows)
+                found.append(
+                    score_sampled(
+                        model, input_ids[part], attention_mask[part], wanted[part], self.temperature
+                    )
+                )
+        logps = torch.cat([chosen for chosen, _ in found])[:, -logits_to_keep:]
+        entropies = torch.cat([entropy for _, entropy in found])[:, -logits_to_keep:]
+        return logps, entropies if compute_entropy else None, None
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        context: AbstractContextManager[Any] = self.accelerator.autocast()
+        return context
+
+    def training_step(self, *arguments: Any, **options: Any) -> Tensor:
+        """TRL's, timed: the sampler's figures say how long an iteration trained."""
+        started = time.perf_counter()
+        before = self._sampler.figures
+        loss: Tensor = super().training_step(*arguments, **options)
+        figures = self._sampler.figures
+        seconds = time.perf_counter() - started
+        # The first pass of an iteration contains its rollouts.
+        if figures is not before:
+            seconds -= figures["seconds/rollout"]
+        figures["seconds/training"] = figures.get("seconds/training", 0.0) + seconds
+        return loss
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """No card: a checkpoint is for resuming, the finished policy is saved elsewhere."""
+
+
+def _roll_out(prompts: list[str], trainer: DeepRecTrainer) -> dict[str, Any]:
+    return trainer.roll_out(prompts)
+
+
+def _sampled_mask(batch: dict[str, Any]) -> Tensor:
+    """1 (B, C) exactly where the policy sampled a token."""
+    mask: Tensor = batch["completion_mask"] * batch["tool_mask"]
+    return mask

@@ -1,0 +1,206 @@
+"""One machine: a stage of reinforcement learning by TRL's trainer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deeprec.config import RLConfig, StageConfig
+from deeprec.errors import ConfigError, MissingExtraError
+from deeprec.progress import progress_bar
+from deeprec.rl.callbacks import (
+    CheckpointMarker,
+    CollapseGuard,
+    Evaluate,
+    IterationLog,
+    drop_rows,
+    latest_checkpoint,
+)
+from deeprec.rl.sampling import Sampler, schedule, seed_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from trl import GRPOConfig
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """Where a stage keeps its files, and how long and how it trains."""
+
+    config: RLConfig
+    stage: StageConfig
+    checkpoints: Path
+    metrics: Path
+    tensorboard: Path
+
+    @property
+    def trajectories_per_step(self) -> int:
+        """Trajectories of an iteration."""
+        return self.config.users_per_step * self.config.rollouts_per_user
+
+    @property
+    def trajectories_per_pass(self) -> int:
+        """Most trajectories, up to the configured number, that divide an update evenly.
+
+        Raises ConfigError when an iteration can't be cut into its updates.
+        """
+        updates = self.config.updates_per_step
+        if self.trajectories_per_step % updates:
+            raise ConfigError(
+                f"rl.updates_per_step = {updates} doesn't divide an iteration of "
+                f"{self.trajectories_per_step} trajectories (rl.users_per_step x rl.rollouts_per_user)"
+            )
+        per_update = self.trajectories_per_step // updates
+        fitting = range(1, min(per_update, self.config.trajectories_per_pass) + 1)
+        return max(size for size in fitting if per_update % size == 0)
+
+
+def train_stage(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sampler: Sampler,
+    plan: StagePlan,
+    evaluate: Evaluate | None = None,
+) -> None:
+    """Train `model` in place for the stage's iterations; go on from a checkpoint if there is one.
+
+    An interrupted stage ends with the weights of an uninterrupted one. Checkpoints stay
+    until the caller removes them. Raises TrainingError when the loss is not a number or
+    the policy has collapsed, MissingExtraError without the extra `train`.
+    """
+    require_extra()
+    resumed = latest_checkpoint(plan.checkpoints)
+    done = resumed[1] // plan.config.updates_per_step if resumed else -1
+    for file in (plan.metrics, sampler.trajectories_file):
+        drop_rows(file, sampler.stage, done)
+    from torch.utils.tensorboard import SummaryWriter
+
+    with (
+        quiet_libraries(),
+        SummaryWriter(str(plan.tensorboard), purge_step=max(done + 1, 0)) as writer,
+        progress_bar(f"RL: {sampler.stage.replace('_', ' ')}", plan.stage.steps) as bar,
+    ):
+        log = IterationLog(
+            sampler,
+            plan.metrics,
+            writer,
+            bar,
+            updates_per_step=plan.config.updates_per_step,
+            evaluate=evaluate,
+            evaluate_every=plan.config.evaluate_every,
+        )
+        guard = CollapseGuard(sampler, plan.metrics, plan.config.collapse_steps)
+        trainer = _build_trainer(model, tokenizer, sampler, plan, [log, guard, CheckpointMarker()])
+        trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
+    # TRL puts a forward of its own in front of the model's.
+    vars(model).pop("forward", None)
+
+
+def require_extra() -> None:
+    """Raise MissingExtraError when what the extra `train` brings is not there."""
+    from importlib.util import find_spec
+
+    if any(find_spec(package) is None for package in ("trl", "accelerate", "datasets", "tensorboard")):
+        raise MissingExtraError("training with RL", "train")
+
+
+def _build_trainer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sampler: Sampler,
+    plan: StagePlan,
+    callbacks: Sequence[Any],
+) -> Any:
+    from datasets import Dataset
+    from transformers import PrinterCallback
+
+    from deeprec.rl.trainer import DeepRecTrainer
+
+    order = schedule(len(sampler.examples), plan.config.users_per_step, plan.stage.steps, sampler.seed)
+    trainer = DeepRecTrainer(
+        sampler,
+        plan.config.updates_per_step,
+        model=model,
+        args=trl_config(plan, sampler),
+        train_dataset=Dataset.from_dict({"prompt": [str(position) for position in order.ravel()]}),
+        processing_class=tokenizer,
+        callbacks=list(callbacks),
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def trl_config(plan: StagePlan, sampler: Sampler) -> GRPOConfig:
+    """REINFORCE++ with a group baseline in TRL's terms; whitening comes in the trainer."""
+    import torch
+    from trl import GRPOConfig
+
+    from deeprec.rewards.mixture import PARTS
+
+    config, rollout = plan.config, sampler.environment.config
+    on_gpu = torch.cuda.is_available()
+    passes = plan.trajectories_per_step // plan.trajectories_per_pass
+    return GRPOConfig(
+        output_dir=str(plan.checkpoints),
+        max_steps=plan.stage.steps * config.updates_per_step,
+        per_device_train_batch_size=plan.trajectories_per_pass,
+        steps_per_generation=passes,
+        gradient_accumulation_steps=passes // config.updates_per_step,
+        num_generations=config.rollouts_per_user,
+        max_completion_length=rollout.response_tokens,
+        temperature=rollout.temperature,
+        reward_weights=[float(sampler.weights.get(part, 0.0)) for part in PARTS],
+        scale_rewards="none",
+        loss_type="dapo",
+        beta=0.0,
+        epsilon=config.clip_low,
+        epsilon_high=config.clip_high,
+        num_iterations=1,
+        learning_rate=plan.stage.learning_rate or config.learning_rate,
+        lr_scheduler_type="constant",
+        max_grad_norm=config.max_grad_norm,
+        adam_beta2=config.adam_beta2,
+        save_strategy="steps",
+        save_steps=config.save_every * config.updates_per_step,
+        save_total_limit=2,
+        logging_steps=config.updates_per_step,
+        logging_nan_inf_filter=False,
+        shuffle_dataset=False,  # the schedule is shuffled already
+        remove_unused_columns=False,
+        dataloader_pin_memory=on_gpu,
+        use_cpu=not on_gpu,
+        bf16=False,  # weights keep the type that they were loaded in
+        gradient_checkpointing=config.gradient_checkpointing,
+        report_to="none",
+        disable_tqdm=True,
+        seed=seed_of(sampler.seed, sampler.stage) % 2**31,
+    )
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """No notices of TRL, transformers and their kin on the user's terminal."""
+    from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
+
+    os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
+    had_bars = is_progress_bar_enabled()
+    disable_progress_bar()
+    loggers = [logging.getLogger(name) for name in ("trl", "transformers", "accelerate", "datasets")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if had_bars:
+            enable_progress_bar()
