@@ -29,9 +29,10 @@ _LEFT_BY = {
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """An optional group of dependencies."""
+    """An optional group of dependencies: what is here (name -> version) and what is not."""
 
     name: str
+    installed: dict[str, str]
     missing: tuple[str, ...]
 
     @property
@@ -129,11 +130,13 @@ def _requirements() -> tuple[list[str], list[Extra]]:
             needed.append(name)
         elif name != "deeprec":  # an extra that takes in another one
             wanted.setdefault(marker.group(1), []).append(name)
-    extras = [
-        Extra(extra, tuple(name for name in names if _version(name) is None))
-        for extra, names in wanted.items()
-    ]
-    return needed, extras
+    return needed, [_extra(name, packages) for name, packages in wanted.items()]
+
+
+def _extra(name: str, packages: list[str]) -> Extra:
+    versions = {package: _version(package) for package in packages}
+    here = {package: version for package, version in versions.items() if version is not None}
+    return Extra(name, here, tuple(package for package in packages if package not in here))
 
 
 def _version(package: str) -> str | None:

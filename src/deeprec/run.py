@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from deeprec.config import RunConfig, parse_config
 from deeprec.errors import RunError
@@ -221,10 +221,22 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 
 def append_jsonl(file: Path, record: Mapping[str, Any]) -> None:
-    """Append one JSON object as a line."""
+    """Append one JSON object as a line, in the place of a line that a killed run left unfinished."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(record) + "\n")
+    with file.open("ab+") as lines:
+        _cut_torn_line(lines)
+        lines.write(json.dumps(record).encode() + b"\n")
+
+
+def _cut_torn_line(lines: BinaryIO) -> None:
+    end = lines.seek(0, os.SEEK_END)
+    if end == 0:
+        return
+    lines.seek(end - 1)
+    if lines.read(1) == b"\n":
+        return
+    lines.seek(0)
+    lines.truncate(lines.read().rfind(b"\n") + 1)
 
 
 def read_jsonl(file: Path) -> list[dict[str, Any]]:

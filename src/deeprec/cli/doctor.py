@@ -55,8 +55,10 @@ def _print_machine(machine: dict[str, Any]) -> None:
     typer.echo(f"Downloads  {machine['cache']} (set DEEPREC_CACHE to move it)")
     typer.echo("Extras")
     for extra in machine["extras"]:
-        lacks = f"lacks {', '.join(extra['missing'])}: {extra['install']}"
-        typer.echo(f"  {extra['name']:<14} {lacks if extra['missing'] else 'installed'}")
+        parts = [f"{name} {version}" for name, version in extra["installed"].items()]
+        if extra["missing"]:
+            parts.append(f"lacks {', '.join(extra['missing'])}; to have it: {extra['install']}")
+        typer.echo(f"  {extra['name']:<14} {', '.join(parts)}")
 
 
 def _print_run(state: RunState) -> None:

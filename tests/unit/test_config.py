@@ -1,0 +1,159 @@
+"""Settings: who wins, what is refused, and that a saved run reads back the same."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from deeprec.config import RunConfig, load_config, override_config, parse_config, preset_names
+from deeprec.errors import ConfigError
+from deeprec.run import to_toml
+
+
+def test_defaults_stand_when_nothing_is_given() -> None:
+    assert load_config() == RunConfig()
+
+
+def test_later_wins(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("seed = 5\n[trm]\nwidth = 32\nlayers = 1\n")
+    config = load_config(file=file, overrides=["trm.width=16", "trm.width=24"])
+    assert (config.seed, config.trm.width, config.trm.layers) == (5, 24, 1)
+    assert config.trm.heads == RunConfig().trm.heads
+
+
+def test_a_file_wins_over_a_preset(tmp_path: Path) -> None:
+    preset = load_config("ci")
+    file = tmp_path / "mine.toml"
+    file.write_text(f"[trm]\nepochs = {preset.trm.epochs + 7}\n")
+    mixed = load_config("ci", file)
+    assert mixed.trm.epochs == preset.trm.epochs + 7
+    assert mixed.rl == preset.rl
+
+
+def test_override_values_are_toml_and_a_bare_word_is_text() -> None:
+    config = load_config(
+        overrides=[
+            "data.name=ml-100k",
+            'data.source="a b.zip"',
+            "rl.learning_rate=1e-5",
+            "rollout.new_items_only=false",
+            'rollout.prompt_fields=["year"]',
+        ]
+    )
+    assert config.data.name == "ml-100k"
+    assert config.data.source == "a b.zip"
+    assert config.rl.learning_rate == 1e-5
+    assert config.rollout.new_items_only is False
+    assert config.rollout.prompt_fields == ("year",)
+
+
+def test_reward_weights_are_replaced_as_a_whole() -> None:
+    config = load_config(overrides=["rl.cold_start.weights={format = 2.0}"])
+    assert config.rl.cold_start.weights == {"format": 2.0}
+    assert override_config(RunConfig(), ["rl.cold_start.weights={format = 2.0}"]) == config
+
+
+def test_overriding_a_config_keeps_the_rest() -> None:
+    before = load_config(overrides=["seed=3", "trm.width=16"])
+    after = override_config(before, ["trm.layers=1"])
+    assert (after.seed, after.trm.width, after.trm.layers) == (3, 16, 1)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("rl.learnin_rate=1", "unknown key 'rl.learnin_rate'; did you mean 'rl.learning_rate'?"),
+        ("sed=1", "unknown key 'sed'; did you mean 'seed'?"),
+        ("data.synthetic.user=1", "unknown key 'data.synthetic.user'; did you mean 'data.synthetic.users'?"),
+        ("rl.users_per_step", "expected key=value"),
+        ("=3", "expected key=value"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest_known_one(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(overrides=[override])
+    assert str(caught.value).startswith(f"--set {override}: ")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("trm.width=wide", "trm.width", "'wide'"),
+        ("trm.dropout=1.5", "trm.dropout", "1.5"),
+        ("seed=-1", "seed", "-1"),
+        ("rollout.template=chatty", "rollout.template", "'chatty'"),
+        ("rl.rollouts_per_user=1", "rl.rollouts_per_user", "1"),
+        ("trm=3", "trm", "3"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_key(override: str, key: str, value: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(overrides=[override])
+    assert f"'{key}' = {value}: " in str(caught.value)
+
+
+def test_an_unknown_key_in_a_file_names_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "games.toml"
+    file.write_text("[rl]\nlearnin_rate = 0.1\n")
+    with pytest.raises(ConfigError, match=r"games\.toml: unknown key 'rl\.learnin_rate'; did you mean"):
+        load_config(file=file)
+
+
+def test_a_missing_file_and_broken_toml_are_config_errors(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no\.toml: can't be read \(No such file"):
+        load_config(file=tmp_path / "no.toml")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("seed = \n")
+    with pytest.raises(ConfigError, match=r"broken\.toml: not valid TOML: .*line 1"):
+        load_config(file=broken)
+    broken.write_bytes(b"name = '\xe9'\n")
+    with pytest.raises(ConfigError, match=r"broken\.toml: not valid TOML: "):
+        load_config(file=broken)
+
+
+def test_an_unknown_preset_names_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"unknown preset 'cii'; did you mean 'ci'\?; known: .*\bci\b"):
+        load_config("cii")
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_loads_and_reads_back_the_same(name: str) -> None:
+    config = load_config(name)
+    text = to_toml(config.model_dump(exclude_none=True))
+    assert parse_config(tomllib.loads(text), "run.toml") == config
+
+
+def test_a_saved_config_reads_back_the_same_whatever_its_text_holds() -> None:
+    config = load_config(
+        overrides=[
+            'data.source="quo\\"te\\\\ é\\n.zip"',
+            "data.columns={title = 'a b'}",
+            "trm.max_minutes=0.5",
+        ]
+    )
+    text = to_toml(config.model_dump(exclude_none=True))
+    assert parse_config(tomllib.loads(text), "run.toml") == config
+
+
+def test_a_config_can_not_be_changed_in_place() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        RunConfig().trm.width = 3  # type: ignore[misc]
+
+
+def test_every_setting_is_described() -> None:
+    def fields(model: type, prefix: str = "") -> list[tuple[str, str | None]]:
+        found = []
+        for name, field in model.model_fields.items():
+            kind = field.annotation
+            if isinstance(kind, type) and hasattr(kind, "model_fields"):
+                assert kind.__doc__, f"{prefix}{name}"
+                found += fields(kind, f"{prefix}{name}.")
+            else:
+                found.append((prefix + name, field.description))
+        return found
+
+    assert [name for name, text in fields(RunConfig) if not text] == []

@@ -1,0 +1,89 @@
+"""Importing the package, or asking for help, loads no machine-learning framework."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+import deeprec
+
+FRAMEWORKS = ("torch", "transformers", "trl", "sklearn", "tensorflow", "jax", "sentence_transformers")
+
+
+def loaded_by(program: str) -> set[str]:
+    """Frameworks that a fresh interpreter has loaded after `program`."""
+    ending = f"\nimport sys; print(*[name for name in {FRAMEWORKS!r} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", program + ending], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_the_probe_sees_a_framework_that_was_loaded() -> None:
+    assert "sklearn" in loaded_by("import sklearn")
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import deeprec",
+        "import deeprec; deeprec.Run, deeprec.load_config, deeprec.Item, deeprec.DeepRecError",
+        "import deeprec; deeprec.run_pipeline, deeprec.load_stages, deeprec.build_deeprec",
+        "import deeprec.cli.app",
+    ],
+)
+def test_importing_loads_no_framework(program: str) -> None:
+    assert loaded_by(program) == set()
+
+
+def help_program(*arguments: str) -> str:
+    return (
+        f"import sys; sys.argv = ['deeprec', *{arguments!r}]\n"
+        "from deeprec.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as done:\n    assert not done.code, done.code"
+    )
+
+
+COMMANDS = (
+    ("quickstart",),
+    ("data", "prepare"),
+    ("trm", "fit"),
+    ("policy", "init"),
+    ("train",),
+    ("evaluate",),
+    ("report",),
+    ("recommend",),
+    ("results", "render"),
+    ("doctor",),
+)
+
+
+@pytest.mark.parametrize("command", [(), *COMMANDS], ids=" ".join)
+def test_help_loads_no_framework(command: tuple[str, ...]) -> None:
+    assert loaded_by(help_program(*command, "--help")) == set()
+
+
+def test_help_is_quick() -> None:
+    """Half a second is the promise; the margin is for a machine that does something else besides."""
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        command = [sys.executable, "-c", "from deeprec.cli import main; main()", "--help"]
+        subprocess.run(command, capture_output=True, check=True)
+        seconds.append(time.perf_counter() - started)
+    print(f"deeprec --help: {min(seconds):.2f} s")
+    assert min(seconds) < 1.0
+
+
+def test_every_public_name_can_be_had() -> None:
+    for name in deeprec.__all__:
+        assert getattr(deeprec, name) is not None
+    assert set(deeprec._HOME_OF) | {"__version__"} == set(deeprec.__all__) == set(dir(deeprec))
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="recommendd"):
+        deeprec.recommendd  # noqa: B018
