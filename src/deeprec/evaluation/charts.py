@@ -49,7 +49,8 @@ def line_chart(
         place = _x(x, x_range)
         parts.append(
             Markup(
-                '<line class="edge" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/><text class="edge-text" x="{3}" y="{4}">{5}</text>'
+                '<line class="edge" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>'
+                '<text class="edge-text" x="{3}" y="{4}">{5}</text>'
             ).format(_n(place), _TOP, HEIGHT - _BOTTOM, _n(place + 3), _TOP + 9, text)
         )
     for number, line in enumerate(series):

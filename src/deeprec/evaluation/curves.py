@@ -13,24 +13,31 @@ from deeprec.evaluation.charts import Series
 RL_STAGES = ("cold_start", "recommendation")
 STAGE_TITLES = {"warm_start": "warm start", "cold_start": "stage 1", "recommendation": "stage 2"}
 _PROCESS = "format|invocation|diversity"
-_OUTCOME = "list_format|hit|rank|similarity|pool"
+_OUTCOME = "list_format|hit|rank|similarity"
 # Title, and what a key must look like; a key goes to the first panel that takes it.
 _PANELS = (
     ("Mixed reward", r"(heldout/)?reward"),
     ("Process reward parts", rf"reward/({_PROCESS})"),
     ("Outcome reward parts", rf"reward/({_OUTCOME})"),
+    ("Valid trajectories", r"(heldout/)?validity"),
+    ("Retrievals per trajectory", r"(heldout/)?retrievals"),
+    ("Pool recall", r"(heldout/)?pool_recall"),
+    ("Held-out ranking", r"heldout/(ndcg@10|recall@10|mrr)"),
     ("Held-out process parts", rf"heldout/reward/({_PROCESS})"),
     ("Held-out outcome parts", rf"heldout/reward/({_OUTCOME})"),
-    ("Valid trajectories", r"(heldout/)?validity"),
-    ("Retrievals per trajectory", r"(heldout/)?(turns|retrievals)"),
-    ("Entropy per sampled token", r"(heldout/)?entropy"),
-    ("Sampled tokens per trajectory", r"(heldout/)?(tokens|length)"),
-    ("Held-out ranking", r"heldout/(ndcg@10|recall@10|mrr)"),
-    ("Pool recall", r"(heldout/)?pool_recall"),
-    ("Distinct preferences", r"(heldout/)?distinct_preferences"),
+    ("Entropy per sampled token", r"entropy"),
+    ("Sampled tokens per trajectory", r"(heldout/)?sampled_tokens"),
+    ("Share of the commonest preference", r"(heldout/)?commonest_preference"),
+    ("Preference diversity", r"(heldout/)?preference_diversity"),
+    ("Stop reasons, share", r"stop/.*"),
+    ("Loss", r"loss"),
+    ("Gradient norm", r"grad_norm"),
+    ("Groups without signal, share", r"groups_without_signal"),
+    ("Clipped tokens, share", r"clip_fraction"),
 )
 _NOT_DRAWN = re.compile(
-    r"(heldout/)?(recall@[15]|ndcg@5)|step|global_step|time|seconds.*|epoch|learning_rate|seed"
+    r"(heldout/)?(recall@[15]|ndcg@5|hit_rate|reward/(pool|cold_start|recommendation))"
+    r"|step|learning_rate|response_tokens|seconds.*"
 )
 
 
@@ -62,7 +69,9 @@ def rl_panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
     for title, pattern in _PANELS:
         keys = [key for key in values if re.fullmatch(pattern, key)]
         if keys:
-            lines = tuple(Series(_name(key, title), tuple(values.pop(key))) for key in sorted(keys))
+            lines = tuple(Series(_name(key, title), tuple(values.pop(key))) for key in keys)
+            if title == "Stop reasons, share":  # most never occur
+                lines = tuple(line for line in lines if any(y > 0 for _, y in line.points))
             panels.append(Panel(title, lines, boundaries))
     panels += [
         Panel(key, (Series(key, tuple(points)),), boundaries) for key, points in sorted(values.items())
@@ -106,5 +115,5 @@ def _places(
 def _name(key: str, title: str) -> str:
     if key.startswith("heldout/") and not title.startswith("Held-out"):
         return "held out"
-    last = key.rsplit("/", 1)[-1]
-    return last if "parts" in title or title == "Held-out ranking" else "training"
+    several = "parts" in title or title in {"Held-out ranking", "Stop reasons, share"}
+    return key.rsplit("/", 1)[-1] if several else "training"

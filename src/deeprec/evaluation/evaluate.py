@@ -7,6 +7,7 @@ the order of their ids first, so that nothing depends on the order in which they
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -179,8 +180,8 @@ def heldout_evaluator(
     """Held-out figures of one policy while it trains, as flat names for a log.
 
     `parts` maps reward parts to values (U,); `weights` mixes them into `heldout/reward`.
-    Gives `heldout/` + each ranking metric, validity, turns, tokens, pool_recall, each reward
-    part, and `distinct_preferences`.
+    Gives `heldout/` + each ranking metric, validity, retrievals, sampled_tokens, pool_recall,
+    each reward part, and commonest_preference.
     """
     columns = _ranking_columns([counted_ranking(t.ranking, t) for t in trajectories], examples, metrics.CUT)
     columns |= policy_columns(trajectories, examples)
@@ -189,14 +190,14 @@ def heldout_evaluator(
         mixed = [weight * columns[f"reward/{name}"] for name, weight in weights.items()]
         columns["reward"] = np.sum(mixed, axis=0) if mixed else np.zeros(len(examples))
     found = metrics.means(columns)
-    found["distinct_preferences"] = _distinct_share(trajectories)
+    found["commonest_preference"] = _commonest_share(trajectories)
     return {f"heldout/{name}": value for name, value in found.items()}
 
 
-def _distinct_share(trajectories: Sequence[Trajectory]) -> float:
-    """Distinct preferences per preference written: near 0 when everyone is asked the same."""
-    written = [text.casefold().strip() for t in trajectories for text in preferences_of(t)]
-    return len(set(written)) / len(written) if written else 0.0
+def _commonest_share(trajectories: Sequence[Trajectory]) -> float:
+    """Share of the commonest among all preferences written: near 1 when everyone is asked the same."""
+    counts = Counter(text.casefold() for t in trajectories for text in preferences_of(t))
+    return max(counts.values()) / counts.total() if counts else 0.0
 
 
 def _check_names(names: Sequence[str], baselines: Sequence[str] | None) -> list[str]:

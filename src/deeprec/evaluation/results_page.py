@@ -15,10 +15,17 @@ from deeprec.run import write_atomically
 TITLES = {
     "recall@1": "Recall@1", "recall@5": "Recall@5", "recall@10": "Recall@10",
     "ndcg@5": "NDCG@5", "ndcg@10": "NDCG@10", "mrr": "MRR@10",
-    "validity": "Valid", "turns": "Turns", "tokens": "Tokens", "pool_recall": "Pool recall",
+    "validity": "Valid", "retrievals": "Retrievals", "sampled_tokens": "Sampled tokens", "pool_recall": "Pool recall",
     "reward/cold_start": "Stage 1 reward", "reward/recommendation": "Stage 2 reward",
 }  # fmt: skip
-BEHAVIOUR = ("validity", "turns", "tokens", "pool_recall", "reward/cold_start", "reward/recommendation")
+BEHAVIOUR = (
+    "validity",
+    "retrievals",
+    "sampled_tokens",
+    "pool_recall",
+    "reward/cold_start",
+    "reward/recommendation",
+)
 METHOD_ORDER = ("popularity", "trm", "warm_start", "cold_start", "recommendation", "oracle")
 _INTRODUCTION = """\
 # Results

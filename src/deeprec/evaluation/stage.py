@@ -177,7 +177,12 @@ def _record(trajectory: Trajectory, example: Example, dataset: Dataset) -> dict[
             for turn in trajectory.turns
         ],
         "lines": list(trajectory.lines),
-        "resolved": [dataset.catalog.resolve(line) is not None for line in trajectory.lines],
+        "labels": [_label(line, dataset) for line in trajectory.lines],
         "stop_reason": str(trajectory.stop_reason),
         "format_errors": list(trajectory.format_errors),
     }
+
+
+def _label(line: str, dataset: Dataset) -> str | None:
+    item = dataset.catalog.resolve(line)
+    return None if item is None else dataset.catalog[item].label

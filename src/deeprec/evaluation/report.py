@@ -1,0 +1,213 @@
+"""The report of a run: one HTML page that needs no network and no script.
+
+Everything in it is read from the run folder. The template escapes all text; charts escape
+their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from deeprec.data.stage import load_data
+from deeprec.data.summary import Summary, summarize
+from deeprec.evaluation.charts import Series, bar_chart, line_chart
+from deeprec.evaluation.curves import Panel, rl_panels, warm_start_panel
+from deeprec.evaluation.results import rerun_command
+from deeprec.evaluation.results_page import TITLES
+from deeprec.evaluation.stage import evaluation_folder, load_evaluation
+from deeprec.evaluation.summary import Behaviour, EvaluationSummary, MethodSummary
+from deeprec.evaluation.wording import (
+    STOP_TITLES,
+    describe_interval,
+    exploring,
+    final_policy,
+    learning,
+    ordered_methods,
+    standing,
+    title_of,
+)
+from deeprec.metrics import RANKING_METRICS
+from deeprec.run import Run, environment, read_jsonl, write_atomically
+
+FILE = "report.html"
+_POLICY_COLUMNS = (
+    "validity", "retrievals", "sampled_tokens", "pool_recall", "reward/cold_start", "reward/recommendation"
+)  # fmt: skip
+_REWARD_TITLES = {"cold_start": "= stage 1", "recommendation": "= stage 2"}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A headline figure."""
+
+    label: str
+    value: str
+    note: str
+    style: str = ""
+
+
+def write_report(run: Run) -> Path:
+    """Write report/report.html of an evaluated run and return its path.
+
+    Raises EvaluationError or RunError naming the command that is still missing.
+    """
+    summary = load_evaluation(run)
+    file = run.report / FILE
+    write_atomically(file, render_report(run, summary, summarize(load_data(run))))
+    return file
+
+
+def render_report(run: Run, summary: EvaluationSummary, data: Summary) -> str:
+    """The page as text."""
+    # Imported here: `deeprec --help` must not pay for it.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment_ = Environment(
+        loader=PackageLoader("deeprec.evaluation", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    return environment_.get_template("report.html.jinja").render(**_context(run, summary, data))
+
+
+def _context(run: Run, summary: EvaluationSummary, data: Summary) -> dict[str, Any]:
+    policy = final_policy(summary)
+    records = read_jsonl(run.metrics)
+    methods = ordered_methods(summary)
+    policies = [method for method in methods if method.behaviour]
+    columns = [name for name in _POLICY_COLUMNS if any(name in method.metrics for method in policies)]
+    made = summary.environment or environment()
+    return {
+        "summary": summary,
+        "seed": run.config.seed,
+        "version": environment()["versions"].get("deeprec", ""),
+        "tiles": _tiles(summary, policy),
+        "sentences": [text for text in (standing(summary), learning(summary), exploring(summary)) if text],
+        "methods": methods,
+        "policies": policies,
+        "policy_columns": columns,
+        "ranking_metrics": RANKING_METRICS,
+        "titles": TITLES,
+        "reward_titles": _REWARD_TITLES,
+        "stop_titles": STOP_TITLES,
+        "title_of": title_of,
+        "describe_interval": describe_interval,
+        "final": policy.name if policy else "",
+        **_behaviour_charts(policy.behaviour if policy else None),
+        "panels": rl_panels(records),
+        "warm_panel": warm_start_panel(records),
+        "chart": _chart,
+        "trajectories": _trajectories(run, policy),
+        "data": _data_rows(data),
+        "stages": [(name, stage) for name, stage in run.finished().items()],
+        "environment": made,
+        "commands": _commands(run),
+        "configuration": (run.folder / "run.toml").read_text(encoding="utf-8"),
+    }
+
+
+def _tiles(summary: EvaluationSummary, policy: MethodSummary | None) -> list[Tile]:
+    tiles = []
+    if policy is not None:
+        difference = policy.differences.get("trm", {}).get("ndcg@10")
+        style = difference.verdict if difference and difference.verdict != "no clear difference" else ""
+        note = f"{difference.verdict} ({difference.mean:+.4f})" if difference else "no TRM beside it"
+        tiles.append(Tile("DeepRec NDCG@10", f"{policy.metrics['ndcg@10'].mean:.4f}", note, style))
+    for name in ("trm", "oracle"):
+        if name in summary.methods:
+            mean = summary.methods[name].metrics["ndcg@10"].mean
+            tiles.append(Tile(f"{title_of(name)} NDCG@10", f"{mean:.4f}", "same users"))
+    if policy is not None and policy.behaviour is not None:
+        metrics, behaviour = policy.metrics, policy.behaviour
+        tiles.append(Tile("Valid trajectories", f"{metrics['validity'].mean:.1%}", "the rest are misses"))
+        tiles.append(Tile("Retrievals a user", f"{metrics['retrievals'].mean:.2f}", "chosen by the policy"))
+        if behaviour.pool:
+            last = behaviour.pool[-1]
+            verdict = last.gain.verdict
+            tiles.append(
+                Tile(
+                    "Target retrieved",
+                    f"{last.recall:.1%}",
+                    f"plain top of the same size: {last.matched_recall:.1%}",
+                    verdict if verdict != "no clear difference" else "",
+                )
+            )
+    return tiles
+
+
+def _behaviour_charts(behaviour: Behaviour | None) -> dict[str, Any]:
+    if behaviour is None:
+        return {"final_behaviour": None}
+    turns = [(str(number), float(users)) for number, users in sorted(behaviour.turns.items())]
+    stops = [(STOP_TITLES.get(name, name), float(users)) for name, users in behaviour.stop_reasons.items()]
+    pool = behaviour.pool
+    lines = (
+        Series("DeepRec's pool", tuple((turn.turn, turn.recall) for turn in pool)),
+        Series("plain top, mean size", tuple((turn.turn, turn.plain_recall) for turn in pool)),
+        Series("plain top, each user's size", tuple((turn.turn, turn.matched_recall) for turn in pool)),
+    )
+    return {
+        "final_behaviour": behaviour,
+        "turns_chart": bar_chart(turns, "retrievals", "Users by number of retrievals"),
+        "stops_chart": bar_chart(stops, "stop reason", "Users by stop reason"),
+        "pool_chart": line_chart(lines, "turns so far", "Pool recall by turn", zero=True),
+    }
+
+
+def _chart(panel: Panel, x_label: str) -> Markup:
+    return line_chart(panel.series, x_label, panel.title, panel.boundaries)
+
+
+def _trajectories(run: Run, policy: MethodSummary | None) -> list[dict[str, Any]]:
+    """Records of the final policy, with what the template asks of them worked out."""
+    records = read_jsonl(evaluation_folder(run) / "trajectories.jsonl")
+    chosen = [record for record in records if policy is not None and record["method"] == policy.name]
+    return [_shown(record) for record in chosen]
+
+
+def _shown(record: Mapping[str, Any]) -> dict[str, Any]:
+    # `labels` are what the lines resolve to, None for a line that names no item.
+    labels: Sequence[str | None] = record["labels"]
+    distinct = [label for label in dict.fromkeys(labels) if label is not None]
+    target = record["target"]
+    valid = record["stop_reason"] == "finished" and not record["format_errors"]
+    return {
+        **record,
+        "place": distinct.index(target) + 1 if valid and target in distinct else None,
+        "retrieved": any(target in turn["retrieved"] for turn in record["turns"]),
+        "lines": [
+            {"text": text, "resolved": label is not None, "is_target": label == target}
+            for text, label in zip(record["lines"], labels, strict=True)
+        ],
+    }
+
+
+def _data_rows(data: Summary) -> list[tuple[str, str]]:
+    rows = []
+    for name, value in data.to_dict().items():
+        if isinstance(value, float):
+            shown = f"{value:.4%}" if name == "density" else f"{value:,.0f}"
+        elif isinstance(value, dict):
+            continue
+        else:
+            shown = f"{value:,}" if isinstance(value, int) else str(value)
+        rows.append((name.replace("_", " "), shown))
+    for part, targets in data.targets.items():
+        rows.append(
+            (f"targets in {part}", f"{targets.count:,} ({targets.cold:,} of items nobody has in fit)")
+        )
+    return rows
+
+
+def _commands(run: Run) -> list[str]:
+    return [
+        rerun_command(run.config),
+        f"deeprec evaluate --run {run.folder.name}",
+        f"deeprec report --run {run.folder.name}",
+    ]

@@ -1,0 +1,115 @@
+"""What an evaluation says, in plain sentences; shared by the terminal and the report."""
+
+from __future__ import annotations
+
+from deeprec.evaluation.bootstrap import Difference, Interval
+from deeprec.evaluation.results import POLICY_STAGES
+from deeprec.evaluation.results_page import METHOD_ORDER
+from deeprec.evaluation.summary import EvaluationSummary, MethodSummary
+
+METHOD_TITLES = {
+    "popularity": "Popularity",
+    "trm": "Plain TRM",
+    "warm_start": "DeepRec, warm start",
+    "cold_start": "DeepRec, after stage 1",
+    "recommendation": "DeepRec, after stage 2",
+    "oracle": "Oracle (ceiling)",
+}
+STOP_TITLES = {
+    "finished": "finished",
+    "no_list": "no list",
+    "empty_preference": "empty preference",
+    "retrieval_limit": "too many retrievals",
+    "segment_limit": "segment too long",
+    "token_limit": "response too long",
+}
+
+
+def ordered_methods(summary: EvaluationSummary) -> list[MethodSummary]:
+    """From the floor to the ceiling: popularity, TRM, the policies by stage, others, oracle."""
+    place = {name: number for number, name in enumerate(METHOD_ORDER)}
+    unknown = place["oracle"] - 0.5
+    return sorted(summary.methods.values(), key=lambda method: (place.get(method.name, unknown), method.name))
+
+
+def final_policy(summary: EvaluationSummary) -> MethodSummary | None:
+    """The policy after the last stage that was evaluated; None when there is no policy."""
+    for name in reversed(POLICY_STAGES):
+        if name in summary.methods:
+            return summary.methods[name]
+    return None
+
+
+def title_of(method: str) -> str:
+    """How a method is called in tables."""
+    return METHOD_TITLES.get(method, method)
+
+
+def standing(summary: EvaluationSummary) -> str:
+    """One or two sentences: where DeepRec stands against its TRM by NDCG@10."""
+    policy = final_policy(summary)
+    if policy is None:
+        return "No policy was evaluated."
+    if "trm" not in policy.differences:
+        return f"DeepRec reaches NDCG@10 {policy.metrics['ndcg@10'].mean:.4f}; its TRM was not evaluated beside it."
+    difference = policy.differences["trm"]["ndcg@10"]
+    trm = summary.methods["trm"].metrics["ndcg@10"]
+    ours = policy.metrics["ndcg@10"]
+    opening = {
+        "ahead": "DeepRec is ahead of its TRM",
+        "behind": "DeepRec is behind its TRM",
+        "no clear difference": "There is no clear difference between DeepRec and its TRM",
+    }[difference.verdict]
+    return (
+        f"{opening}: NDCG@10 is {ours.mean:.4f} against {trm.mean:.4f} on the same {summary.users:,} users, "
+        f"a difference of {describe_difference(difference)}."
+    )
+
+
+def learning(summary: EvaluationSummary) -> str | None:
+    """One sentence: whether stage 2 beats the warm start in stage 2's own reward; None if unknown."""
+    name = "reward/recommendation"
+    policy = summary.methods.get("recommendation")
+    if policy is None or name not in policy.differences.get("warm_start", {}):
+        return None
+    difference = policy.differences["warm_start"][name]
+    before = summary.methods["warm_start"].metrics[name]
+    verb = {"ahead": "rose", "behind": "fell", "no clear difference": "did not change clearly"}[
+        difference.verdict
+    ]
+    return (
+        f"By reinforcement learning the held-out reward of stage 2 {verb}: from {before.mean:.3f} (warm start) to "
+        f"{policy.metrics[name].mean:.3f}, a difference of {describe_difference(difference, 3)}."
+    )
+
+
+def exploring(summary: EvaluationSummary) -> str | None:
+    """One sentence: whether steering found more targets than the TRM's plain top of the same size."""
+    policy = final_policy(summary)
+    if policy is None or policy.behaviour is None or not policy.behaviour.pool:
+        return None
+    last = policy.behaviour.pool[-1]
+    verb = {
+        "ahead": "more targets than",
+        "behind": "fewer targets than",
+        "no clear difference": "about as many targets as",
+    }[last.gain.verdict]
+    return (
+        f"The items that DeepRec retrieved ({last.size:.1f} a user) hold {verb} the TRM's plain top of the same "
+        f"length: {last.recall:.1%} against {last.matched_recall:.1%} of the users, a difference of "
+        f"{describe_difference(last.gain)}."
+    )
+
+
+def describe_difference(difference: Difference, digits: int = 4) -> str:
+    """`+0.0100 (95 % interval +0.0050 to +0.0150, +12 %)`."""
+    relative = f", {difference.relative:+.1%}" if difference.relative is not None else ""
+    return (
+        f"{difference.mean:+.{digits}f} (95 % interval {difference.low:+.{digits}f} to "
+        f"{difference.high:+.{digits}f}{relative})"
+    )
+
+
+def describe_interval(interval: Interval, digits: int = 4) -> str:
+    """`[0.0100, 0.0200]`."""
+    return f"[{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
