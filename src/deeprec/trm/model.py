@@ -13,15 +13,13 @@ class Adaptor(nn.Module):
     Nowhere a bias: the zero vector, which stands for no text, stays exactly zero.
     """
 
-    def __init__(self, text_dim: int, width: int, experts: int, dropout: float) -> None:
+    def __init__(self, text_dim: int, width: int, experts: int) -> None:
         super().__init__()
         self.experts = nn.Parameter(torch.randn(experts, text_dim, width) * text_dim**-0.5)
         self.router = nn.Linear(text_dim, experts, bias=False) if experts > 1 else None
-        self.dropout = nn.Dropout(dropout)
 
     def forward(self, text: Tensor) -> Tensor:
         """(N, D) -> (N, W)."""
-        text = self.dropout(text)
         answer: Tensor
         if self.router is None:
             answer = text @ self.experts[0]
@@ -43,9 +41,7 @@ class Block(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.norm_inner = nn.LayerNorm(width)
-        self.inner = nn.Sequential(
-            nn.Linear(width, inner), nn.GELU(), nn.Dropout(dropout), nn.Linear(inner, width)
-        )
+        self.inner = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, width))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, states: Tensor) -> Tensor:
@@ -89,8 +85,8 @@ class PreferenceNetwork(nn.Module):
         self.ids = nn.Embedding(n_items + 1, width, padding_idx=0)
         self.positions = nn.Embedding(history + 1, width)
         self.start = nn.Parameter(torch.randn(width) * 0.05)
-        self.text_adaptor = Adaptor(text_dim, width, experts, dropout)
-        self.preference_adaptor = Adaptor(text_dim, width, experts, 0.0)
+        self.text_adaptor = Adaptor(text_dim, width, experts)
+        self.preference_adaptor = Adaptor(text_dim, width, experts)
         self.input_dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(Block(width, heads, inner, dropout) for _ in range(layers))
         self.state_norm = nn.LayerNorm(width)

@@ -32,7 +32,7 @@ from deeprec.trm.retriever import TRM, build_network, catalog_text_vectors, pad_
 from deeprec.trm.text import CachedEncoder
 from deeprec.types import Example
 
-_LOGITS_PER_CHUNK = 12_000_000  # floats of one block of the softmax: 48 MB
+_LOGITS_PER_CHUNK = 1_000_000  # floats of one block of the softmax: 4 MB, which stays in the cache
 _WARMUP_STEPS = 50
 
 Log = Callable[[dict[str, Any]], None]
@@ -200,19 +200,28 @@ class _Trainer:
 def softmax_backward(queries: Tensor, items: Tensor, wanted: Tensor, temperature: float, plain: int) -> float:
     """Back-propagate the mean cross-entropy over all items; return that of the first `plain` rows.
 
-    The logits (N, I) are made in blocks, so that a large catalogue costs time, not memory.
+    `wanted` (N,) are rows of `items` (I, W). The gradient is written out, softmax minus
+    one-hot: on a CPU that halves the time of autograd's, and the logits (N, I) are made in
+    blocks, so that a large catalogue costs time, not memory.
     """
-    q = queries.detach().requires_grad_()
-    e = items.detach().requires_grad_()
-    step = max(1, _LOGITS_PER_CHUNK // len(items))
-    total = torch.zeros((), device=q.device)
-    for start in range(0, len(q), step):
-        rows = slice(start, start + step)
-        loss = functional.cross_entropy(q[rows] @ e.T / temperature, wanted[rows], reduction="none")
-        (loss.sum() / len(q)).backward()  # type: ignore[no-untyped-call]
-        total += loss.detach()[: max(0, plain - start)].sum()
-    torch.autograd.backward([queries, items], [q.grad, e.grad])
-    return float(total) / plain
+    with torch.no_grad():
+        q = queries.detach() / temperature
+        e = items.detach()
+        q_grad, e_grad = torch.empty_like(q), torch.zeros_like(e)
+        losses = torch.empty(len(q), device=q.device)
+        step = max(1, _LOGITS_PER_CHUNK // len(e))
+        for start in range(0, len(q), step):
+            rows = slice(start, start + step)
+            part = q[rows] @ e.T  # (n, I) logits, then their exponentials, in place
+            top = part.amax(dim=1, keepdim=True)
+            logit = part.gather(1, wanted[rows, None])
+            total = part.sub_(top).exp_().sum(dim=1, keepdim=True)
+            losses[rows] = (total.log() + top - logit)[:, 0]
+            q_grad[rows] = (part @ e) / total - e[wanted[rows]]
+            e_grad.addmm_(part.T, q[rows] / total)
+        e_grad.index_add_(0, wanted, q, alpha=-1)
+    torch.autograd.backward([queries, items], [q_grad / (temperature * len(q)), e_grad / len(q)])
+    return float(losses[:plain].mean())
 
 
 def cut_windows(histories: list[tuple[int, ...]], length: int, rng: np.random.Generator) -> list[list[int]]:
