@@ -40,7 +40,8 @@ def build_tokenizer(
     `texts` are what the policy will read and write besides labels (prompts, thoughts,
     facts); `pieces` is how many sub-word pieces are learned from them and from the
     catalogue, besides 256 bytes. Numbered lines "\\n1. " to "\\n{lines}. " are one token each.
-    Deterministic. A label that occurs as whole words in free text is its token there too.
+    Deterministic. A label that occurs as whole words in free text is its token there too. No piece
+    is a label, but for single letters: the film "M" and the letter share an id.
     Raises PolicyError for a label that holds a tag.
     """
     reserved = {*TAGS.all, PAD, EOS}
@@ -49,7 +50,9 @@ def build_tokenizer(
             raise PolicyError(
                 f"item {item.item_id!r}: label {item.label!r} holds a tag; clean it with clean_text"
             )
-    vocabulary, merges = _learn_pieces(_corpus(catalog, texts), pieces)
+    vocabulary, merges = _learn_pieces(
+        _corpus(catalog, texts), pieces, {item.label for item in catalog.items}
+    )
     tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=merges, byte_fallback=True))
     tokenizer.pre_tokenizer = Split(Regex(_STRETCHES), "isolated")
     tokenizer.decoder = Sequence([ByteFallback(), Fuse()])
@@ -74,15 +77,23 @@ def _corpus(catalog: Catalog, texts: Iterable[str]) -> Iterator[str]:
         yield item.label
 
 
-def _learn_pieces(texts: Iterator[str], pieces: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Train byte-pair encoding and put the 256 byte tokens in front of what it found."""
+def _learn_pieces(
+    texts: Iterator[str], pieces: int, labels: set[str]
+) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Train byte-pair encoding; the 256 byte tokens in front of the letters and what merges make of them."""
     learner = Tokenizer(BPE(byte_fallback=True))
     learner.pre_tokenizer = Split(Regex(_STRETCHES), "isolated")
     # A catalogue in many scripts may not fill all pieces with single letters: rare ones go by bytes.
     trainer = BpeTrainer(vocab_size=pieces, limit_alphabet=max(pieces // 3, 1), show_progress=False)
     learner.train_from_iterator(texts, trainer)
     learned = json.loads(learner.to_str())["model"]
-    vocabulary = {f"<0x{byte:02X}>": byte for byte in range(256)}
-    for piece in sorted(learned["vocab"], key=learned["vocab"].__getitem__):
-        vocabulary.setdefault(piece, len(vocabulary))
-    return vocabulary, [(left, right) for left, right in learned["merges"]]
+    known = [f"<0x{byte:02X}>" for byte in range(256)]
+    known += sorted(piece for piece in learned["vocab"] if len(piece) == 1)
+    vocabulary = {piece: number for number, piece in enumerate(known)}
+    merges = []
+    for left, right in learned["merges"]:
+        # A piece that is also a label would be that item's token, in the middle of other words too.
+        if left in vocabulary and right in vocabulary and left + right not in labels:
+            vocabulary.setdefault(left + right, len(vocabulary))
+            merges.append((left, right))
+    return vocabulary, merges
