@@ -24,6 +24,7 @@ from torch.nn import functional
 from deeprec.config import TRMConfig
 from deeprec.data.dataset import Dataset
 from deeprec.errors import TrainingError
+from deeprec.metrics import ndcg, recall
 from deeprec.progress import progress_bar
 from deeprec.trm.bank import PhraseBank, build_bank
 from deeprec.trm.model import PreferenceNetwork
@@ -96,21 +97,12 @@ def measure(trm: TRM, dataset: Dataset, examples: list[Example], phrases: list[s
     plain = target_ranks(trm, examples, dataset=dataset)
     steered = target_ranks(trm, examples, phrases, dataset=dataset)
     return Validation(
-        ndcg=ndcg_at(plain, 10),
-        recall=float((plain <= 10).mean()),
+        ndcg=float(ndcg(plain, 10).mean()),
+        recall=float(recall(plain, 10).mean()),
         median_rank=float(np.median(plain)),
-        ndcg_true_phrase=ndcg_at(steered, 10),
+        ndcg_true_phrase=float(ndcg(steered, 10).mean()),
         median_rank_true_phrase=float(np.median(steered)),
     )
-
-
-def ndcg_at(ranks: NDArray[np.int64], k: int) -> float:
-    """Mean NDCG@k of single targets, from their 1-based ranks.
-
-    >>> ndcg_at(np.array([1, 3, 11]), 10)
-    0.5
-    """
-    return float(np.where(ranks <= k, 1 / np.log2(1 + ranks), 0).mean())
 
 
 class _Trainer:

@@ -1,0 +1,144 @@
+"""`deeprec trm`: fit the retriever, look at what a preference does, measure it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deeprec.cli.options import DEFAULT_RUN, JsonOption, RunOption, SetOption, open_run, print_json
+
+if TYPE_CHECKING:
+    from deeprec.data.catalog import Catalog
+    from deeprec.data.dataset import TargetPart
+    from deeprec.trm.base import Retrieval
+    from deeprec.trm.quality import Quality
+
+app = typer.Typer(help="Fit, inspect and evaluate the TRM.", no_args_is_help=True)
+
+
+@app.command("fit")
+def fit_command(
+    run: RunOption = DEFAULT_RUN, overrides: SetOption = None, as_json: JsonOption = False
+) -> None:
+    """Fit the TRM on the fit part of the run's data; does nothing if it is fitted already.
+
+    Example: deeprec trm fit --run runs/ml-100k --set trm.epochs=20
+    """
+    from deeprec.data.stage import load_data
+    from deeprec.progress import show_progress
+    from deeprec.trm.stage import run_trm
+
+    opened = open_run(run, overrides)
+    dataset = load_data(opened)
+    with show_progress():
+        run_trm(opened, dataset)
+    record = opened.finished()["trm"]
+    if as_json:
+        print_json({"folder": str(opened.trm), "minutes": record["minutes"], **record["validation"]})
+        return
+    facts = ", ".join(f"{name} {value}" for name, value in record["validation"].items())
+    typer.echo(f"{opened.trm}: fitted in {record['minutes']:.1f} min; validation: {facts or 'none'}")
+
+
+@app.command("show")
+def show_command(
+    preference: Annotated[str, typer.Option(help="What to ask for, e.g. 'Action; 1990s'.")],
+    user: Annotated[str | None, typer.Option(help="User id; none: a user without a history.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Items to show.")] = 10,
+    run: RunOption = DEFAULT_RUN,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the plain top items beside those for a preference.
+
+    Example: deeprec trm show --run runs/ml-100k --user 42 --preference "Action; 1990s" -k 10
+    """
+    from deeprec.data.stage import load_data
+    from deeprec.run import Run
+    from deeprec.trm.stage import load_trm
+    from deeprec.types import Example
+
+    opened = Run.open(run)
+    dataset = load_data(opened)
+    trm = load_trm(opened, dataset)
+    example = dataset.known_history(user) if user is not None else Example("", ())
+    exclude = [dataset.exclusions(example)]
+    plain = trm.retrieve([example.history], None, k, exclude)
+    steered = trm.retrieve([example.history], [preference], k, exclude)
+    _show(dataset.catalog, plain, steered, preference, as_json)
+
+
+@app.command("evaluate")
+def evaluate_command(
+    part: Annotated[str, typer.Option(help="`test`, `validation` or `rl`.")] = "test",
+    run: RunOption = DEFAULT_RUN,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare popularity, item-kNN and the TRM, plain and with preferences about the target.
+
+    The row with a true phrase is told something about the answer: it shows what a
+    preference can do, not what the TRM can do alone.
+
+    Example: deeprec trm evaluate --run runs/ml-100k --part validation
+    """
+    from deeprec.data.stage import load_data
+    from deeprec.errors import ConfigError
+    from deeprec.run import Run
+    from deeprec.trm.quality import compare, steering_overlap
+    from deeprec.trm.stage import load_trm
+
+    parts: dict[str, TargetPart] = {"test": "test", "validation": "validation", "rl": "rl"}
+    if part not in parts:
+        raise ConfigError(f"--part '{part}': choose test, validation or rl")
+    opened = Run.open(run)
+    dataset = load_data(opened)
+    trm = load_trm(opened, dataset)
+    rows = compare(trm, dataset, parts[part], opened.config.seed)
+    k = min(20, dataset.catalog.n_items)
+    overlap = steering_overlap(trm, dataset, dataset.examples(parts[part]), k, opened.config.seed)
+    _print_rows(rows, overlap, dataset.targets_hash(parts[part]), as_json)
+
+
+def _show(catalog: Catalog, plain: Retrieval, steered: Retrieval, preference: str, as_json: bool) -> None:
+    lists = {
+        name: [
+            {"item_id": catalog[item].item_id, "label": catalog[item].label, "score": round(score, 4)}
+            for item, score in zip(found.item_indices[0].tolist(), found.scores[0].tolist(), strict=True)
+        ]
+        for name, found in (("plain", plain), ("steered", steered))
+    }
+    if as_json:
+        print_json({"preference": preference, **lists})
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("", "no preference", "", escape(preference), "")
+    pairs = zip(lists["plain"], lists["steered"], strict=True)
+    for place, (left, right) in enumerate(pairs, 1):
+        cells = [
+            escape(str(left["label"])),
+            f"{left['score']:.3f}",
+            escape(str(right["label"])),
+            f"{right['score']:.3f}",
+        ]
+        table.add_row(str(place), *cells)
+    Console().print(table)
+
+
+def _print_rows(rows: list[Quality], overlap: float, targets: str, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    if as_json:
+        print_json({"targets": targets, "overlap@20": overlap, "methods": [asdict(row) for row in rows]})
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("method", "NDCG@10", "Recall@10", "Recall@20", "median rank")
+    for row in rows:
+        values = [f"{row.ndcg_at_10:.4f}", f"{row.recall_at_10:.4f}", f"{row.recall_at_20:.4f}"]
+        table.add_row(row.method, *values, f"{row.median_rank:.0f}")
+    Console().print(table)
+    typer.echo(f"overlap of the top 20 for two different preferences: {overlap:.3f}; targets {targets}")
