@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -76,7 +77,9 @@ def read_raw(config: DataConfig, seed: int, cache: Path | None = None) -> RawDat
     if config.name == "synthetic":
         return simulate(config.synthetic, seed).raw
     if config.name not in READERS:
-        raise DataError(f"unknown data set '{config.name}'; known: {', '.join(data_names())}")
+        near = difflib.get_close_matches(config.name, data_names(), n=1)
+        hint = f"did you mean '{near[0]}'?" if near else "name your own files with `table`"
+        raise DataError(f"unknown data set '{config.name}'; known: {', '.join(data_names())}; {hint}")
     if config.source is not None:
         path = Path(config.source).expanduser()
     elif config.name in DOWNLOADS:

@@ -24,7 +24,7 @@ from deeprec.config import SyntheticConfig
 from deeprec.data.dataset import Dataset
 from deeprec.data.raw import RawData
 from deeprec.data.world import FIRST_YEAR, LAST_YEAR, World, build_world
-from deeprec.errors import DataError
+from deeprec.errors import ConfigError, DataError
 from deeprec.recommender import Recommendation
 from deeprec.types import Example
 
@@ -97,10 +97,10 @@ def user_id(user: int) -> str:
 
 def simulate(config: SyntheticConfig, seed: int) -> Simulation:
     """Draw catalogue, users and their choices; equal settings and seed give equal data."""
+    if config.items < 2 * _FEWEST:
+        raise ConfigError(f"'data.synthetic.items' = {config.items}: ask for {2 * _FEWEST} at least")
     rng = np.random.default_rng([seed, 20])
     world = build_world(config.items, config.genres, rng)
-    if config.items < 2 * _FEWEST:
-        raise DataError(f"'data.synthetic.items' = {config.items}: ask for {2 * _FEWEST} at least")
     most = config.items // 2
     lengths = np.clip(
         _FEWEST + rng.poisson(max(config.interactions_per_user - _FEWEST, 0), config.users), 1, most
@@ -284,12 +284,12 @@ def _rate(world: World, choices: Ints, tastes: Floats, centres: Floats, rng: np.
 def _profiles(centres: Floats, rng: np.random.Generator) -> pl.DataFrame:
     """Age tells something of the favourite years, the region tells nothing."""
     ages = 2020 - centres + rng.normal(20, 6, len(centres))
-    bands = pl.Series("age", ages).cut([25, 35, 45, 55], labels=["18-25", "26-35", "36-45", "46-55", "56+"])
+    bands = np.array(["18-25", "26-35", "36-45", "46-55", "56+"])[np.digitize(ages, [25.5, 35.5, 45.5, 55.5])]
     regions = rng.choice(["north", "south", "east", "west"], len(centres))
     return pl.DataFrame(
         {
             "user_id": [user_id(user) for user in range(len(centres))],
-            "age": bands.cast(pl.String),
+            "age": bands,
             "region": regions,
         }
     )
