@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from deeprec.config import RolloutConfig
-from deeprec.data.catalog import Catalog
+from deeprec.data.catalog import Catalog, clean_text
 from deeprec.data.dataset import Dataset
+from deeprec.errors import TrainingError
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Segment
 from deeprec.rollout.episode import Episode
@@ -50,7 +51,7 @@ def facts(catalog: Catalog) -> list[str]:
 def corpus(dataset: Dataset) -> list[str]:
     """All free text a tokenizer should know: facts, and the words of prompts and scripts."""
     words = [line for turn in range(4) for line in (_thought(["a", "b"], turn), _CLOSING)]
-    profiles = [f"{key}: {value}" for user in dataset.users.to_dicts() for key, value in user.items()]
+    profiles = [f"{key}: {value}" for user in dataset.fit_histories() for key, value in user.profile.items()]
     return [*facts(dataset.catalog), *words, *profiles, "History\n", " | ", "; "]
 
 
@@ -85,6 +86,11 @@ def _until(example: Example, end: int, target: int = 0) -> Example:
 def fit_examples(dataset: Dataset, count: int, rng: np.random.Generator) -> list[Example]:
     """`count` cuts through fit histories: a past and the fit item that followed it."""
     histories = [example for example in dataset.fit_histories() if len(example.history) >= 2]
+    if not histories:
+        raise TrainingError(
+            f"data set '{dataset.name}': no user has two fit interactions, so nothing can be scripted; "
+            "lower data.rl_targets, or turn warm_start.enabled off"
+        )
     lengths = np.array([len(example.history) - 1 for example in histories], dtype=np.float64)
     # Long histories give more cuts, but not in proportion: otherwise a few users are all there is.
     share = np.sqrt(lengths)
@@ -136,7 +142,9 @@ def _script_chunk(
             break
         for episode in active:
             _speak(episode, codec, _exploration(episode, catalog, turn, rng))
-        answer_preferences(active, dataset, retriever, config)
+        waiting = [episode for episode in active if episode.preference is not None]
+        if waiting:
+            answer_preferences(waiting, dataset, retriever, config)
     for episode in episodes:
         if not episode.is_done:
             ranking = _rank(episode, plain[episode.key], config.recommended, rng)
@@ -146,7 +154,9 @@ def _script_chunk(
 
 def _speak(episode: Episode, codec: Codec, text: str) -> None:
     ids = tuple(codec.encode(text))
-    episode.feed(Segment(ids, (0.0,) * len(ids), stopped=True))
+    # The caps hold for scripts too: what a policy couldn't write, it isn't shown.
+    cap = episode.request().max_new_tokens
+    episode.feed(Segment(ids[:cap], (0.0,) * min(len(ids), cap), stopped=len(ids) <= cap))
 
 
 _CLOSING = "Now rank."
@@ -159,7 +169,7 @@ def _thought(phrases: Sequence[str], turn: int) -> str:
 
 def _exploration(episode: Episode, catalog: Catalog, turn: int, rng: np.random.Generator) -> str:
     recent = episode.example.history[-10:]
-    counts = Counter(phrase for item in recent for phrase in catalog[item].categories)
+    counts = Counter(clean_text(phrase) for item in recent for phrase in catalog[item].categories)
     usual = [phrase for phrase, _ in counts.most_common(4)]
     shown = usual[turn : turn + 2] or usual[:2] or ["new"]
     return f"{_thought(shown, turn)}{TAGS.begin_preference}{_preference(episode, catalog, rng)}{TAGS.end_preference}"

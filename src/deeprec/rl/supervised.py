@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 from collections.abc import Callable, Sequence
@@ -11,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from deeprec.config import WarmStartConfig
 from deeprec.errors import TrainingError
 from deeprec.policy.likelihood import logits_of
 from deeprec.progress import Bar, progress_bar
+from deeprec.rl.callbacks import CheckpointMarker, latest_checkpoint
 from deeprec.rl.scripts import Document
 
 if TYPE_CHECKING:
@@ -42,8 +43,11 @@ def fit_documents(
     """Train `model` in place on the masked tokens of `documents`, `epochs` times over.
 
     Checkpoints go into `folder`; an interrupted call goes on from the last one, and the
-    folder is removed at the end. Raises TrainingError when the loss is not a number.
+    folder is removed at the end. Raises TrainingError when the loss or a weight is not a
+    finite number, or when all documents together are fewer than one step's.
     """
+    if not documents or epochs == 0:
+        return
     order = [
         document
         for epoch in range(epochs)
@@ -51,8 +55,32 @@ def fit_documents(
     ]
     steps = len(order) // config.trajectories_per_step
     if steps == 0:
-        return
-    arguments = TrainingArguments(
+        raise TrainingError(
+            f"warm start: {len(documents)} documents don't fill one step; "
+            f"lower warm_start.trajectories_per_step ({config.trajectories_per_step})"
+        )
+    arguments = _arguments(model, config, steps, seed, folder)
+    with progress_bar(title, steps) as bar:
+        trainer = _MaskedTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=order,
+            data_collator=lambda rows: collate(rows, pad_id),
+            callbacks=[_Watch(bar, log), CheckpointMarker()],
+        )
+        trainer.remove_callback(PrinterCallback)
+        checkpoint = latest_checkpoint(folder)
+        trainer.train(resume_from_checkpoint=str(checkpoint[0]) if checkpoint else None)
+    # The loss is logged now and then: what broke after the last time shows in the weights.
+    if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
+        raise TrainingError(_diverged("a weight is not a finite number", steps))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _arguments(
+    model: PreTrainedModel, config: WarmStartConfig, steps: int, seed: int, folder: Path
+) -> TrainingArguments:
+    return TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
         per_device_train_batch_size=config.trajectories_per_step,
@@ -76,18 +104,6 @@ def fit_documents(
         data_seed=seed,
         use_cpu=not torch.cuda.is_available(),
     )
-    with progress_bar(title, steps) as bar:
-        trainer = _MaskedTrainer(
-            model=model,
-            args=arguments,
-            train_dataset=order,
-            data_collator=lambda rows: collate(rows, pad_id),
-            callbacks=[_Watch(bar, log)],
-        )
-        trainer.remove_callback(PrinterCallback)
-        checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-        trainer.train(resume_from_checkpoint=checkpoint)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def batched_by_length(documents: Sequence[Document], size: int, seed: int) -> list[Document]:
@@ -119,6 +135,10 @@ def collate(rows: Sequence[Document], pad_id: int) -> dict[str, Tensor]:
     return {"input_ids": ids, "attention_mask": attention, "wanted": wanted}
 
 
+def _diverged(what: str, step: int) -> str:
+    return f"warm start: {what} at step {step}; lower warm_start.learning_rate"
+
+
 class _MaskedTrainer(Trainer):  # type: ignore[misc]
     """Takes the loss on wanted tokens only, and computes only their logits."""
 
@@ -147,9 +167,7 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
         if "loss" not in logs:
             return
         loss = float(logs["loss"])
-        if loss != loss:
-            raise TrainingError(
-                f"warm start: the loss is not a number at step {state.global_step}; lower warm_start.learning_rate"
-            )
+        if not math.isfinite(loss):
+            raise TrainingError(_diverged(f"the loss is {loss}", state.global_step))
         self._note = f"loss {loss:.3f}"
         self._log({"step": float(state.global_step), "loss": loss})

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from deeprec.policy.loading import load_policy, save_policy
 
 from deeprec.config import RunConfig
 from deeprec.data.dataset import Dataset
+from deeprec.errors import TrainingError
+from deeprec.policy.loading import load_policy, save_policy
 from deeprec.policy.tiny import build_tiny
 from deeprec.policy.tokenizer import build_tokenizer
 from deeprec.progress import progress_bar
+from deeprec.rl.callbacks import drop_rows, latest_checkpoint
 from deeprec.rl.scripts import Document, corpus, scripted_trajectories, text_documents
 from deeprec.rl.supervised import fit_documents
 from deeprec.rollout.codec import TokenizerCodec
-from deeprec.run import Run, append_jsonl, fingerprint
+from deeprec.run import Run, append_jsonl, fingerprint, read_jsonl
 from deeprec.trm.base import Retriever
 
 if TYPE_CHECKING:
@@ -40,8 +44,9 @@ def run_warm_start(run: Run, dataset: Dataset, trm: Retriever) -> None:
     started = time.perf_counter()
     model, tokenizer = make_policy(config, dataset)
     if config.warm_start.enabled:
-        _train(run, dataset, trm, model, tokenizer)
+        _train(run, dataset, trm, model, tokenizer, inputs)
     save_policy(model, tokenizer, run.policy(STAGE))
+    shutil.rmtree(_checkpoints(run), ignore_errors=True)
     parameters = sum(weight.numel() for weight in model.parameters())
     run.finish(STAGE, inputs, (time.perf_counter() - started) / 60, parameters=parameters)
 
@@ -61,12 +66,17 @@ def _train(
     trm: Retriever,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
+    inputs: str,
 ) -> None:
+    """Both parts, each going on from its last checkpoint if that was made with the same inputs."""
     config, codec = run.config, TokenizerCodec(tokenizer)
     settings = config.warm_start
-    pad_id = tokenizer.pad_token_id
+    place = _checkpoints(run) / inputs
+    logged = _logged(run, place)
     parts = (("text", settings.text_epochs), ("scripts", 1))
     for name, epochs in parts:
+        if name == "text" and latest_checkpoint(place / "scripts"):
+            continue  # what it taught is in that checkpoint
         documents = (
             text_documents(dataset, codec, config.rollout)
             if name == "text"
@@ -74,25 +84,42 @@ def _train(
         )
 
         def log(figures: dict[str, float], name: str = name) -> None:
-            append_jsonl(run.metrics, {"stage": STAGE, "part": name, **figures})
+            if (name, figures["step"]) not in logged:
+                append_jsonl(run.metrics, {"stage": STAGE, "part": name, **figures})
 
         fit_documents(
             model,
             documents,
-            pad_id=pad_id,
+            pad_id=tokenizer.pad_token_id,
             epochs=epochs,
             config=settings,
             seed=config.seed,
-            folder=run.folder / "policy" / f"{STAGE}.{name}.checkpoints",
+            folder=place / name,
             title=f"Warm start: {name}",
             log=log,
         )
 
 
+def _logged(run: Run, place: Path) -> set[tuple[str, float]]:
+    """Part and step of the rows that an interrupted run with these inputs left; forgets any other's."""
+    if not place.is_dir():
+        shutil.rmtree(_checkpoints(run), ignore_errors=True)
+        drop_rows(run.metrics, STAGE, after_step=-1)
+    return {(row["part"], row["step"]) for row in read_jsonl(run.metrics) if row.get("stage") == STAGE}
+
+
+def _checkpoints(run: Run) -> Path:
+    return run.folder / "policy" / f"{STAGE}.checkpoints"
+
+
 def script_documents(
     run: Run, dataset: Dataset, trm: Retriever, codec: TokenizerCodec, context_length: int
 ) -> list[Document]:
-    """As many scripted trajectories as the settings ask for, as masked documents."""
+    """As many scripted trajectories as the settings ask for, as masked documents.
+
+    Left out are those that a cap cuts off, or whose list is short for want of retrieved
+    items. Raises TrainingError when they are most.
+    """
     settings = run.config.warm_start
     count = settings.script_steps * settings.trajectories_per_step
     rng = np.random.default_rng((run.config.seed, 101))
@@ -103,11 +130,16 @@ def script_documents(
         ):
             bar.advance(len(chunk))
             for trajectory in chunk:
-                if trajectory.is_valid:
+                if trajectory.is_valid and len(trajectory.lines) == run.config.rollout.recommended:
                     zeros = (0,) * len(trajectory.prompt_ids)
                     documents.append(
                         Document(
                             trajectory.prompt_ids + trajectory.response_ids, zeros + trajectory.loss_mask
                         )
                     )
+    if 2 * len(documents) < count:
+        raise TrainingError(
+            f"warm start: only {len(documents)} of {count} scripts are whole; raise rollout.segment_tokens, "
+            "rollout.response_tokens, rollout.retrieved or policy.context"
+        )
     return documents

@@ -96,8 +96,11 @@ class Episode:
 
     def feed(self, segment: Segment) -> None:
         """Take what the policy sampled for `request()`."""
+        if self.is_done or self.preference is not None:
+            raise ValueError(f"episode {self.key}: is done or waits for an answer; it can't be fed")
         self._append(segment.token_ids, segment.logprobs, sampled=True)
-        text = self._codec.decode(list(segment.token_ids))
+        # Where a tag is ordinary text, the token that completes it may bring a line break along.
+        text = self._codec.decode(list(segment.token_ids)).rstrip()
         if segment.stopped and text.endswith(TAGS.end_preference):
             self._take_preference(text)
         elif segment.stopped and text.endswith(TAGS.end_list):
@@ -123,8 +126,7 @@ class Episode:
         """The finished record."""
         if self._stop is None:
             raise ValueError(f"episode {self.key}: not done yet")
-        if not self._turns:
-            self._errors.append("no retrieval")
+        errors = self._errors if self._turns else [*self._errors, "no retrieval"]
         items = resolve_lines(self._lines, self._catalog)
         return Trajectory(
             user_id=self.example.user_id,
@@ -138,7 +140,7 @@ class Episode:
             lines=self._lines,
             ranking=tuple(dict.fromkeys(item for item in items if item)),
             stop_reason=self._stop,
-            format_errors=tuple(self._errors),
+            format_errors=tuple(errors),
         )
 
     def _append(

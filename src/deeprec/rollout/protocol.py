@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from deeprec.config import RolloutConfig
 from deeprec.data.catalog import Catalog, clean_text
 from deeprec.rollout.tags import TAGS
+from deeprec.trm.ranking import MAX_PREFERENCE
 from deeprec.types import Example
 
 _NUMBER = re.compile(r"^\s*\d+\s*[.)]\s*")
@@ -108,7 +109,7 @@ class Exploration:
     """A sampled segment that ends with a preference."""
 
     thought: str
-    preference: str  # stripped; empty when there is none
+    preference: str  # stripped, MAX_PREFERENCE characters at most; empty when there is none
     errors: tuple[str, ...]
 
 
@@ -130,7 +131,11 @@ def parse_exploration(text: str) -> Exploration:
         return Exploration(body.strip(), "", (*errors, "preference not opened"))
     allowed = {TAGS.begin_preference: 1, TAGS.end_preference: 1}
     errors += _tag_errors(text, allowed)
-    return Exploration(thought.strip(), preference.strip(), errors)
+    preference = preference.strip()
+    if len(preference) > MAX_PREFERENCE:
+        errors += (f"preference longer than {MAX_PREFERENCE} characters",)
+    # The TRM refuses longer text. The policy's mistake is on record; it must not stop a whole batch.
+    return Exploration(thought.strip(), preference[:MAX_PREFERENCE], errors)
 
 
 def parse_answer(text: str) -> Answer:

@@ -47,11 +47,16 @@ class DeepRecRecommender:
             reason = None if trajectory.is_valid else _reason(trajectory)
             return Recommendation(ranking, self.name, reason, trajectory)
         left = self.environment.dataset.catalog.n_items - len(excluded | set(ranking))
-        found = self.environment.retriever.retrieve(
-            [example.history], k=min(k - len(ranking), left), exclude=[(*excluded, *ranking)]
-        )
-        filled = ranking + tuple(int(item) for item in found.item_indices[0])
-        reason = f"the list holds {len(ranking)} of {k} items" if ranking else _reason(trajectory)
+        missing = min(k - len(ranking), left)
+        if missing > 0:
+            found = self.environment.retriever.retrieve(
+                [example.history], k=missing, exclude=[(*excluded, *ranking)]
+            )
+            filled = ranking + tuple(int(item) for item in found.item_indices[0])
+        else:  # the user knows the whole catalogue
+            filled = ranking
+        short = f"the list holds {len(ranking)} of {k} items"
+        reason = short if trajectory.is_valid else _reason(trajectory)
         return Recommendation(filled, self.name if ranking else "trm", reason, trajectory)
 
 

@@ -107,25 +107,30 @@ def _run_batch(
 def answer_preferences(
     episodes: Sequence[Episode], dataset: Dataset, retriever: Retriever, config: RolloutConfig
 ) -> None:
-    """Retrieve for every pending preference in one call, and write the items behind it."""
+    """Retrieve for every pending preference, and write the items behind it.
+
+    One call answers all who get equally many items; an answer never depends on the batch.
+    """
     exclude = [
         (*dataset.exclusions(episode.example), *(episode.retrieved if config.new_items_only else ()))
         for episode in episodes
     ]
-    # A small catalogue runs out of new items: then a list is shorter than k, or empty.
-    left = dataset.catalog.n_items - max(len(set(items)) for items in exclude)
-    if left <= 0:
-        for episode in episodes:
-            episode.answer((), ())
-        return
-    found = retriever.retrieve(
-        [episode.example.history for episode in episodes],
-        [episode.preference for episode in episodes],
-        k=min(config.retrieved, left),
-        exclude=exclude,
-    )
-    for episode, items, scores in zip(episodes, found.item_indices, found.scores, strict=True):
-        episode.answer(tuple(map(int, items)), tuple(map(float, scores)))
+    # A small catalogue runs out of new items: then that user's list is shorter, or empty.
+    sizes = [min(config.retrieved, dataset.catalog.n_items - len(set(items))) for items in exclude]
+    for size in sorted(set(sizes)):
+        chosen = [position for position, wanted in enumerate(sizes) if wanted == size]
+        if size == 0:
+            for position in chosen:
+                episodes[position].answer((), ())
+            continue
+        found = retriever.retrieve(
+            [episodes[position].example.history for position in chosen],
+            [episodes[position].preference for position in chosen],
+            k=size,
+            exclude=[exclude[position] for position in chosen],
+        )
+        for position, items, scores in zip(chosen, found.item_indices, found.scores, strict=True):
+            episodes[position].answer(tuple(map(int, items)), tuple(map(float, scores)))
 
 
 def _notify(episodes: Sequence[Episode], watch: Callable[[Episode], None] | None) -> None:
