@@ -289,7 +289,8 @@ def _usable_context(model: PreTrainedModel, wanted: int | None) -> int:
     kind = getattr(config, "_attn_implementation", None)
     if kind not in {"sdpa", "eager"}:
         raise EngineError(f"attention '{kind}' can't mask by rows; load the model with attention 'sdpa'")
-    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    # A model that doesn't tell its layers apart has its window, if any, on all of them.
+    layers = set(getattr(config, "layer_types", None) or ["sliding_attention"])
     if layers - {"full_attention", "sliding_attention"}:
         odd = ", ".join(sorted(layers - {"full_attention", "sliding_attention"}))
         raise EngineError(

@@ -1,0 +1,151 @@
+"""One suite that every engine passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from deeprec.errors import EngineError
+from deeprec.rollout.engines.base import Engine, Request, Sampling
+from deeprec.rollout.engines.local import LocalEngine
+from deeprec.rollout.engines.scripted import ScriptedEngine
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz. "
+CONTEXT = 60
+STOP = LETTERS.index(".")
+
+
+class LetterCodec:
+    """A token a letter."""
+
+    eos_id = 0
+    tag_ids: dict[str, int | None] = {}  # noqa: RUF012
+
+    def encode(self, text: str) -> list[int]:
+        return [LETTERS.index(letter) for letter in text]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(LETTERS[token] for token in ids)
+
+
+CODEC = LetterCodec()
+
+
+def scripted() -> Engine:
+    texts = ["the quick brown fox. jumps over the lazy dog", "and sleeps until the morning comes again"] * 4
+    return ScriptedEngine(CODEC, dict.fromkeys(range(8), texts), context_length=CONTEXT, logprob=-0.5)
+
+
+def local() -> Engine:
+    shape = Qwen2Config(
+        vocab_size=len(LETTERS),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=CONTEXT,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Qwen2ForCausalLM(shape)
+    return LocalEngine(model, CODEC, seed=0)
+
+
+@pytest.fixture(params=[scripted, local], ids=["scripted", "local"])
+def make(request: pytest.FixtureRequest) -> Callable[[], Engine]:
+    return request.param
+
+
+def sampling(cap: int = 30, stops: frozenset[int] = frozenset(), texts: tuple[str, ...] = ()) -> Sampling:
+    return Sampling(1.0, 1.0, cap, stops, texts)
+
+
+def requests(count: int = 4, cap: int = 30) -> list[Request]:
+    return [Request(key, tuple(CODEC.encode("tell" + "me" * key)), cap) for key in range(count)]
+
+
+def test_one_segment_per_request_with_parallel_logprobs(make) -> None:
+    segments = make().generate(requests(), sampling())
+    assert len(segments) == 4
+    for segment in segments:
+        assert 1 <= len(segment.token_ids) == len(segment.logprobs) <= 30
+        assert all(0 <= token < len(LETTERS) for token in segment.token_ids)
+        assert all(logprob <= 0 for logprob in segment.logprobs)
+
+
+def test_it_stops_after_and_includes_the_first_stop_token(make) -> None:
+    seen = False
+    for segment in make().generate(requests(8, cap=40), sampling(40, frozenset({STOP}))):
+        if segment.stopped:
+            seen = True
+            assert segment.token_ids.index(STOP) == len(segment.token_ids) - 1
+        else:
+            assert STOP not in segment.token_ids
+            assert len(segment.token_ids) == 40
+    assert seen
+
+
+def test_it_stops_with_the_token_that_completes_a_stop_text(make) -> None:
+    engine = make()
+    first = engine.generate(requests(1), sampling(20))[0]
+    text = CODEC.decode(first.token_ids)
+    stop = text[5:8]
+    again = make().generate(requests(1), sampling(20, texts=(stop, "neverwritten")))[0]
+    assert again.stopped
+    assert CODEC.decode(again.token_ids) == text[: text.index(stop) + 3]
+
+
+def test_both_caps_hold(make) -> None:
+    mixed = [Request(0, (1, 2), 3), Request(1, (1, 2), 99), Request(2, (4,), 1)]
+    segments = make().generate(mixed, sampling(7))
+    assert [len(segment.token_ids) for segment in segments] == [3, 7, 1]
+    assert not any(segment.stopped for segment in segments)
+
+
+def test_contexts_grow_over_turns_and_requests_may_drop_out(make) -> None:
+    engine = make()
+    contexts = {request.key: list(request.context) for request in requests(4)}
+    for keys in ((0, 1, 2, 3), (3, 1, 0), (0, 3)):
+        asked = [Request(key, tuple(contexts[key]), 8) for key in keys]
+        for key, segment in zip(keys, engine.generate(asked, sampling()), strict=True):
+            assert len(segment.token_ids) == 8
+            contexts[key] += [*segment.token_ids, 1, 2]
+
+
+def test_a_context_is_filled_to_the_last_token(make) -> None:
+    engine = make()
+    assert engine.context_length == CONTEXT
+    segment = engine.generate([Request(0, (1,) * (CONTEXT - 5), 30)], sampling())[0]
+    assert len(segment.token_ids) == 5
+    assert not segment.stopped
+
+
+def test_a_context_without_room_is_an_error_with_both_sizes(make) -> None:
+    with pytest.raises(EngineError, match="60 tokens leave no room in the model's context of 60"):
+        make().generate([Request(0, (1,) * CONTEXT, 30)], sampling())
+
+
+def test_nothing_to_continue_from_or_to_write_is_an_error(make) -> None:
+    with pytest.raises(EngineError, match="empty context"):
+        make().generate([Request(0, (), 3)], sampling())
+    with pytest.raises(EngineError, match="asked for 0 new tokens"):
+        make().generate([Request(0, (1,), 0)], sampling())
+
+
+def test_no_requests_no_segments(make) -> None:
+    assert make().generate([], sampling()) == []
+
+
+def test_after_forget_it_goes_on(make) -> None:
+    engine = make()
+    engine.generate(requests(), sampling(5))
+    engine.forget()
+    assert len(engine.generate(requests(), sampling(5))) == 4
+
+
+def test_two_engines_alike_write_alike(make) -> None:
+    assert make().generate(requests(), sampling()) == make().generate(requests(), sampling())
