@@ -8,15 +8,13 @@ import typer
 
 from deeprec.cli.options import DEFAULT_RUN, JsonOption, RunOption
 
-POLICY_METHODS = ("trm", "popularity", "warm_start", "cold_start", "recommendation", "oracle")
-
 
 def evaluate(
     run: RunOption = DEFAULT_RUN,
     part: Annotated[str, typer.Option(help="`test` or `validation`.")] = "test",
     methods: Annotated[
         str | None,
-        typer.Option(help=f"Comma-separated, of: {', '.join(POLICY_METHODS)} [default: all there are]"),
+        typer.Option(help="Comma-separated, such as trm,recommendation [default: all that were trained]"),
     ] = None,
     users: Annotated[int | None, typer.Option(min=1, help="A random sample of this many users.")] = None,
     as_json: JsonOption = False,
@@ -31,7 +29,7 @@ def evaluate(
     from deeprec.data.stage import load_data
     from deeprec.errors import EvaluationError
     from deeprec.evaluation.stage import evaluate_run, run_evaluation
-    from deeprec.pipeline import build_recommenders
+    from deeprec.pipeline import METHODS, POLICIES, build_recommenders
     from deeprec.progress import show_progress
     from deeprec.run import Run
     from deeprec.trm.stage import load_trm
@@ -42,10 +40,11 @@ def evaluate(
     opened = Run.open(run)
     dataset = load_data(opened)
     trm = load_trm(opened, dataset)
-    names = [name.strip() for name in methods.split(",") if name.strip()] if methods else None
+    trained = [name for name in METHODS if name not in POLICIES or name in opened.finished()]
+    names = [name.strip() for name in methods.split(",") if name.strip()] if methods else trained
     with show_progress():
         recommenders = build_recommenders(opened, names)
-        if names is None and users is None:
+        if methods is None and users is None:
             summary = run_evaluation(opened, dataset, trm, recommenders, chosen)
         else:
             config = opened.config.evaluation.model_copy(update={"max_users": users})

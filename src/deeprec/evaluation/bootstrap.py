@@ -15,7 +15,7 @@ _CHUNK_CELLS = 2_000_000  # drawn users held in memory at once
 
 
 class Interval(BaseModel):
-    """A mean over users and its 95 % bootstrap interval."""
+    """A mean over users and its 95% bootstrap interval."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -64,7 +64,7 @@ def resampled_means(values: NDArray[np.float64], resamples: int, seed: int) -> N
 
 
 def mean_intervals(values: NDArray[np.float64], resamples: int, seed: int) -> list[Interval]:
-    """Mean and 95 % percentile interval of every column of `values` (U, D)."""
+    """Mean and 95% percentile interval of every column of `values` (U, D)."""
     draws = resampled_means(values, resamples, seed)
     low, high = np.quantile(draws, [0.025, 0.975], axis=0)
     mean = values.mean(axis=0)

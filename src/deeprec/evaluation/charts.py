@@ -19,7 +19,7 @@ _COLOURS = 8
 
 @dataclass(frozen=True)
 class Series:
-    """One line: points by x, and its name in the legend. Points that are not finite leave a gap."""
+    """One line: points in order of x, and its name in the legend. Points that are not finite leave a gap."""
 
     name: str
     points: tuple[tuple[float, float], ...]
@@ -140,7 +140,7 @@ def _grid(
 def _line(line: Series, number: int, x_range: tuple[float, float], y_range: tuple[float, float]) -> Markup:
     """One stroke for each run of finite points; a lone point is drawn as a dot."""
     runs: list[list[tuple[float, float]]] = [[]]
-    for x, y in sorted(line.points):
+    for x, y in line.points:
         if math.isfinite(y):
             runs[-1].append((_x(x, x_range), _y(y, y_range)))
         elif runs[-1]:

@@ -57,17 +57,20 @@ def rl_panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
     """
     places, boundaries = _places(records)
     values: dict[str, list[tuple[float, float]]] = {}
+    last_stage: dict[str, Any] = {}
     for record, place in places:
         for key, value in record.items():
-            if (
-                isinstance(value, int | float)
-                and not isinstance(value, bool)
-                and not _NOT_DRAWN.fullmatch(key)
-            ):
-                values.setdefault(key, []).append((place, float(value)))
+            if not isinstance(value, int | float) or isinstance(value, bool) or _NOT_DRAWN.fullmatch(key):
+                continue
+            points = values.setdefault(key, [])
+            if last_stage.setdefault(key, record["stage"]) != record["stage"]:
+                points.append((place, math.nan))  # stages mix rewards differently: no stroke between them
+                last_stage[key] = record["stage"]
+            points.append((place, float(value)))
     panels = []
     for title, pattern in _PANELS:
         keys = [key for key in values if re.fullmatch(pattern, key)]
+        keys.sort(key=lambda key: key.startswith("heldout/"))  # training first
         if keys:
             lines = tuple(Series(_name(key, title), tuple(values.pop(key))) for key in keys)
             if title == "Stop reasons, share":  # most never occur

@@ -6,8 +6,10 @@ their own.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from deeprec.evaluation.summary import Behaviour, EvaluationSummary, MethodSumma
 from deeprec.evaluation.wording import (
     STOP_TITLES,
     describe_interval,
+    describe_mean,
     exploring,
     final_policy,
     learning,
@@ -92,12 +95,13 @@ def _context(run: Run, summary: EvaluationSummary, data: Summary) -> dict[str, A
         "methods": methods,
         "policies": policies,
         "policy_columns": columns,
-        "ranking_metrics": RANKING_METRICS,
+        "other_metrics": [name for name in RANKING_METRICS if name != "ndcg@10"],
         "titles": TITLES,
         "reward_titles": _REWARD_TITLES,
         "stop_titles": STOP_TITLES,
         "title_of": title_of,
         "describe_interval": describe_interval,
+        "describe_mean": describe_mean,
         "final": policy.name if policy else "",
         **_behaviour_charts(policy.behaviour if policy else None),
         "panels": rl_panels(records),
@@ -191,7 +195,9 @@ def _shown(record: Mapping[str, Any]) -> dict[str, Any]:
 def _data_rows(data: Summary) -> list[tuple[str, str]]:
     rows = []
     for name, value in data.to_dict().items():
-        if isinstance(value, float):
+        if name.endswith("timestamp"):
+            shown = "-" if value is None else f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d}"
+        elif isinstance(value, float):
             shown = f"{value:.4%}" if name == "density" else f"{value:,.0f}"
         elif isinstance(value, dict):
             continue
@@ -206,8 +212,9 @@ def _data_rows(data: Summary) -> list[tuple[str, str]]:
 
 
 def _commands(run: Run) -> list[str]:
+    place = f"--run {shlex.quote(run.folder.name)}"
     return [
-        rerun_command(run.config),
-        f"deeprec evaluate --run {run.folder.name}",
-        f"deeprec report --run {run.folder.name}",
+        f"{rerun_command(run.config)} {place}",
+        f"deeprec evaluate {place}",
+        f"deeprec report {place}",
     ]

@@ -23,8 +23,8 @@ _SEED = re.compile(r"--set seed=\d+")
 class ResultRow(BaseModel):
     """One method, trained with one seed, on the targets whose hash is `targets`.
 
-    `interval` is the 95 % bootstrap interval over users of each metric, `difference` that of
-    the paired difference to the method `baseline`, as (mean, low, high).
+    `interval` is the 95% bootstrap interval over users of each metric; `differences` maps a
+    baseline to the paired difference of each metric, as (mean, low, high).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -41,8 +41,7 @@ class ResultRow(BaseModel):
     users: int = Field(gt=0)
     metrics: dict[str, float] = Field(min_length=1)
     interval: dict[str, tuple[float, float]] = {}
-    baseline: str | None = None
-    difference: dict[str, tuple[float, float, float]] = {}
+    differences: dict[str, dict[str, tuple[float, float, float]]] = {}
     command: str = Field(min_length=1)
     minutes: float = Field(
         ge=0, description="Time to train everything that the method needs, and to evaluate it."
@@ -56,10 +55,10 @@ class ResultRow(BaseModel):
         for name, value in self.metrics.items():
             if re.fullmatch(r"recall@\d+|ndcg@\d+|mrr|validity|pool_recall", name) and not 0 <= value <= 1:
                 raise ValueError(f"{name} = {value} is not between 0 and 1")
-        for extra in (self.interval, self.difference):
-            unknown = set(extra) - set(self.metrics)
-            if unknown:
-                raise ValueError(f"an interval without its metric: {', '.join(sorted(unknown))}")
+        measured = [set(self.interval), *(set(found) for found in self.differences.values())]
+        unknown = set().union(*measured) - set(self.metrics)
+        if unknown:
+            raise ValueError(f"an interval without its metric: {', '.join(sorted(unknown))}")
         return self
 
     @property
@@ -142,8 +141,6 @@ def _row(run: Run, summary: EvaluationSummary, method: MethodSummary, command: s
     needed = _stages_of(method.name)
     minutes = sum(float(finished.get(stage, {}).get("minutes", 0.0)) for stage in needed)
     histories = {"trm": run.config.trm.history} | dict.fromkeys(POLICY_STAGES, run.config.rollout.history)
-    baseline = next((name for name in ("trm", "warm_start") if name in method.differences), None)
-    differences = method.differences[baseline] if baseline else {}
     return ResultRow(
         dataset=summary.dataset,
         protocol=summary.protocol,
@@ -155,8 +152,10 @@ def _row(run: Run, summary: EvaluationSummary, method: MethodSummary, command: s
         users=summary.users,
         metrics={name: _short(value.mean) for name, value in method.metrics.items()},
         interval={name: (_short(value.low), _short(value.high)) for name, value in method.metrics.items()},
-        baseline=baseline,
-        difference={name: (_short(d.mean), _short(d.low), _short(d.high)) for name, d in differences.items()},
+        differences={
+            baseline: {name: (_short(d.mean), _short(d.low), _short(d.high)) for name, d in found.items()}
+            for baseline, found in method.differences.items()
+        },
         command=command,
         minutes=round(minutes + method.seconds_per_user * summary.users / 60, 2),
         machine=str(summary.environment.get("machine", "unknown")),

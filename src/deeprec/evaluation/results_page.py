@@ -27,6 +27,12 @@ BEHAVIOUR = (
     "reward/recommendation",
 )
 METHOD_ORDER = ("popularity", "trm", "warm_start", "cold_start", "recommendation", "oracle")
+# What is compared with what: metric, baseline, methods (none: all).
+_COMPARISONS = (
+    ("ndcg@10", "trm", None),
+    ("reward/cold_start", "warm_start", ("cold_start",)),
+    ("reward/recommendation", "warm_start", ("recommendation",)),
+)
 _INTRODUCTION = """\
 # Results
 
@@ -35,12 +41,12 @@ This page is generated from the rows in `results/*.json` by `deeprec results ren
 Every figure is a mean over all evaluated users, ranked over the whole catalogue; a trajectory that fails
 counts as a miss. MRR is cut at rank 10, like the longest list. With several seeds a cell is the mean over
 seeds ± their standard deviation (n - 1); with one it stands alone. Methods share a table only if they were
-evaluated on the same targets (the hash says so) and made by the same command. "Against" compares with the
-named baseline on the same users: the mean difference over seeds, and in how many seeds the 95 % paired
-bootstrap interval lies wholly above 0 (ahead), below 0 (behind), or holds 0 (unclear). The oracle, where
-there is one, knows the probabilities of the simulation: no method can be better on average. Minutes are the
-time to train all that a
-method needs, and to evaluate it.
+evaluated on the same targets (the hash says so) and made by the same command.
+
+Differences are paired: the same users with either method. A cell gives the mean over seeds (with one seed,
+its 95% bootstrap interval too), and in how many seeds that interval lies above 0 (ahead), below 0 (behind),
+or holds 0 (unclear). The oracle, where there is one, knows the probabilities of the simulation: no method
+can be better on average. Minutes are the time to train all that a method needs, and to evaluate it.
 """
 
 
@@ -123,25 +129,21 @@ def _behaviour_table(methods: dict[str, list[ResultRow]]) -> list[str]:
 
 def _difference_table(methods: dict[str, list[ResultRow]]) -> list[str]:
     body = []
-    for name, group in methods.items():
-        compared = [row for row in group if "ndcg@10" in row.difference and row.baseline]
-        if not compared:
-            continue
-        triples = [row.difference["ndcg@10"] for row in compared]
-        ahead = sum(low > 0 for _, low, _ in triples)
-        behind = sum(high < 0 for _, _, high in triples)
-        against = ", ".join(sorted({str(row.baseline) for row in compared}))
-        verdict = f"{ahead} ahead, {behind} behind, {len(triples) - ahead - behind} unclear"
-        interval = f"[{triples[0][1]:+.4f}, {triples[0][2]:+.4f}]" if len(triples) == 1 else ""
-        body.append(
-            [
-                name,
-                against,
-                f"{_spread([mean for mean, _, _ in triples], '+.4f')} {interval}".strip(),
-                verdict,
-            ]
-        )
-    return _grid(["Method", "Against", "NDCG@10 difference", "Seeds"], body) if body else []
+    for metric, baseline, wanted in _COMPARISONS:
+        for name, group in methods.items():
+            found = [row.differences.get(baseline, {}).get(metric) for row in group]
+            triples = [triple for triple in found if triple is not None]
+            if triples and (wanted is None or name in wanted):
+                body.append([name, baseline, TITLES[metric], *_difference_cells(triples)])
+    return _grid(["Method", "Against", "Metric", "Difference", "Seeds"], body) if body else []
+
+
+def _difference_cells(triples: Sequence[tuple[float, float, float]]) -> list[str]:
+    ahead = sum(low > 0 for _, low, _ in triples)
+    behind = sum(high < 0 for _, _, high in triples)
+    mean = _spread([mean for mean, _, _ in triples], "+.4f")
+    interval = f" [{triples[0][1]:+.4f}, {triples[0][2]:+.4f}]" if len(triples) == 1 else ""
+    return [mean + interval, f"{ahead} ahead, {behind} behind, {len(triples) - ahead - behind} unclear"]
 
 
 def _cell(rows: Sequence[ResultRow], metric: str) -> str:

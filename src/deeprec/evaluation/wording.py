@@ -74,12 +74,11 @@ def learning(summary: EvaluationSummary) -> str | None:
         return None
     difference = policy.differences["warm_start"][name]
     before = summary.methods["warm_start"].metrics[name]
-    verb = {"ahead": "rose", "behind": "fell", "no clear difference": "did not change clearly"}[
-        difference.verdict
-    ]
+    verbs = {"ahead": "raised", "behind": "lowered", "no clear difference": "did not clearly change"}
     return (
-        f"By reinforcement learning the held-out reward of stage 2 {verb}: from {before.mean:.3f} (warm start) to "
-        f"{policy.metrics[name].mean:.3f}, a difference of {describe_difference(difference, 3)}."
+        f"Reinforcement learning {verbs[difference.verdict]} the reward of stage 2 on these users: from "
+        f"{before.mean:.3f} after the warm start to {policy.metrics[name].mean:.3f}, a difference of "
+        f"{describe_difference(difference, 3)}."
     )
 
 
@@ -102,10 +101,10 @@ def exploring(summary: EvaluationSummary) -> str | None:
 
 
 def describe_difference(difference: Difference, digits: int = 4) -> str:
-    """`+0.0100 (95 % interval +0.0050 to +0.0150, +12 %)`."""
+    """`+0.0100 (95% interval +0.0050 to +0.0150, +12.0%)`."""
     relative = f", {difference.relative:+.1%}" if difference.relative is not None else ""
     return (
-        f"{difference.mean:+.{digits}f} (95 % interval {difference.low:+.{digits}f} to "
+        f"{difference.mean:+.{digits}f} (95% interval {difference.low:+.{digits}f} to "
         f"{difference.high:+.{digits}f}{relative})"
     )
 
@@ -113,3 +112,8 @@ def describe_difference(difference: Difference, digits: int = 4) -> str:
 def describe_interval(interval: Interval, digits: int = 4) -> str:
     """`[0.0100, 0.0200]`."""
     return f"[{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+
+
+def describe_mean(interval: Interval, digits: int = 4) -> str:
+    """The mean alone."""
+    return f"{interval.mean:.{digits}f}"
