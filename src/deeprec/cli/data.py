@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deeprec.cli.options import DEFAULT_RUN, JsonOption, RunOption, SetOption, print_json
+
 if TYPE_CHECKING:
     from deeprec.data.summary import Summary
 
 app = typer.Typer(help="Prepare data sets and show what is in them.", no_args_is_help=True)
-
-RunFolder = Annotated[Path, typer.Option("--run", help="Folder of the run.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
 
 @app.command("prepare")
@@ -22,11 +21,9 @@ def prepare_command(
     source: Annotated[
         Path | None, typer.Option(help="Archive, folder or file; none: download or simulate.")
     ] = None,
-    run: RunFolder = Path("runs/default"),
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting: key=value. Repeatable.")
-    ] = None,
-    as_json: AsJson = False,
+    run: RunOption = DEFAULT_RUN,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Read, check and split a data set into the run folder.
 
@@ -49,7 +46,7 @@ def prepare_command(
 
 
 @app.command("show")
-def show_command(run: RunFolder = Path("runs/default"), as_json: AsJson = False) -> None:
+def show_command(run: RunOption = DEFAULT_RUN, as_json: JsonOption = False) -> None:
     """Print the summary of the run's data set.
 
     Example: deeprec data show --run runs/movies --json
@@ -62,16 +59,17 @@ def show_command(run: RunFolder = Path("runs/default"), as_json: AsJson = False)
 
 
 @app.command("names")
-def names_command(as_json: AsJson = False) -> None:
+def names_command(as_json: JsonOption = False) -> None:
     """List the data sets that `prepare` knows.
 
     Example: deeprec data names
     """
-    import json
-
     from deeprec.data.prepare import data_names
 
-    typer.echo(json.dumps(data_names()) if as_json else "\n".join(data_names()))
+    if as_json:
+        print_json(data_names())
+    else:
+        typer.echo("\n".join(data_names()))
 
 
 def _quoted(text: str) -> str:
@@ -82,9 +80,7 @@ def _quoted(text: str) -> str:
 
 def _show(summary: Summary, as_json: bool) -> None:
     if as_json:
-        import json
-
-        typer.echo(json.dumps(summary.to_dict()))
+        print_json(summary.to_dict())
         return
     from rich.console import Console
     from rich.table import Table

@@ -133,6 +133,11 @@ def hash_file(file: Path) -> SourceFile:
 
 def decode(content: bytes, encoding: str, place: str) -> str:
     """Text of a file; raises DataError naming the line that is not in this encoding."""
+    if b"\x00" in content:
+        line = content.count(b"\n", 0, content.index(b"\x00")) + 1
+        raise DataError(
+            f"{place} line {line}: holds NUL bytes, as UTF-16 text does; save the file as {encoding}"
+        )
     try:
         return content.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:

@@ -1,4 +1,8 @@
-"""Reader for MovieLens 100K and 1M, as the zip archive or the unpacked folder (latin-1)."""
+"""Reader for MovieLens 100K and 1M, as the zip archive or the unpacked folder.
+
+The originals are latin-1. A copy that was saved as UTF-8 is recognised: accented latin-1
+text is practically never valid UTF-8.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +43,7 @@ def read_ml_100k(path: Path, config: DataConfig) -> RawData:
     genres = _genres_100k(source)
     name, content = source.read("u.item")
     place = source.place(name)
-    rows = split_rows(decode(content, "latin-1", place), "|", [*_ITEM_100K, *genres], place)
+    rows = split_rows(_text(content, place), "|", [*_ITEM_100K, *genres], place)
     _check_flags(rows, genres, place)
     flags = [pl.when(pl.col(genre) == "1").then(pl.lit(genre)) for genre in genres if genre not in _NO_GENRE]
     items = rows.select(
@@ -86,7 +90,15 @@ def _raw(
 
 def _rows(source: Source, file: str, separator: str, columns: tuple[str, ...]) -> pl.DataFrame:
     name, content = source.read(file)
-    return split_rows(decode(content, "latin-1", source.place(name)), separator, columns, source.place(name))
+    return split_rows(_text(content, source.place(name)), separator, columns, source.place(name))
+
+
+def _text(content: bytes, place: str) -> str:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return decode(content, "latin-1", place)
+    return decode(content, "utf-8", place)
 
 
 def _interactions(source: Source, file: str, separator: str) -> pl.DataFrame:

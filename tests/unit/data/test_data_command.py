@@ -1,0 +1,53 @@
+"""`deeprec data`: tables for people, JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from deeprec_data_files import ML_100K, write_folder
+from typer.testing import CliRunner
+
+from deeprec.cli.data import app
+from deeprec.errors import DataError, RunError
+
+
+def test_prepare_and_show(tmp_path: Path) -> None:
+    source, run = write_folder(tmp_path / "x", ML_100K), tmp_path / "run"
+    arguments = [
+        "prepare",
+        "ml-100k",
+        "--source",
+        str(source),
+        "--run",
+        str(run),
+        "--set",
+        "data.min_user_interactions=1",
+    ]
+    table = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert table.exit_code == 0
+    for word in ("data set ml-100k", "tied neighbours", "validation"):
+        assert word in table.stdout
+    shown = CliRunner().invoke(app, ["show", "--run", str(run), "--json"], catch_exceptions=False)
+    summary = json.loads(shown.stdout)
+    assert (summary["users"], summary["items"], summary["interactions"]) == (2, 3, 6)
+    again = CliRunner().invoke(
+        app, ["prepare", "ml-100k", "--run", str(run), "--json"], catch_exceptions=False
+    )
+    assert json.loads(again.stdout) == summary  # settings and source are those of the run
+
+
+def test_names() -> None:
+    assert "ml-1m" in json.loads(CliRunner().invoke(app, ["names", "--json"]).stdout)
+
+
+def test_errors_of_the_library_come_through(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        CliRunner().invoke(
+            app,
+            ["prepare", "ml-1m", "--source", "nowhere", "--run", str(tmp_path / "r")],
+            catch_exceptions=False,
+        )
+    with pytest.raises(RunError, match=r"no run\.toml here"):
+        CliRunner().invoke(app, ["show", "--run", str(tmp_path)], catch_exceptions=False)
