@@ -217,4 +217,7 @@ def _read_facts(folder: Path) -> dict[str, Any]:
         facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise RetrievalError(f"{file}: not readable ({error}); fit the TRM again") from None
+    missing = {"catalog", "n_items", "text_dim", "seen", "config"} - facts.keys()
+    if missing:
+        raise RetrievalError(f"{file}: not readable (no '{min(missing)}'); fit the TRM again")
     return facts

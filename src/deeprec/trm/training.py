@@ -34,7 +34,7 @@ from deeprec.trm.text import CachedEncoder
 from deeprec.types import Example
 
 _LOGITS_PER_CHUNK = 1_000_000  # floats of one block of the softmax: 4 MB, which stays in the cache
-_WARMUP_STEPS = 50
+_WARMUP_STEPS = 30
 
 Log = Callable[[dict[str, Any]], None]
 
@@ -73,22 +73,18 @@ def fit(
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         text = catalog_text_vectors(encoder, catalog)
+        bank = build_bank(catalog, encoder, config.preference_instruction, rng)
         seen = np.zeros(catalog.n_items + 1, dtype=np.bool_)
         seen[np.unique(np.concatenate([np.asarray(history) for history in histories]))] = True
         network = build_network(config, catalog.n_items, encoder.dim).to(device)
-        with torch.no_grad():
-            network.ids.weight[torch.from_numpy(~seen).to(device)] = 0
-        bank = build_bank(catalog, encoder, config.preference_instruction, rng)
         trainer = _Trainer(network, torch.from_numpy(text).to(device), seen, bank, config, rng)
-
-        def validate() -> Validation:
-            trm = TRM(network, encoder, catalog, config, seen, text)
-            return measure(trm, dataset, examples, phrases)
-
         examples = _validation_examples(dataset, config.validation_users, seed)
         phrases = bank.sample_texts([example.target for example in examples], np.random.default_rng(seed))
-        best = _run_epochs(trainer, histories, validate if examples else None, log)
-        network.load_state_dict(best)
+
+        def validate() -> Validation:
+            return measure(TRM(network, encoder, catalog, config, seen, text), dataset, examples, phrases)
+
+        network.load_state_dict(_run_epochs(trainer, histories, validate if examples else None, log))
     return TRM(network, encoder, catalog, config, seen, text)
 
 
@@ -132,9 +128,9 @@ class _Trainer:
             {"params": rest, "weight_decay": 0.0},
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: min(1.0, (step + 1) / _WARMUP_STEPS)
-        )
+        self.steps = 0
+        with torch.no_grad():  # ids of items that the fit never meets stay at zero: no gradient, no decay
+            network.ids.weight.mul_(self.seen.unsqueeze(-1))
 
     def epoch(self, histories: list[tuple[int, ...]], advance: Callable[[], None]) -> float:
         """One pass over freshly cut windows; the mean plain loss."""
@@ -167,9 +163,15 @@ class _Trainer:
                 f"the TRM's loss became {plain}; lower trm.learning_rate (now {self.config.learning_rate})"
             )
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self._warm_up()
         self.optimizer.step()
-        self.schedule.step()
         return plain, len(targets)
+
+    def _warm_up(self) -> None:
+        self.steps += 1
+        share = min(1.0, self.steps / _WARMUP_STEPS)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * share
 
     def _queries(self, states: Tensor, plain: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """All queries of a step (N + M, W), plain ones first, and the items that they want."""
@@ -200,7 +202,7 @@ def softmax_backward(queries: Tensor, items: Tensor, wanted: Tensor, temperature
         q = queries.detach() / temperature
         e = items.detach()
         q_grad, e_grad = torch.empty_like(q), torch.zeros_like(e)
-        losses = torch.empty(len(q), device=q.device)
+        losses = torch.empty(len(q), dtype=q.dtype, device=q.device)
         step = max(1, _LOGITS_PER_CHUNK // len(e))
         for start in range(0, len(q), step):
             rows = slice(start, start + step)
