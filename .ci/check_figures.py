@@ -1,10 +1,11 @@
 """Whether a run ended in a report with real figures: `python check_figures.py RUN`."""
 
-import json
 import math
 import sys
 from pathlib import Path
 
+from deeprec.evaluation.summary import read_summary
+from deeprec.metrics import RANKING_METRICS
 from deeprec.pipeline import METHODS
 
 
@@ -12,26 +13,27 @@ def numbers(value: object, place: str = "") -> list[tuple[str, float]]:
     """Every number in nested plain values, with its place."""
     if isinstance(value, dict):
         return [found for key, entry in value.items() for found in numbers(entry, f"{place}.{key}")]
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [found for index, entry in enumerate(value) for found in numbers(entry, f"{place}[{index}]")]
     return [(place, float(value))] if isinstance(value, int | float) else []
 
 
 run = Path(sys.argv[1])
 page = next((run / "report").glob("*.html")).read_text(encoding="utf-8")
-assert "</html>" in page
-assert "http-equiv" not in page
-assert 'src="http' not in page, "the report must not load anything"
+assert "</html>" in page, "the report is not a whole page"
+assert 'src="http' not in page, "the report loads something from elsewhere"
 
-summary = json.loads((run / "report" / "evaluation.json").read_text(encoding="utf-8"))
-figures = numbers(summary)
+summary = read_summary(run / "report" / "evaluation.json")
+figures = numbers(summary.model_dump())
 broken = [place for place, value in figures if not math.isfinite(value)]
 assert not broken, f"not finite: {broken}"
-methods = {entry["name"]: entry for entry in summary["methods"]}
-assert set(methods) == set(METHODS), f"methods evaluated: {sorted(methods)}"
-for name, entry in methods.items():
-    metrics = entry["metrics"]
-    assert {"recall@10", "ndcg@10", "mrr"} <= set(metrics), (name, sorted(metrics))
-    print(f"{name}: recall@10 {metrics['recall@10']:.3f}, ndcg@10 {metrics['ndcg@10']:.3f}")
-assert methods["trm"]["metrics"]["recall@10"] > 0, "the TRM found nothing at all"
+assert set(summary.methods) == set(METHODS), f"evaluated: {sorted(summary.methods)}"
+for name, method in summary.methods.items():
+    for metric in RANKING_METRICS:
+        value = method.metrics[metric].mean
+        assert 0 <= value <= 1, f"{name}: {metric} = {value}"
+    print(
+        f"{name}: " + ", ".join(f"{metric} {method.metrics[metric].mean:.3f}" for metric in RANKING_METRICS)
+    )
+assert summary.method("trm").metrics["recall@10"].mean > 0, "the TRM found no target at all"
 print(f"{len(figures)} figures, all finite; report of {len(page):,} characters")
