@@ -179,8 +179,11 @@ def rerun_command(config: RunConfig) -> str:
 
     Paths of sources are left out but for their last part: they say nothing elsewhere.
     """
-    bases = {name: load_config(name) for name in preset_names()} or {"": RunConfig()}
+    bases = {name: load_config(name) for name in preset_names()}
     changes = {name: _changes(config, base) for name, base in bases.items()}
+    # A setting that a preset gives and this run leaves open can't be taken back by --set.
+    changes = {name: found for name, found in changes.items() if None not in found.values()}
+    changes = changes or {"": _changes(config, RunConfig())}
     best = min(changes, key=lambda name: (len(changes[name]), name))
     words = ["deeprec quickstart", *([f"--preset {best}"] if best else [])]
     found = changes[best]
@@ -205,7 +208,7 @@ def _value(key: str, value: Any) -> str:
 
 def _changes(config: RunConfig, base: RunConfig) -> dict[str, Any]:
     ours, theirs = _leaves(config.model_dump(mode="json")), _leaves(base.model_dump(mode="json"))
-    return {key: value for key, value in ours.items() if theirs.get(key) != value and value is not None}
+    return {key: ours.get(key) for key in ours | theirs if theirs.get(key) != ours.get(key)}
 
 
 def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

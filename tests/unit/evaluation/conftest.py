@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hand_made import ByIndex, Letters, build_dataset
+from hand_made import ByIndex, Letters, build_dataset, evaluated_run
 
 from deeprec.data.dataset import Dataset
+from deeprec.evaluation.summary import EvaluationSummary
+from deeprec.run import Run
 
 
 @pytest.fixture
@@ -21,3 +23,9 @@ def retriever() -> ByIndex:
 @pytest.fixture
 def encoder() -> Letters:
     return Letters()
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, EvaluationSummary]:
+    """One evaluated run for all tests of a module; they don't change it."""
+    return evaluated_run(tmp_path_factory.mktemp("evaluated") / "run")

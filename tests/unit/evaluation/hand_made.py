@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from deeprec.config import load_config
 from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
+from deeprec.data.stage import run_data
+from deeprec.evaluation.recommenders import TRMRecommender
+from deeprec.evaluation.stage import run_evaluation
+from deeprec.evaluation.summary import EvaluationSummary
 from deeprec.recommender import Recommendation
+from deeprec.run import Run, append_jsonl
 from deeprec.trm.base import Retrieval
+from deeprec.trm.baselines import Popularity, item_counts
 from deeprec.types import Example, Item, StopReason, Trajectory, Turn
 
 N_ITEMS, N_USERS = 40, 12
@@ -119,3 +127,60 @@ class Policy:
     def recommend(self, examples: Sequence[Example], k: int = 10) -> list[Recommendation]:
         found = [self.make(example) for example in examples]
         return [Recommendation(t.ranking[:k], self.name, None, t) for t in found]
+
+
+class PopularityTRM(Popularity):
+    """Popularity with the text side of a TRM, so that every reward part can be worked out."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        super().__init__(item_counts(dataset))
+        self.encoder = Letters()
+        rows = self.encoder.encode([item.label for item in dataset.catalog.items])
+        self._text = np.vstack([np.zeros((1, rows.shape[1]), np.float32), rows])
+
+    def text_vectors(self) -> NDArray[np.float32]:
+        return self._text
+
+    def item_vectors(self) -> NDArray[np.float32]:  # type: ignore[override]
+        return self._text
+
+
+def evaluated_run(folder: Path, seed: int = 0) -> tuple[Run, EvaluationSummary]:
+    """A run on a small simulated data set with two policies: every third user of one fails."""
+    config = load_config(
+        overrides=[
+            "data.synthetic.users=30", "data.synthetic.items=60", "evaluation.bootstrap=100",
+            "evaluation.shown_trajectories=4", f"seed={seed}",
+        ]
+    )  # fmt: skip
+    run = Run.create(folder, config)
+    dataset = run_data(run)
+    trm = PopularityTRM(dataset)
+
+    def poor(example: Example) -> Trajectory:
+        if int(example.user_id[1:]) % 3 == 0:
+            return make_trajectory(example, (("<b>x</b>", (1, 2)),), (), StopReason.NO_LIST, ("no list",))
+        return good(example)
+
+    def good(example: Example) -> Trajectory:
+        others = [item for item in range(1, 40) if item not in (*example.history, example.target)][:9]
+        trajectory = make_trajectory(
+            example, (("ab", (1, 2)), ("cd", (example.target,))), (example.target, *others)
+        )
+        labels = tuple(dataset.catalog[item].label for item in trajectory.ranking)
+        return replace(
+            trajectory, lines=(*labels[:9], "<script>alert(1)</script>"), ranking=trajectory.ranking[:9]
+        )
+
+    recommenders = {
+        "trm": TRMRecommender(trm, dataset),
+        "warm_start": Policy(poor, "warm_start"),
+        "recommendation": Policy(good, "recommendation"),
+    }
+    for stage, minutes in (("trm", 1.0), ("warm_start", 2.0), ("cold_start", 4.0), ("recommendation", 8.0)):
+        run.finish(stage, f"{stage}-inputs", minutes)
+    for stage, steps in (("cold_start", 2), ("recommendation", 3)):
+        for step in range(1, steps + 1):
+            figures = {"reward": float(step), "reward/format": -0.5, "validity": 0.5, "entropy": 2.0}
+            append_jsonl(run.metrics, {"stage": stage, "step": step, **figures})
+    return run, run_evaluation(run, dataset, trm, recommenders)

@@ -1,0 +1,134 @@
+"""Rows of results: written, replaced, checked, and rendered."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from deeprec.config import load_config
+from deeprec.errors import EvaluationError
+from deeprec.evaluation.results import ResultRow, append_rows, load_rows, rerun_command, rows_of_run
+from deeprec.evaluation.results_page import check_results, render_results, write_results
+from deeprec.evaluation.summary import EvaluationSummary
+from deeprec.run import Run
+
+
+def row(
+    seed: int = 0, method: str = "trm", targets: str = "a" * 16, ndcg: float = 0.1, **other: object
+) -> ResultRow:
+    metrics = {"recall@1": 0.1, "recall@5": 0.2, "recall@10": 0.3, "ndcg@5": 0.1, "ndcg@10": ndcg, "mrr": 0.1}
+    values = {
+        "dataset": "ml-100k", "protocol": "leave-one-out", "history": 20, "method": method, "seed": seed,
+        "targets": targets, "users": 100, "metrics": metrics, "command": f"deeprec quickstart --set seed={seed}",
+        "minutes": 2.0, "machine": "2 cores", **other,
+    }  # fmt: skip
+    return ResultRow.model_validate(values)
+
+
+def test_rows_of_a_run(tmp_path: Path, evaluated: tuple[Run, EvaluationSummary]) -> None:
+    run, summary = evaluated
+    rows = {r.method: r for r in rows_of_run(run, summary)}
+    assert set(rows) == {"trm", "warm_start", "recommendation"}
+    assert rows["recommendation"].minutes >= 15.0  # TRM, warm start and both stages
+    assert 1.0 <= rows["trm"].minutes < 2.0
+    assert rows["recommendation"].metrics["ndcg@10"] == pytest.approx(1.0)
+    assert set(rows["recommendation"].differences) == {"trm", "warm_start"}
+    assert (rows["trm"].history, rows["recommendation"].history) == (50, 20)
+    append_rows(tmp_path / "all.json", list(rows.values()))
+    assert load_rows(tmp_path) == sorted(rows.values(), key=lambda r: r.method)
+
+
+def test_a_row_added_again_is_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "rows.json"
+    append_rows(file, [row(0), row(1)])
+    assert [r.metrics["ndcg@10"] for r in append_rows(file, [row(1, ndcg=0.9)])] == [0.1, 0.9]
+    assert len(load_rows(file)) == 2
+
+
+def test_seeds_are_aggregated_and_named(tmp_path: Path) -> None:
+    below = {"trm": {"ndcg@10": (-0.1, -0.2, -0.05)}}
+    rows = [row(0, ndcg=0.1), row(1, ndcg=0.2), row(2, ndcg=0.3), row(0, "recommendation", differences=below)]
+    append_rows(tmp_path / "rows.json", rows)
+    page = render_results(tmp_path)
+    assert "| trm | 3 | 20 | 0.1000 ± 0.0000 |" in page
+    assert "0.2000 ± 0.1000" in page  # mean and standard deviation (n - 1) of 0.1, 0.2, 0.3
+    assert (
+        "| recommendation | trm | NDCG@10 | -0.1000 [-0.2000, -0.0500] | 0 ahead, 1 behind, 0 unclear |"
+        in page
+    )
+    assert page.count("deeprec quickstart --set seed=SEED") == 1
+
+
+def test_other_targets_never_share_a_table(tmp_path: Path) -> None:
+    append_rows(tmp_path / "rows.json", [row(0), row(1, targets="b" * 16), row(2, command="deeprec other")])
+    page = render_results(tmp_path)
+    assert page.count("| trm | 1 |") == 3
+    assert page.count("100 users, targets `") == 3
+
+
+def test_one_hash_with_two_numbers_of_users_is_refused(tmp_path: Path) -> None:
+    append_rows(tmp_path / "rows.json", [row(0), row(1, users=99)])
+    with pytest.raises(EvaluationError, match=r"disagree on the number of users: \[99, 100\]"):
+        render_results(tmp_path)
+
+
+def test_the_page_is_checked(tmp_path: Path) -> None:
+    page = tmp_path / "docs" / "results.md"
+    with pytest.raises(EvaluationError, match="not current"):
+        check_results(tmp_path, page)
+    write_results(tmp_path, page)
+    check_results(tmp_path, page)
+    append_rows(tmp_path / "rows.json", [row()])
+    with pytest.raises(EvaluationError, match="run `deeprec results render`"):
+        check_results(tmp_path, page)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"metrics": {"ndcg@10": 1.5}}, "not between 0 and 1"),
+        ({"metrics": {}}, "row 1: 'metrics'"),
+        ({"metrics": {"ndcg@10": "0.1x"}}, "row 1: 'metrics.ndcg@10'"),
+        ({"interval": {"hits": [0, 1]}}, "an interval without its metric: hits"),
+        ({"unknown": 1}, "row 1: 'unknown'"),
+        ({"targets": ""}, "row 1: 'targets'"),
+        ({"minutes": -1}, "row 1: 'minutes'"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    file = tmp_path / "rows.json"
+    file.write_text(json.dumps([row().model_dump(mode="json") | change]))
+    with pytest.raises(EvaluationError, match=message):
+        load_rows(tmp_path)
+    before = file.read_text()
+    with pytest.raises(EvaluationError, match=r"rows\.json"):
+        append_rows(file, [row()])
+    assert file.read_text() == before
+
+
+@pytest.mark.parametrize(("text", "message"), [("{}", "expected a list"), ("[", "not valid JSON")])
+def test_bad_files_are_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "rows.json").write_text(text)
+    with pytest.raises(EvaluationError, match=message):
+        load_rows(tmp_path)
+    with pytest.raises(EvaluationError, match=r"kept in \.json files"):
+        append_rows(tmp_path / "rows.csv", [row()])
+
+
+def test_the_command_repeats_the_settings() -> None:
+    overrides = [
+        "data.name=ml-100k", "data.source=/somewhere/else/ml-100k.zip", "rollout.prompt_fields=['rating', 'profile']",
+        "rl.recommendation.weights={hit = 2.0}", "trm.epochs=7", "seed=4",
+    ]  # fmt: skip
+    config = load_config(overrides=overrides)
+    words = shlex.split(rerun_command(config))
+    assert "/somewhere" not in " ".join(words)
+    options = {name: words[words.index(name) + 1] for name in ("--data", "--source")}
+    preset = words[words.index("--preset") + 1] if "--preset" in words else None
+    settings = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+    again = load_config(preset, overrides=[*settings, f"data.name={options['--data']}"])
+    assert again.model_copy(update={"data": config.data}) == config
+    assert (options["--data"], options["--source"]) == ("ml-100k", "ml-100k.zip")
