@@ -9,14 +9,17 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from deeprec.rollout.engines.sampling import draw, uniforms_for
+from deeprec.rollout.engines.sampling import WIDTH, draw, uniforms_for
 
 LOGITS = torch.tensor([2.0, -1.0, 0.5, 0.0, 1.0, -3.0])
 
 
+def uniforms(rows: int, seed: int = 0) -> torch.Tensor:
+    return torch.from_numpy(uniforms_for(seed, 0, 0, 0, rows * WIDTH)).reshape(rows, WIDTH)
+
+
 def many(logits: torch.Tensor, temperature: float, top_p: float, count: int = 40_000) -> torch.Tensor:
-    uniforms = torch.from_numpy(uniforms_for(0, 0, 0, 0, count))
-    return draw(logits.expand(count, -1), uniforms, temperature, top_p)[0]
+    return draw(logits.expand(count, -1), uniforms(count), temperature, top_p)[0]
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7, 1.5])
@@ -36,19 +39,29 @@ def test_the_nucleus_is_the_smallest_set_that_reaches_top_p() -> None:
     assert set(many(LOGITS, 1.0, 0.1).tolist()) == {0}
 
 
-def test_a_flat_distribution_falls_back_to_sorting_the_whole_vocabulary() -> None:
+def test_rows_that_fall_outside_the_nucleus_every_time_are_sorted() -> None:
+    # The likeliest holds 0.561: with top_p 0.1 it is the nucleus, and four draws of 0.99 miss it.
+    shares = torch.full((3, WIDTH), 0.99)
+    shares[1, 2] = 0.0
+    assert draw(LOGITS.expand(3, -1), shares, 1.0, 0.1)[0].tolist() == [0, 0, 0]
+    # Sorted: 0 and 4 are kept at 0.7; the last number, 0.99, takes the second.
+    shares[:, :4] = 1 - 2**-24
+    assert draw(LOGITS.expand(3, -1), shares, 1.0, 0.7)[0].tolist() == [4, 4, 4]
+
+
+def test_the_nucleus_of_a_flat_distribution_is_cut_among_equals() -> None:
     logits = torch.zeros(1000)
     logits[:10] = 1.0
     tokens = many(logits, 1.0, 0.5, count=4000)
     # 10 tokens hold 2.7 percent; some 480 of the others are needed to reach half.
     assert 400 < len(set(tokens.tolist())) <= 500
+    assert max(tokens.tolist()) < 500
 
 
 def test_top_p_holds_for_each_row_of_a_mixed_batch() -> None:
     peaked = torch.full((500,), -20.0)
     peaked[7] = 5.0
-    uniforms = torch.from_numpy(uniforms_for(1, 0, 0, 0, 200))
-    tokens, _ = draw(torch.stack([peaked, torch.zeros(500)] * 100), uniforms, 1.0, 0.95)
+    tokens, _ = draw(torch.stack([peaked, torch.zeros(500)] * 100), uniforms(200, seed=1), 1.0, 0.95)
     assert set(tokens[::2].tolist()) == {7}
     assert len(set(tokens[1::2].tolist())) > 50
 
@@ -64,14 +77,13 @@ def test_greedy_takes_the_lowest_id_among_equals() -> None:
 def test_a_token_without_probability_is_never_drawn(uniform: float, top_p: float) -> None:
     logits = torch.full((1, 50), -torch.inf)
     logits[0, 20:23] = 1.0
-    token, logprob = draw(logits, torch.tensor([uniform]), 1.0, top_p)
+    token, logprob = draw(logits, torch.full((1, WIDTH), uniform), 1.0, top_p)
     assert 20 <= int(token) <= 22
     assert float(logprob) == pytest.approx(-math.log(3))
 
 
 def test_logprobs_ignore_temperature_and_nucleus() -> None:
-    uniforms = torch.from_numpy(uniforms_for(0, 0, 0, 0, 50))
-    tokens, logprobs = draw(LOGITS.expand(50, -1), uniforms, 0.3, 0.8)
+    tokens, logprobs = draw(LOGITS.expand(50, -1), uniforms(50), 0.3, 0.8)
     torch.testing.assert_close(logprobs, LOGITS.log_softmax(dim=0)[tokens])
 
 

@@ -22,7 +22,7 @@ from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Request, Sampling, Segment
 from deeprec.rollout.engines.cache import RowCache
 from deeprec.rollout.engines.limits import holds_stop, new_token_cap
-from deeprec.rollout.engines.sampling import draw, uniforms_for
+from deeprec.rollout.engines.sampling import WIDTH, draw, uniforms_for
 
 _PREFILL_TOKENS = 16_384  # tokens read in one pass: bounds the memory of masks and activations
 
@@ -231,13 +231,14 @@ class LocalEngine:
         return holds_stop(self._codec.decode(ids[-reach:]), sampling.stop_texts)
 
     def _uniforms(self, requests: Sequence[Request], sampling: Sampling) -> np.ndarray | None:
-        """Random numbers (requests, steps) for the whole call; None for greedy."""
+        """Random numbers (requests, steps, WIDTH) for the whole call; None for greedy."""
         if sampling.temperature == 0:
             return None
         longest = max(row.cap for row in self._rows)
-        return np.stack(
-            [uniforms_for(self._seed, self._part, r.key, len(r.context), longest) for r in requests]
-        )
+        drawn = [
+            uniforms_for(self._seed, self._part, r.key, len(r.context), longest * WIDTH) for r in requests
+        ]
+        return np.stack(drawn).reshape(len(requests), longest, WIDTH)
 
     # The model
 

@@ -7,13 +7,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_HEAD = 256  # tokens looked at first for a nucleus; the rest is sorted only if they don't hold enough
+TRIES = 4  # draws for a nucleus before the vocabulary is sorted
+WIDTH = TRIES + 1  # random numbers that one token may use up
 
 
 def draw(logits: Tensor, uniforms: Tensor | None, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
     """One token a row from logits (B, V), and its natural-log probability at temperature 1.
 
-    `uniforms` (B,) in [0, 1) select by inverse CDF, which costs a fraction of
+    `uniforms` (B, WIDTH) in [0, 1) select by inverse CDF, which costs a fraction of
     `torch.multinomial`; None takes the likeliest token (the lowest id among equals).
     The log-probability is over the whole vocabulary, before temperature and nucleus.
     """
@@ -23,27 +24,46 @@ def draw(logits: Tensor, uniforms: Tensor | None, temperature: float, top_p: flo
     else:
         scaled = logits if temperature == 1.0 else logits / temperature
         probabilities = scaled.softmax(dim=-1)
-        tokens = (
-            _invert(probabilities, uniforms) if top_p >= 1.0 else _nucleus(probabilities, uniforms, top_p)
-        )
+        if top_p >= 1.0:
+            tokens = _invert(probabilities.cumsum(dim=-1), uniforms[:, 0])
+        else:
+            tokens = _nucleus(probabilities, uniforms, top_p)
     chosen = logits.gather(1, tokens[:, None])[:, 0]
     return tokens, chosen - logits.logsumexp(dim=-1)
 
 
 def _nucleus(probabilities: Tensor, uniforms: Tensor, top_p: float) -> Tensor:
-    """Draw from the smallest set of likeliest tokens that together hold at least `top_p`."""
-    size = probabilities.shape[1]
-    head, ids = probabilities.topk(min(_HEAD, size), dim=-1)
-    if head.shape[1] < size and bool((head.sum(dim=-1) < top_p).any()):
-        head, ids = probabilities.sort(dim=-1, descending=True)
-    before = head.cumsum(dim=-1) - head
-    kept = torch.where(before < top_p, head, 0.0)
-    return ids.gather(1, _invert(kept, uniforms)[:, None])[:, 0]
+    """Draw from the smallest set of likeliest tokens that together hold at least `top_p`.
+
+    A draw from all tokens that falls outside the set is drawn again: that gives the same
+    distribution as sorting, at the price of two passes over the vocabulary, as a draw
+    falls outside at most 1 - top_p of the time. Of equals, lower ids come first.
+    """
+    sums = probabilities.cumsum(dim=-1)
+    tokens = torch.empty(len(probabilities), dtype=torch.long, device=probabilities.device)
+    left = torch.arange(len(probabilities), device=probabilities.device)
+    for attempt in range(TRIES):
+        tokens[left] = _invert(sums[left], uniforms[left, attempt])
+        left = left[_mass_before(probabilities[left], tokens[left]) >= top_p]
+        if not len(left):
+            return tokens
+    ordered, ids = probabilities[left].sort(dim=-1, descending=True, stable=True)
+    before = ordered.cumsum(dim=-1) - ordered
+    kept = torch.where(before < top_p, ordered, 0.0)
+    tokens[left] = ids.gather(1, _invert(kept.cumsum(dim=-1), uniforms[left, TRIES])[:, None])[:, 0]
+    return tokens
 
 
-def _invert(weights: Tensor, uniforms: Tensor) -> Tensor:
-    """Position (B,) at which the running sum of weights (B, N) passes the share `uniforms` of its total."""
-    sums = weights.cumsum(dim=-1)
+def _mass_before(probabilities: Tensor, tokens: Tensor) -> Tensor:
+    """Probability (B,) of all tokens that stand before `tokens` in falling order, equals by id."""
+    own = probabilities.gather(1, tokens[:, None])
+    ids = torch.arange(probabilities.shape[1], device=tokens.device)
+    likelier = (probabilities > own) | ((probabilities == own) & (ids < tokens[:, None]))
+    return (probabilities * likelier).sum(dim=-1)
+
+
+def _invert(sums: Tensor, uniforms: Tensor) -> Tensor:
+    """Position (B,) at which running sums (B, N) of weights pass the share `uniforms` of their total."""
     total = sums[:, -1]
     # Rounding may lift u * total to the total itself, beyond the last token with any weight.
     aims = torch.minimum(uniforms * total, torch.nextafter(total, torch.zeros_like(total)))
