@@ -66,7 +66,10 @@ def read_ml_1m(path: Path, config: DataConfig) -> RawData:
         "line",
         "item_id",
         "title",
-        pl.col("genres").str.split("|").list.set_difference(sorted(_NO_GENRE)).alias("categories"),
+        pl.col("genres")
+        .str.split("|")
+        .list.eval(pl.element().filter(~pl.element().is_in(sorted(_NO_GENRE))))
+        .alias("categories"),
         _year(pl.col("title"), pl.lit("")),
     )
     users = _rows(source, "users.dat", "::", ("user_id", "sex", "age", "occupation", "postcode"))

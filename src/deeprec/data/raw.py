@@ -134,6 +134,8 @@ def _check_times(raw: RawData) -> None:
 
 
 def _check_known_users(raw: RawData) -> None:
+    if raw.users.filter(pl.col("user_id").fill_null("").str.strip_chars() == "").height:
+        raise DataError(f"user file of '{raw.name}': a line has no user id; fill it in or remove the line")
     again = raw.users.filter(pl.col("user_id").is_duplicated()).head(1)
     if again.height:
         raise DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
 import io
 from dataclasses import dataclass
@@ -96,6 +97,10 @@ def _read_text(path: Path, separator: str, packed: bool) -> pl.DataFrame:
     text = decode(content, "utf-8", str(path))
     if not text.strip():
         raise DataError(f"{path}: is empty; expected a header line and rows")
+    names = next(csv.reader([text.split("\n", 1)[0]], delimiter=separator))
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{path} line 1: column '{twice}' appears twice; rename one of them")
     try:
         rows = pl.read_csv(io.StringIO(text), separator=separator, infer_schema=False)
     except PolarsError as error:
@@ -128,18 +133,25 @@ def _column(table: _Table, config: DataConfig, name: str, needed: bool) -> pl.Ex
 
 
 def _interactions(table: _Table, config: DataConfig) -> pl.DataFrame:
-    user, item = _column(table, config, "user_id", True), _column(table, config, "item_id", True)
     time, rating = _column(table, config, "timestamp", False), _column(table, config, "rating", False)
-    assert user is not None
-    assert item is not None
     rows = table.rows.select(
         "line",
-        user.cast(pl.String).alias("user_id"),
-        item.cast(pl.String).alias("item_id"),
+        _text(table, config, "user_id"),
+        _text(table, config, "item_id"),
         (pl.lit(None, dtype=pl.Float64) if time is None else time).alias("timestamp"),
         (pl.lit(None, dtype=pl.Float32) if rating is None else rating).alias("rating"),
     )
     return _number(_seconds(rows, table.place), "rating", table.place, pl.Float32)
+
+
+def _text(table: _Table, config: DataConfig, name: str) -> pl.Expr:
+    """A needed column as text under our name; raises DataError when it holds lists or the like."""
+    column = _column(table, config, name, True)
+    assert column is not None
+    dtype = table.rows.select(column).dtypes[0]
+    if dtype.is_nested() or dtype == pl.Binary:
+        raise DataError(f"{table.place}: column {name} is {dtype}, expected text or numbers")
+    return column.cast(pl.String).alias(name)
 
 
 def _number(rows: pl.DataFrame, column: str, place: str, dtype: type[pl.DataType]) -> pl.DataFrame:
@@ -154,11 +166,16 @@ def _number(rows: pl.DataFrame, column: str, place: str, dtype: type[pl.DataType
 def _seconds(rows: pl.DataFrame, place: str) -> pl.DataFrame:
     """Times as seconds since 1970: numbers stay, dates are converted (as UTC where no zone is given)."""
     if rows.schema["timestamp"] == pl.String:
-        first = rows.filter(pl.col("timestamp") != "")["timestamp"].head(1).to_list()
-        if not first or not _is_date(first[0]):
-            return numbers(rows, "timestamp", place, pl.Float64)
+        first = rows.filter(pl.col("timestamp").str.strip_chars() != "")["timestamp"].head(1).to_list()
+        if not first or not _is_date(first[0].strip()):
+            try:
+                return numbers(rows, "timestamp", place, pl.Float64)
+            except DataError as error:
+                raise DataError(f"{error} (times are seconds, or ISO dates such as 2024-05-31)") from None
         parsed = rows.with_columns(_parse_dates(pl.col("timestamp")).alias("_time"))
-        wrong = parsed.filter(pl.col("_time").is_null() & (pl.col("timestamp").fill_null("") != "")).head(1)
+        wrong = parsed.filter(
+            pl.col("_time").is_null() & (pl.col("timestamp").fill_null("").str.strip_chars() != "")
+        ).head(1)
         if wrong.height:
             raise DataError(
                 f"{place} line {wrong['line'][0]}: timestamp = {wrong['timestamp'][0]!r} is no ISO date such as "
@@ -178,23 +195,28 @@ def _is_date(text: str) -> bool:
 
 
 def _parse_dates(text: pl.Expr) -> pl.Expr:
-    plain = text.str.strip_chars().str.replace("Z$", "").str.replace("T", " ", literal=True)
-    forms = ("%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S%.f")
-    return pl.coalesce(*(plain.str.strptime(pl.Datetime("us"), form, strict=False) for form in forms))
+    """ISO dates as UTC without a zone; null where the text is none."""
+    plain = text.str.strip_chars().str.replace("T", " ", literal=True).str.replace("Z$", "")
+    local = [
+        plain.str.strptime(pl.Datetime("us"), form, strict=False)
+        for form in ("%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S%.f")
+    ]
+    zoned = [
+        plain.str.strptime(pl.Datetime("us", "UTC"), form, strict=False).dt.replace_time_zone(None)
+        for form in ("%Y-%m-%d %H:%M:%S%#z", "%Y-%m-%d %H:%M:%S%.f%#z")
+    ]
+    return pl.coalesce(*local, *zoned)
 
 
 def _items(table: _Table, config: DataConfig) -> pl.DataFrame:
-    item, title = _column(table, config, "item_id", True), _column(table, config, "title", True)
     category, year = _column(table, config, "categories", False), _column(table, config, "year", False)
-    assert item is not None
-    assert title is not None
-    titles = title.cast(pl.String).fill_null("")
+    titles = _text(table, config, "title").fill_null("")
     from_title = titles.map_elements(title_year, return_dtype=pl.Int32)
     years = pl.lit("") if year is None else year.cast(pl.String).fill_null("")
     return table.rows.select(
         "line",
-        item.cast(pl.String).alias("item_id"),
-        titles.alias("title"),
+        _text(table, config, "item_id"),
+        titles,
         _category_lists(table, category, config.category_separator).alias("categories"),
         pl.coalesce(years.map_elements(date_year, return_dtype=pl.Int32), from_title).alias("year"),
     )
@@ -217,10 +239,10 @@ def _items_inside(table: _Table, config: DataConfig) -> pl.DataFrame:
 
 
 def _users(table: _Table, config: DataConfig) -> pl.DataFrame:
-    user = _column(table, config, "user_id", True)
-    assert user is not None
+    user = _text(table, config, "user_id")
     name = config.columns.get("user_id", "user_id")
-    others = [column for column in table.rows.columns if column not in ("line", name)]
-    return table.rows.select(
-        user.cast(pl.String).alias("user_id"), *(pl.col(other).cast(pl.String) for other in others)
-    )
+    flat = [
+        column for column, dtype in table.rows.schema.items() if not dtype.is_nested() and dtype != pl.Binary
+    ]
+    others = [column for column in flat if column not in ("line", name)]
+    return table.rows.select(user, *(pl.col(other).cast(pl.String) for other in others))

@@ -87,6 +87,8 @@ def test_items_inside_the_interactions_and_no_times(tmp_path: Path) -> None:
         ({"rows.csv": ROWS + ",1,2024-05-31,3\n"}, r"rows\.csv line 5: empty user_id"),
         ({"rows.csv": ROWS + "a,b,c,d,e,f\n"}, r"rows\.csv: is not a table separated by ','"),
         ({"rows.csv": ""}, r"rows\.csv: is empty"),
+        ({"rows.csv": ROWS.replace("stars", "when")}, r"rows\.csv line 1: column 'when' appears twice"),
+        ({"rows.csv": ROWS.replace("2024-05-31,", "05/31/2024,", 1)}, r"line 2: .*seconds, or ISO dates"),
         ({"items.csv": "sku,name,kinds,published\n"}, r"items\.csv: the catalogue is empty"),
         ({"items.csv": "sku,name,kinds,published\n1,,,\n2,,,\n"}, r"items\.csv: no item has a title"),
         ({"items.csv": ITEMS + "2,Again,,\n"}, r"items\.csv line 4: item id '2' is already on line 3"),
@@ -112,6 +114,20 @@ def test_nan_infinite_and_negative_times(tmp_path: Path) -> None:
         frame.write_parquet(tmp_path / "rows.parquet")
         with pytest.raises(DataError, match=rf"rows\.parquet line 2: {message}"):
             prepare(config(tmp_path, source=str(tmp_path / "rows.parquet")), seed=0)
+
+
+def test_zones_and_nested_columns(tmp_path: Path) -> None:
+    rows = ROWS.replace("2024-05-30", "2024-05-31T01:30:00.5+02:00").replace(
+        "2024-05-31,4", "2024-05-31T01:00:00-01:00,4"
+    )
+    write_folder(tmp_path, {"rows.csv": rows, "items.csv": ITEMS})
+    assert prepare(config(tmp_path), seed=0).known_history("ann").timestamps == (1717111800.5, 1717120800.0)
+    pl.DataFrame({"customer": [["a"]], "sku": ["1"]}).write_parquet(tmp_path / "rows.parquet")
+    mapping = {**COLUMNS, "timestamp": "sku", "rating": "sku"}
+    with pytest.raises(
+        DataError, match=r"rows\.parquet: column user_id is List\(String\), expected text or numbers"
+    ):
+        prepare(config(tmp_path, source=str(tmp_path / "rows.parquet"), columns=mapping), seed=0)
 
 
 def test_unknown_mapping_kind_of_file_and_filters(tmp_path: Path) -> None:
