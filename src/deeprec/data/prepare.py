@@ -121,7 +121,9 @@ def _known_items(raw: RawData, config: DataConfig) -> tuple[pl.DataFrame, int]:
             f"{raw.interactions_place} line {unknown['line'][0]}: item '{unknown['item_id'][0]}' is not in "
             f"{raw.items_place}; add it there, or leave such rows out with data.unknown_items=drop"
         )
-    known = raw.interactions.join(raw.items.select("item_id"), on="item_id", how="semi", maintain_order="left")
+    known = raw.interactions.join(
+        raw.items.select("item_id"), on="item_id", how="semi", maintain_order="left"
+    )
     return known, unknown.height
 
 
