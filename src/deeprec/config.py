@@ -78,18 +78,18 @@ class TRMConfig(_Section):
     temperature: float = Field(0.07, gt=0, description="Softmax temperature of cosine scores in training.")
     id_dropout: Fraction = Field(0.1, description="Share of items that a training step sees by their text alone.")
     preference_share: Fraction = Field(
-        0.5, description="Positions trained a second time with a preference (0: no preference branch)."
+        0.3, description="Positions trained a second time with a preference (0: no preference branch)."
     )
     preference_noise: Fraction = Field(
-        0.25, description="Of these, the share whose preference is about somebody else's item."
+        0.25, description="Of these, the share whose preference is about another item, the same user's or anybody's."
     )
     text_only_share: Fraction = Field(0.1, description="Of these, the share whose history is dropped.")
     validation_users: Positive = Field(5000, description="Validation examples that early stopping looks at, at most.")
     learning_rate: float = Field(2e-3, gt=0, description="Peak AdamW learning rate.")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW weight decay.")
     epochs: Positive = Field(60, description="Epochs at most.")
-    patience: Positive = Field(6, description="Epochs without a better validation NDCG@10 before stopping.")
-    users_per_batch: Positive = Field(128, description="Histories in one optimizer step.")
+    patience: Positive = Field(3, description="Epochs without a better validation NDCG@10 before stopping.")
+    users_per_batch: Positive = Field(32, description="Histories in one optimizer step.")
     max_minutes: float | None = Field(None, gt=0, description="Stop after this time, keeping the best epoch.")
 
 
@@ -166,6 +166,25 @@ class StageConfig(_Section):
     )
 
 
+class ColdStartConfig(StageConfig):
+    """Stage 1: the policy learns to talk to the TRM; process rewards only."""
+
+    weights: dict[str, float] = Field(
+        default={"format": 1.0, "invocation": 1.0, "diversity": 1.0},
+        description="Weight of every reward part in use; parts left out weigh nothing.",
+    )
+
+
+class RecommendationConfig(StageConfig):
+    """Stage 2: the policy learns to recommend; recommendation format and outcome rewards only."""
+
+    steps: int = Field(80, ge=0, description="Iterations: each samples users_per_step x rollouts_per_user.")
+    weights: dict[str, float] = Field(
+        default={"list_format": 1.0, "hit": 1.0, "rank": 1.0, "similarity": 1.0},
+        description="Weight of every reward part in use; parts left out weigh nothing.",
+    )
+
+
 class RLConfig(_Section):
     """Two-stage REINFORCE++ with a group-mean baseline, run by TRL."""
 
@@ -187,12 +206,8 @@ class RLConfig(_Section):
     collapse_steps: Positive = Field(
         20, description="Stop when fewer than 5 % of the trajectories were valid in this many iterations in a row."
     )
-    cold_start: StageConfig = StageConfig(
-        steps=20, weights={"format": 1.0, "invocation": 1.0, "diversity": 1.0}
-    )
-    recommendation: StageConfig = StageConfig(
-        steps=80, weights={"list_format": 1.0, "hit": 1.0, "rank": 1.0, "similarity": 1.0}
-    )
+    cold_start: ColdStartConfig = ColdStartConfig()
+    recommendation: RecommendationConfig = RecommendationConfig()
 
 
 class EvaluationConfig(_Section):

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from trl import GRPOConfig
 
+    from deeprec.rl.trainer import DeepRecTrainer
+
 
 @dataclass(frozen=True)
 class StagePlan:
@@ -96,7 +98,7 @@ def train_stage(
             evaluate_every=plan.config.evaluate_every,
         )
         guard = CollapseGuard(sampler, plan.metrics, plan.config.collapse_steps)
-        trainer = _build_trainer(model, tokenizer, sampler, plan, [log, guard, CheckpointMarker()])
+        trainer = build_trainer(model, tokenizer, sampler, plan, [log, guard, CheckpointMarker()])
         trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
     # TRL puts a forward of its own in front of the model's.
     vars(model).pop("forward", None)
@@ -110,13 +112,14 @@ def require_extra() -> None:
         raise MissingExtraError("training with RL", "train")
 
 
-def _build_trainer(
+def build_trainer(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     sampler: Sampler,
     plan: StagePlan,
     callbacks: Sequence[Any],
-) -> Any:
+) -> DeepRecTrainer:
+    """The trainer of a stage, ready to train; raises ConfigError for sizes that don't divide."""
     from datasets import Dataset
     from transformers import PrinterCallback
 

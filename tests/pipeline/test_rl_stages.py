@@ -1,0 +1,184 @@
+"""Both RL stages on a tiny run: what they leave behind, and that interruptions change nothing."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from deeprec.errors import ConfigError, RewardError, RunError, TrainingError
+from deeprec.rewards.mixture import PARTS
+from deeprec.run import Run, read_jsonl
+
+LOGGED = {
+    *(f"reward/{part}" for part in PARTS),
+    *("reward", "validity", "retrievals", "tokens", "response_tokens", "entropy", "clip_fraction"),
+    *("groups_without_signal", "grad_norm", "loss", "preference_diversity", "commonest_preference"),
+    *("distinct_preferences", "pool_recall", "hit_rate", "seconds/rollout", "seconds/training"),
+    *("stop/finished", "stop/no_list", "stop/empty_preference", "learning_rate"),
+}
+
+
+def rows(file: Path, stage: str) -> list[dict]:
+    return [row for row in read_jsonl(file) if row["stage"] == stage]
+
+
+def weights(run: Run, stage: str) -> dict[str, np.ndarray]:
+    return load_file(run.policy(stage) / "model.safetensors")
+
+
+def test_both_stages_leave_policies_and_logs(copy_run, load_parts):
+    from deeprec.policy.loading import load_policy
+    from deeprec.rl.stage import run_rl
+
+    run = copy_run("run", "rl.cold_start.steps=2", "rl.evaluate_every=2")
+    parts = load_parts(run)
+    evaluated = []
+
+    def evaluate(model, tokenizer):
+        evaluated.append(model.training)
+        return {"heldout/ndcg@10": 0.25}
+
+    run_rl(run, *parts, "cold_start", evaluate)
+    run_rl(run, *parts, "recommendation", evaluate)
+    assert len(evaluated) == 4  # before each stage, and after its second iteration
+    for stage in ("cold_start", "recommendation"):
+        found = rows(run.metrics, stage)
+        assert [row["step"] for row in found] == [0, 1, 2]
+        assert found[0]["heldout/ndcg@10"] == found[2]["heldout/ndcg@10"] == 0.25
+        assert set(found[1]) >= LOGGED
+        assert all(math.isfinite(value) for row in found for key, value in row.items() if key != "stage")
+        assert len(rows(run.trajectories, stage)) == 4  # two of each iteration
+        assert (run.policy(stage) / "tokenizer.json").is_file()
+        load_policy(str(run.policy(stage)), run.config.policy)
+    assert list((run.folder / "tensorboard").glob("events*"))
+    assert not list((run.folder / "policy").glob("*.checkpoints"))
+    record = run.finished()["recommendation"]
+    assert record["selection"]["recommendation_examples"] > 0
+    before, after = weights(run, "warm_start"), weights(run, "recommendation")
+    assert any((before[name] != after[name]).any() for name in before)
+
+    made = (run.policy("recommendation") / "model.safetensors").stat().st_mtime_ns
+    run_rl(run, *parts, "recommendation", evaluate)
+    assert (run.policy("recommendation") / "model.safetensors").stat().st_mtime_ns == made
+    assert len(evaluated) == 4
+
+
+@pytest.mark.parametrize("updates", [1, 2])
+def test_an_interrupted_stage_ends_as_the_uninterrupted_one(copy_run, load_parts, updates):
+    from deeprec.rl.stage import run_rl
+
+    settings = (f"rl.updates_per_step={updates}", "rl.evaluate_every=3")
+    straight = copy_run("straight", *settings)
+    run_rl(straight, *load_parts(straight), "cold_start", lambda *_: {"heldout/x": 1.0})
+
+    calls = iter((None, KeyboardInterrupt(), None, None))  # the second falls into iteration 3 of 4
+
+    def interrupt(*_):
+        problem = next(calls)
+        if problem is not None:
+            raise problem
+        return {"heldout/x": 1.0}
+
+    stopped = copy_run("stopped", *settings)
+    parts = load_parts(stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run_rl(stopped, *parts, "cold_start", interrupt)
+    assert not stopped.policy("cold_start").exists()
+    assert "cold_start" not in stopped.finished()
+    run_rl(stopped, *parts, "cold_start", interrupt)
+
+    expected, found = weights(straight, "cold_start"), weights(stopped, "cold_start")
+    for name in expected:
+        np.testing.assert_array_equal(expected[name], found[name], err_msg=name)
+    for file in ("metrics.jsonl", "trajectories.jsonl"):
+        one, other = (rows(run.folder / file, "cold_start") for run in (straight, stopped))
+        assert [row["step"] for row in one] == [row["step"] for row in other]
+        for left, right in zip(one, other, strict=True):
+            timeless = [{k: v for k, v in row.items() if "seconds" not in k} for row in (left, right)]
+            assert timeless[0] == timeless[1]
+
+
+def test_a_checkpoint_that_was_cut_short_is_not_used(tmp_path):
+    from deeprec.rl.callbacks import latest_checkpoint
+
+    for step in (2, 4, 10):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    for step in (2, 4):
+        (tmp_path / f"checkpoint-{step}" / "complete.json").write_text(f'{{"step": {step}}}')
+    assert latest_checkpoint(tmp_path) == (tmp_path / "checkpoint-4", 4)
+    assert not (tmp_path / "checkpoint-10").exists()
+
+
+def test_a_reward_that_is_not_a_number_stops_and_is_saved(copy_run, load_parts, monkeypatch):
+    from deeprec.rl.stage import run_rl
+
+    run = copy_run()
+    dataset, trm = load_parts(run)
+    broken = np.full_like(trm.item_vectors(), np.nan)
+    monkeypatch.setattr(trm, "item_vectors", lambda: broken)
+    with pytest.raises(
+        RewardError, match=r"'similarity' gave nan for user '.+', rollout \d; saved to failed"
+    ):
+        run_rl(run, dataset, trm, "cold_start")
+    (saved,) = read_jsonl(run.folder / "failed.jsonl")
+    assert saved["part"] == "similarity"
+    assert len(saved["lines"]) == 3
+    assert "cold_start" not in run.finished()
+
+
+def test_a_loss_that_is_not_a_number_stops(copy_run, load_parts, monkeypatch):
+    from deeprec.rl import trainer
+    from deeprec.rl.stage import run_rl
+
+    run = copy_run()
+    monkeypatch.setattr(trainer, "whiten", lambda advantages, counts: advantages * np.nan)
+    with pytest.raises(TrainingError, match=r"'cold_start': the loss is nan after step 0.*rl\.learning_rate"):
+        run_rl(run, *load_parts(run), "cold_start")
+    assert "cold_start" not in run.finished()
+
+
+def test_a_collapsed_policy_stops_the_stage(copy_run, load_parts):
+    from deeprec.rl.stage import run_rl
+
+    run = copy_run("run", "rollout.segment_tokens=1", "rl.collapse_steps=2")
+    with pytest.raises(TrainingError, match=r"fewer than 5% .* each of the last 2 iterations"):
+        run_rl(run, *load_parts(run), "cold_start")
+    assert [row["step"] for row in rows(run.metrics, "cold_start")] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "message"),
+    [
+        (["rl.cold_start.weights={formt=1.0}"], ConfigError, r"rl\.cold_start\.weights.*'formt'.*'format'"),
+        (["rollout.temperature=0"], ConfigError, "training must sample"),
+        (["rl.updates_per_step=3"], ConfigError, "rl.updates_per_step = 3 doesn't divide .* 16 trajectories"),
+        (["selection.stage_one_share=0"], TrainingError, "no examples for stage 'cold_start'"),
+    ],
+)
+def test_settings_that_make_no_sense(copy_run, load_parts, overrides, error, message):
+    from deeprec.rl.stage import run_rl
+
+    run = copy_run("run", *overrides)
+    with pytest.raises(error, match=message):
+        run_rl(run, *load_parts(run), "cold_start")
+
+
+def test_stage_two_needs_stage_one(copy_run, load_parts):
+    from deeprec.rl.stage import run_rl
+
+    run = copy_run()
+    with pytest.raises(RunError, match="'cold_start' has not been run; run `deeprec train"):
+        run_rl(run, *load_parts(run), "recommendation")
+
+
+def test_no_steps_hand_the_policy_on(copy_run, load_parts):
+    from deeprec.rl.stage import run_rl
+
+    run = copy_run("run", "rl.cold_start.steps=0")
+    run_rl(run, *load_parts(run), "cold_start")
+    before, after = weights(run, "warm_start"), weights(run, "cold_start")
+    assert all((before[name] == after[name]).all() for name in before)
