@@ -83,6 +83,30 @@ def steering_overlap(
     )
 
 
+def pool_recall(
+    trm: Retriever,
+    dataset: Dataset,
+    examples: Sequence[Example],
+    turns: Sequence[Sequence[str | None]],
+    k: int = 20,
+) -> float:
+    """Share of targets within the union of one retrieval of `k` a turn, items of earlier turns left out.
+
+    `turns` holds for each turn one preference per example, None for none.
+    """
+    histories = [example.history for example in examples]
+    known = [set(dataset.exclusions(example)) for example in examples]
+    hits = np.zeros(len(examples), dtype=np.bool_)
+    for preferences in turns:
+        found = trm.retrieve(
+            histories, preferences, k, [sorted(items) for items in known]
+        ).item_indices.tolist()
+        for row, items in enumerate(found):
+            hits[row] |= examples[row].target in items
+            known[row].update(items)
+    return float(hits.mean())
+
+
 def draw_preferences(dataset: Dataset, items: Sequence[int], rng: np.random.Generator) -> list[str]:
     """One or two phrases of each item, as a preference; empty for an item without phrases."""
     drawn = []

@@ -2,8 +2,9 @@
 
 Every position is trained plain. A share of the positions is trained a second time with a
 preference, drawn so that the network learns how much a preference tells: one or two true
-phrases of the target, or phrases of somebody else's item (noise), or true phrases with the
-history dropped. With noise share e, the best answer to a phrase multiplies the plain odds by
+phrases of the target, or phrases of another item (noise: half the time one of the same
+user's, as a guess from the history would be, else anybody's), or true phrases with the history
+dropped. With noise share e, the best answer to a phrase multiplies the plain odds by
 (1 - e) P(phrase | item) + e P(phrase): a preference can only speak as loud as it is right.
 """
 
@@ -154,7 +155,7 @@ class _Trainer:
         states = self.network.states(table, windows[:, :-1])  # (B, L + 1, W); state t has seen t items
         row, place = torch.nonzero(windows, as_tuple=True)  # targets: every real item
         targets = windows[row, place]
-        queries, wanted = self._queries(states, states[row, place], targets)
+        queries, wanted = self._queries(states, row, states[row, place], targets)
         items = functional.normalize(table[1:], dim=-1)
         self.optimizer.zero_grad(set_to_none=True)
         plain = softmax_backward(queries, items, wanted - 1, self.config.temperature, len(targets))
@@ -173,16 +174,27 @@ class _Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * share
 
-    def _queries(self, states: Tensor, plain: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def _subjects(
+        self, row: NDArray[np.int64], targets: NDArray[np.int64], picked: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """The items (M,) that the picked targets' preferences are about; `row` (N,) is ascending."""
+        anybody = self.rng.integers(0, len(targets), len(picked))
+        sizes = np.bincount(row)
+        starts = np.cumsum(sizes) - sizes
+        owner = row[picked]
+        same_user = starts[owner] + (self.rng.random(len(picked)) * sizes[owner]).astype(np.int64)
+        other = np.where(self.rng.random(len(picked)) < 0.5, same_user, anybody)
+        noise = self.rng.random(len(picked)) < self.config.preference_noise
+        return targets[np.where(noise, other, picked)]
+
+    def _queries(self, states: Tensor, row: Tensor, plain: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """All queries of a step (N + M, W), plain ones first, and the items that they want."""
         total = len(targets)
         count = round(self.config.preference_share * total)
         if count == 0:
             return self.network.query(plain), targets
         picked = torch.from_numpy(self.rng.permutation(total)[:count]).to(self.device)
-        about = targets[picked].cpu().numpy()
-        noise = self.rng.random(count) < self.config.preference_noise
-        about[noise] = targets.cpu().numpy()[self.rng.integers(0, total, int(noise.sum()))]
+        about = self._subjects(row.cpu().numpy(), targets.cpu().numpy(), picked.cpu().numpy())
         phrases = self.bank_vectors[torch.from_numpy(self.bank.sample(about, self.rng)).to(self.device)]
         alone = torch.from_numpy(self.rng.random(count) < self.config.text_only_share).to(self.device)
         nothing = states[torch.from_numpy(self.rng.integers(0, len(states), count)).to(self.device), 0]

