@@ -47,7 +47,8 @@ def evaluate(
         if methods is None and users is None:
             summary = run_evaluation(opened, dataset, trm, recommenders, chosen)
         else:
-            config = opened.config.evaluation.model_copy(update={"max_users": users})
+            sample = {"max_users": users} if users is not None else {}
+            config = opened.config.evaluation.model_copy(update=sample)
             summary = evaluate_run(opened, dataset, trm, list(recommenders.values()), chosen, config).summary
     if as_json:
         typer.echo(summary.model_dump_json(indent=1))

@@ -12,6 +12,10 @@ from deeprec.evaluation.charts import Series
 
 RL_STAGES = ("cold_start", "recommendation")
 STAGE_TITLES = {"warm_start": "warm start", "cold_start": "stage 1", "recommendation": "stage 2"}
+_TRM_TITLES = {
+    "ndcg": "NDCG@10, no preference",
+    "ndcg_true_phrase": "with a true phrase",
+}
 _PROCESS = "format|invocation|diversity"
 _OUTCOME = "list_format|hit|rank|similarity"
 # Title, and what a key must look like; a key goes to the first panel that takes it.
@@ -48,6 +52,7 @@ class Panel:
     title: str
     series: tuple[Series, ...]
     boundaries: tuple[tuple[float, str], ...] = ()
+    x_label: str = "iteration"
 
 
 def rl_panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
@@ -82,15 +87,32 @@ def rl_panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
     return panels
 
 
-def warm_start_panel(records: Sequence[Mapping[str, Any]]) -> Panel | None:
-    """Loss of the warm start, one line for each of its parts."""
-    parts: dict[str, list[tuple[float, float]]] = {}
-    for record in records:
-        if record.get("stage") == "warm_start" and "loss" in record and "step" in record:
-            parts.setdefault(str(record.get("part", "loss")), []).append((record["step"], record["loss"]))
-    if not parts:
-        return None
-    return Panel("Warm start loss", tuple(Series(name, tuple(points)) for name, points in parts.items()))
+def fit_panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
+    """What was logged before the RL: the TRM by epoch, the warm start by optimizer step."""
+    trm = [record for record in records if record.get("stage") == "trm"]
+    keys = dict.fromkeys(key for record in trm for key in record if key.startswith("ndcg"))
+    warm = [record for record in records if record.get("stage") == "warm_start" and "part" in record]
+    parts = dict.fromkeys(str(record["part"]) for record in warm)
+    panels = [
+        Panel("TRM loss", (_series("loss", trm, "epoch", "loss"),), x_label="epoch"),
+        Panel(
+            "TRM on validation users",
+            tuple(_series(_TRM_TITLES.get(key, key), trm, "epoch", key) for key in keys),
+            x_label="epoch",
+        ),
+        Panel(
+            "Warm start loss",
+            tuple(
+                _series(part, [r for r in warm if str(r["part"]) == part], "step", "loss") for part in parts
+            ),
+            x_label="optimizer step",
+        ),
+    ]
+    return [panel for panel in panels if any(line.points for line in panel.series)]
+
+
+def _series(name: str, records: Sequence[Mapping[str, Any]], x: str, y: str) -> Series:
+    return Series(name, tuple((float(r[x]), float(r[y])) for r in records if x in r and y in r))
 
 
 def _places(

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from deeprec.data.stage import load_data
 from deeprec.data.summary import Summary, summarize
 from deeprec.evaluation.charts import Series, bar_chart, line_chart
-from deeprec.evaluation.curves import Panel, rl_panels, warm_start_panel
+from deeprec.evaluation.curves import Panel, fit_panels, rl_panels
 from deeprec.evaluation.results import rerun_command
 from deeprec.evaluation.results_page import TITLES
 from deeprec.evaluation.stage import evaluation_folder, load_evaluation
@@ -105,7 +105,7 @@ def _context(run: Run, summary: EvaluationSummary, data: Summary) -> dict[str, A
         "final": policy.name if policy else "",
         **_behaviour_charts(policy.behaviour if policy else None),
         "panels": rl_panels(records),
-        "warm_panel": warm_start_panel(records),
+        "fit_panels": fit_panels(records),
         "chart": _chart,
         "trajectories": _trajectories(run, policy),
         "data": _data_rows(data),
@@ -164,8 +164,8 @@ def _behaviour_charts(behaviour: Behaviour | None) -> dict[str, Any]:
     }
 
 
-def _chart(panel: Panel, x_label: str) -> Markup:
-    return line_chart(panel.series, x_label, panel.title, panel.boundaries)
+def _chart(panel: Panel) -> Markup:
+    return line_chart(panel.series, panel.x_label, panel.title, panel.boundaries)
 
 
 def _trajectories(run: Run, policy: MethodSummary | None) -> list[dict[str, Any]]:

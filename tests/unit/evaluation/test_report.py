@@ -15,7 +15,7 @@ from deeprec.config import RunConfig
 from deeprec.errors import EvaluationError, RunError
 from deeprec.evaluation.bootstrap import Difference
 from deeprec.evaluation.charts import Series, bar_chart, line_chart, ticks
-from deeprec.evaluation.curves import rl_panels, warm_start_panel
+from deeprec.evaluation.curves import fit_panels, rl_panels
 from deeprec.evaluation.report import write_report
 from deeprec.evaluation.summary import EvaluationSummary
 from deeprec.evaluation.terminal import render_evaluation
@@ -79,13 +79,13 @@ def test_the_page_needs_the_data(tmp_path: Path, evaluated: tuple[Run, Evaluatio
 
 
 def test_the_terminal(evaluated: tuple[Run, EvaluationSummary]) -> None:
-    console = Console(width=160, file=io.StringIO())
+    console = Console(width=80, file=io.StringIO())
     console.print(render_evaluation(evaluated[0]))
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
     assert "DeepRec, after stage 2" in text
-    assert "no list 10" in text
-    assert "DeepRec is ahead of its TRM: NDCG@10 is 1.0000 against" in text
+    assert "DeepRec, warm start, not finished: no list 10" in text
+    assert "DeepRec is ahead of its TRM: NDCG@10 is" in text
 
 
 def test_sentences_follow_the_interval(evaluated: tuple[Run, EvaluationSummary]) -> None:
@@ -125,11 +125,21 @@ def test_panels_put_both_stages_on_one_axis() -> None:
     assert math.isnan(training.points[2][1])  # a gap, so that no stroke joins the stages
     assert panels["Mixed reward"].boundaries == ((2.0, "stage 2"),)
     assert [line.name for line in panels["Stop reasons, share"].series] == ["finished"]
-    warm = warm_start_panel(records)
-    assert warm is not None
-    assert warm.series == (Series("text", ((1, 4.0),)),)
     assert rl_panels([]) == []
-    assert warm_start_panel([]) is None
+
+
+def test_panels_of_what_was_fitted() -> None:
+    records = [
+        {"stage": "trm", "epoch": 1, "loss": 4.0, "ndcg": 0.1, "seconds": 2.0},
+        {"stage": "trm", "epoch": 2, "loss": 3.0, "ndcg": 0.2, "ndcg_true_phrase": 0.3},
+        {"stage": "warm_start", "part": "text", "step": 1, "loss": 4.0},
+        {"stage": "cold_start", "step": 1, "loss": 9.0},
+    ]
+    loss, validation, warm = fit_panels(records)
+    assert loss.series == (Series("loss", ((1.0, 4.0), (2.0, 3.0))),)
+    assert [line.points for line in validation.series] == [((1.0, 0.1), (2.0, 0.2)), ((2.0, 0.3),)]
+    assert warm.series == (Series("text", ((1.0, 4.0),)),)
+    assert fit_panels(records[-1:]) == []
 
 
 def test_steps_that_count_through_are_not_shifted() -> None:

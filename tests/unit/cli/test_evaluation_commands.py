@@ -1,0 +1,76 @@
+"""`deeprec evaluate`, `report` and `results` on a run with a real, briefly fitted TRM."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from deeprec.cli.app import app
+from deeprec.config import load_config
+from deeprec.data.stage import run_data
+from deeprec.errors import DeepRecError, EvaluationError, RunError
+from deeprec.run import Run
+from deeprec.trm.stage import run_trm
+
+
+def invoke(*words: object) -> str:
+    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("commands") / "run"
+    overrides = ["data.synthetic.users=40", "data.synthetic.items=60", "trm.epochs=1", "trm.width=16"]
+    run = Run.create(
+        folder, load_config(overrides=[*overrides, "trm.text_dim=16", "evaluation.bootstrap=50"])
+    )
+    run_trm(run, run_data(run))
+    return folder
+
+
+def test_evaluate_report_and_results(fitted: Path, tmp_path: Path) -> None:
+    summary = json.loads(invoke("evaluate", "--run", fitted, "--json"))
+    assert {"trm", "popularity"} <= set(summary["methods"])
+    assert summary["users"] == 40
+    assert "Plain TRM" in invoke("report", "--run", fitted)
+    assert "</html>" in (fitted / "report" / "report.html").read_text(encoding="utf-8")
+    assert json.loads(invoke("report", "--run", fitted, "--json")) == summary
+    file, page = tmp_path / "results" / "small.json", tmp_path / "results.md"
+    rows = json.loads(invoke("results", "add", fitted, "--results", file, "--json"))
+    assert {row["targets"] for row in rows} == {summary["targets"]}
+    invoke("results", "render", "--folder", file.parent, "--page", page)
+    assert "is current" in invoke("results", "render", "--folder", file.parent, "--page", page, "--check")
+    page.write_text("by hand")
+    with pytest.raises(EvaluationError, match="not current"):
+        invoke("results", "render", "--folder", file.parent, "--page", page, "--check")
+
+
+def test_a_part_of_an_evaluation_leaves_the_run_alone(fitted: Path) -> None:
+    before = {file: file.read_bytes() for file in fitted.rglob("*.json")}
+    summary = json.loads(invoke("evaluate", "--run", fitted, "--methods", "trm", "--users", 7, "--json"))
+    assert (list(summary["methods"]), summary["users"], summary["sampled"]) == (["trm"], 7, True)
+    assert {file: file.read_bytes() for file in fitted.rglob("*.json")} == before
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        (["evaluate", "--part", "fit"], EvaluationError, "choose `test` or `validation`"),
+        (["evaluate", "--methods", "rival"], EvaluationError, "unknown method 'rival'; known:"),
+        (["evaluate", "--methods", "recommendation"], RunError, "run `deeprec train"),
+    ],
+)
+def test_what_is_refused(fitted: Path, words: list[str], error: type[DeepRecError], message: str) -> None:
+    with pytest.raises(error, match=message):
+        invoke(*words, "--run", fitted)
+
+
+def test_a_report_before_its_evaluation_names_the_command(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", load_config())
+    with pytest.raises(EvaluationError, match="run `deeprec evaluate"):
+        invoke("report", "--run", run.folder)
