@@ -1,4 +1,4 @@
-"""The results page of two seeds, whole, against a page read and approved by a person."""
+"""The results page of two seeds, whole, as it was last reviewed."""
 
 from __future__ import annotations
 
