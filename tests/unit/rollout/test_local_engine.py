@@ -277,3 +277,17 @@ def test_context_is_limited_to_a_sliding_window_and_by_hand() -> None:
         )
     )
     assert LocalEngine(mistral, NumberCodec(), seed=0).context_length == 24
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_on_a_gpu_it_writes_what_generate_writes() -> None:
+    model = make_model().to("cuda")
+    engine = LocalEngine(model, NumberCodec(), seed=0)
+    on_cpu = make_model()
+
+    def check(context: list[int], cap: int, segment: Segment) -> None:
+        assert list(segment.token_ids) == reference(on_cpu, context, cap, STOPS)
+        assert segment.logprobs == pytest.approx(logprobs_of(on_cpu, context, segment), abs=1e-3)
+
+    three_turns(model, engine, Sampling(0.0, 1.0, 100, STOPS), check)
