@@ -23,12 +23,12 @@ _USERS_PER_CALL = 256
 def policy_columns(
     trajectories: Sequence[Trajectory], examples: Sequence[Example]
 ) -> dict[str, NDArray[np.float64]]:
-    """Per-user columns (U,): `validity`, `retrievals`, `sampled_tokens`, and `pool_recall` over all turns."""
+    """Per-user columns (U,): `validity`, `retrievals`, `tokens`, and `pool_recall` over all turns."""
     pairs = list(zip(trajectories, examples, strict=True))
     return {
         "validity": np.array([float(t.is_valid) for t in trajectories]),
         "retrievals": np.array([float(len(preferences_of(t))) for t in trajectories]),
-        "sampled_tokens": np.array([float(sum(t.loss_mask)) for t in trajectories]),
+        "tokens": np.array([float(sum(t.loss_mask)) for t in trajectories]),
         "pool_recall": np.array([float(example.target in set(t.pool)) for t, example in pairs]),
     }
 

@@ -180,8 +180,8 @@ def heldout_evaluator(
     """Held-out figures of one policy while it trains, as flat names for a log.
 
     `parts` maps reward parts to values (U,); `weights` mixes them into `heldout/reward`.
-    Gives `heldout/` + each ranking metric, validity, retrievals, sampled_tokens, pool_recall,
-    each reward part, and commonest_preference.
+    Gives `heldout/` + each ranking metric, validity, retrievals, tokens, pool_recall,
+    each reward part, commonest_preference and distinct_preferences.
     """
     columns = _ranking_columns([counted_ranking(t.ranking, t) for t in trajectories], examples, metrics.CUT)
     columns |= policy_columns(trajectories, examples)
@@ -190,14 +190,21 @@ def heldout_evaluator(
         mixed = [weight * columns[f"reward/{name}"] for name, weight in weights.items()]
         columns["reward"] = np.sum(mixed, axis=0) if mixed else np.zeros(len(examples))
     found = metrics.means(columns)
-    found["commonest_preference"] = _commonest_share(trajectories)
+    found |= _preference_shares(trajectories)
     return {f"heldout/{name}": value for name, value in found.items()}
 
 
-def _commonest_share(trajectories: Sequence[Trajectory]) -> float:
-    """Share of the commonest among all preferences written: near 1 when everyone is asked the same."""
+def _preference_shares(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """Share of the commonest, and of the distinct, among all preferences written; 0 without any.
+
+    When everyone is asked the same the former is near 1, the latter near 0.
+    """
     counts = Counter(text.casefold() for t in trajectories for text in preferences_of(t))
-    return max(counts.values()) / counts.total() if counts else 0.0
+    written = max(counts.total(), 1)
+    return {
+        "commonest_preference": max(counts.values(), default=0) / written,
+        "distinct_preferences": len(counts) / written,
+    }
 
 
 def _check_names(names: Sequence[str], baselines: Sequence[str] | None) -> list[str]:

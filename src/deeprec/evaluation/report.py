@@ -39,7 +39,7 @@ from deeprec.run import Run, environment, read_jsonl, write_atomically
 
 FILE = "report.html"
 _POLICY_COLUMNS = (
-    "validity", "retrievals", "sampled_tokens", "pool_recall", "reward/cold_start", "reward/recommendation"
+    "validity", "retrievals", "tokens", "pool_recall", "reward/cold_start", "reward/recommendation"
 )  # fmt: skip
 _REWARD_TITLES = {"cold_start": "= stage 1", "recommendation": "= stage 2"}
 

@@ -15,13 +15,13 @@ from deeprec.run import write_atomically
 TITLES = {
     "recall@1": "Recall@1", "recall@5": "Recall@5", "recall@10": "Recall@10",
     "ndcg@5": "NDCG@5", "ndcg@10": "NDCG@10", "mrr": "MRR@10",
-    "validity": "Valid", "retrievals": "Retrievals", "sampled_tokens": "Sampled tokens", "pool_recall": "Pool recall",
+    "validity": "Valid", "retrievals": "Retrievals", "tokens": "Sampled tokens", "pool_recall": "Pool recall",
     "reward/cold_start": "Stage 1 reward", "reward/recommendation": "Stage 2 reward",
 }  # fmt: skip
 BEHAVIOUR = (
     "validity",
     "retrievals",
-    "sampled_tokens",
+    "tokens",
     "pool_recall",
     "reward/cold_start",
     "reward/recommendation",

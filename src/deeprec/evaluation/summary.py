@@ -64,7 +64,7 @@ class MethodSummary(_Record):
     """One recommender on the evaluated users.
 
     `metrics` holds the ranking metrics and, for a policy, `validity`, `retrievals`,
-    `sampled_tokens`, `pool_recall` and the reward parts (`reward/...`), all as means over every user.
+    `tokens`, `pool_recall` and the reward parts (`reward/...`), all as means over every user.
     `differences` maps a baseline to the difference of every metric that both have.
     """
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _POLICY_COLUMNS = {
     "validity": ("Valid", 3),
     "retrievals": ("Retr.", 2),
-    "sampled_tokens": ("Tokens", 1),
+    "tokens": ("Tokens", 1),
     "pool_recall": ("Pool", 3),
     "reward/cold_start": ("Reward 1", 3),
     "reward/recommendation": ("Reward 2", 3),

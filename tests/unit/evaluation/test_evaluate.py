@@ -50,7 +50,7 @@ def test_ranking_metrics_of_every_user(dataset: Dataset, retriever: ByIndex, enc
     )  # a failed trajectory is a miss, whatever its ranking holds
     assert summary.metrics["validity"].mean == 0.5
     assert summary.metrics["retrievals"].mean == 1.5
-    assert summary.metrics["sampled_tokens"].mean == 3
+    assert summary.metrics["tokens"].mean == 3
     assert summary.metrics["pool_recall"].mean == 1.0
     assert result.summary.targets == dataset.targets_hash("test")
     assert result.summary.users == 12
@@ -200,5 +200,6 @@ def test_heldout_figures(dataset: Dataset) -> None:
     assert found["heldout/validity"] == 0.5
     assert found["heldout/reward/rank"] == 2.0
     assert found["heldout/reward"] == 1.0
+    assert found["heldout/distinct_preferences"] == pytest.approx(2 / 18)
     assert found["heldout/commonest_preference"] == pytest.approx(12 / 18)
     assert all(isinstance(value, float) for value in found.values())
