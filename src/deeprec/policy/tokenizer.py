@@ -8,6 +8,7 @@ texts, and of single bytes for what those don't know, so that any text reads bac
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from tokenizers import AddedToken, Regex, Tokenizer
@@ -28,8 +29,9 @@ EOS = "<|end_of_text|>"
 # that a phrase is the same token wherever it stands; running text keeps the space with its word.
 # Every character belongs to exactly one stretch, hence nothing is lost.
 _STRETCHES = r" ?\p{Ll}[\p{L}\p{M}'’]*|\p{L}[\p{L}\p{M}'’&-]*|\p{N}{4}s?|\p{N}|[;,:.] | ?[^\s\p{L}\p{N}]|\s"
-# Often enough that every phrase of the catalogue ends as one piece while pieces last.
-_PHRASE_REPEATS = 50
+# The commonest phrases of the catalogue are repeated often enough to end as one piece while pieces
+# last. Not all: shops put whole sentences among their categories.
+_PHRASES, _PHRASE_REPEATS = 200, 50
 
 
 def build_tokenizer(
@@ -68,11 +70,12 @@ def build_tokenizer(
 
 def _corpus(catalog: Catalog, texts: Iterable[str]) -> Iterator[str]:
     yield from texts
-    phrases = {category for item in catalog.items for category in item.categories}
-    years = {item.year for item in catalog.items if item.year is not None}
-    phrases |= {f"{year // 10 * 10}s" for year in years} | {str(year) for year in years}
-    for phrase in sorted(phrases):
-        yield "; ".join([phrase] * _PHRASE_REPEATS)
+    categories = Counter(category for item in catalog.items for category in item.categories)
+    years = Counter(item.year for item in catalog.items if item.year is not None)
+    decades = Counter(f"{item.year // 10 * 10}s" for item in catalog.items if item.year is not None)
+    for counts in (categories, decades, Counter({str(year): count for year, count in years.items()})):
+        for place, (phrase, _) in enumerate(counts.most_common()):
+            yield "; ".join([phrase] * (_PHRASE_REPEATS if place < _PHRASES else 1))
     for item in catalog.items:
         yield item.label
 
