@@ -27,7 +27,7 @@ class Interval(BaseModel):
 class Difference(Interval):
     """Mean difference to a baseline on the same users, its interval, and what it is in relation.
 
-    `relative` is the difference divided by the baseline's mean; None where that is 0.
+    `relative` is the difference divided by the size of the baseline's mean; None where that is 0.
     """
 
     relative: float | None = None
@@ -85,6 +85,6 @@ def paired_differences(
     spread = mean_intervals(values - baseline, resamples, seed)
     levels = baseline.mean(axis=0)
     return [
-        Difference(**entry.model_dump(), relative=entry.mean / float(level) if level != 0 else None)
+        Difference(**entry.model_dump(), relative=entry.mean / abs(float(level)) if level != 0 else None)
         for entry, level in zip(spread, levels, strict=True)
     ]

@@ -89,10 +89,8 @@ def ticks(low: float, high: float, whole: bool = False) -> tuple[float, ...]:
     (0.0, 0.25, 0.5, 0.75, 1.0)
     """
     if high - low < 1e-12:
-        margin = max(abs(high) * 0.1, 1e-3)
-        low, high = (
-            (0.0, high + margin) if high >= 0 and high - margin <= 0 else (low - margin, high + margin)
-        )
+        margin = abs(high) * 0.1
+        low, high = (low - margin, high + margin) if margin else (0.0, 1.0)
     raw = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * (1 - 1e-9))

@@ -41,6 +41,7 @@ FILE = "report.html"
 _POLICY_COLUMNS = (
     "validity", "retrievals", "tokens", "pool_recall", "reward/cold_start", "reward/recommendation"
 )  # fmt: skip
+_FAULTS = 10  # kinds of malformed text that are listed
 _REWARD_TITLES = {"cold_start": "= stage 1", "recommendation": "= stage 2"}
 
 
@@ -158,6 +159,7 @@ def _behaviour_charts(behaviour: Behaviour | None) -> dict[str, Any]:
     )
     return {
         "final_behaviour": behaviour,
+        "faults": list(behaviour.format_errors.items())[:_FAULTS],
         "turns_chart": bar_chart(turns, "retrievals", "Users by number of retrievals"),
         "stops_chart": bar_chart(stops, "stop reason", "Users by stop reason"),
         "pool_chart": line_chart(lines, "turns so far", "Pool recall by turn", zero=True),

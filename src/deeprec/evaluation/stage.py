@@ -19,7 +19,8 @@ from deeprec.errors import EvaluationError
 from deeprec.evaluation.evaluate import EvaluationResult, evaluate
 from deeprec.evaluation.summary import EvaluationSummary, read_summary
 from deeprec.recommender import Recommender
-from deeprec.rewards.mixture import RewardSpace, mix, reward_parts
+from deeprec.rewards.mixture import mix, reward_parts
+from deeprec.rl.stage import reward_space
 from deeprec.run import Run, environment, fingerprint, write_atomically
 from deeprec.types import Example, Trajectory
 
@@ -79,9 +80,7 @@ def evaluate_run(
     config: EvaluationConfig,
 ) -> EvaluationResult:
     """Evaluate with the run's TRM and reward parts, and write nothing."""
-    space = RewardSpace(
-        dataset.catalog, trm.encoder, trm.text_vectors(), trm.item_vectors(), run.config.rollout.recommended
-    )
+    space = reward_space(run, dataset, trm)
     stages = {"cold_start": run.config.rl.cold_start, "recommendation": run.config.rl.recommendation}
 
     def rewards(

@@ -46,6 +46,11 @@ def test_relative_difference_of_a_zero_baseline_is_unknown() -> None:
     assert (found.mean, found.relative) == (1.0, None)
 
 
+def test_relative_difference_keeps_its_sign_below_zero() -> None:
+    found = paired_differences(np.full((4, 1), -0.5), np.full((4, 1), -1.0), 10, seed=0)[0]
+    assert (found.mean, found.relative) == (0.5, 0.5)
+
+
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
     [
