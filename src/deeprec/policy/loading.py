@@ -12,7 +12,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from tokenizers import AddedToken
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import logging
 
 from deeprec.config import PolicyConfig
@@ -103,7 +110,11 @@ def _silently() -> Iterator[None]:
 
 def _read_tokenizer(name: str) -> PreTrainedTokenizerBase:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(_source(name), trust_remote_code=False)
+        # A Qwen2 model's tokenizer is rebuilt by AutoTokenizer as Qwen's own, with other rules for
+        # splitting text, even where the files declare a plain one: ours would lose line breaks.
+        declared = get_tokenizer_config(_source(name)).get("tokenizer_class")
+        reader = PreTrainedTokenizerFast if declared == PreTrainedTokenizerFast.__name__ else AutoTokenizer
+        tokenizer = reader.from_pretrained(_source(name), trust_remote_code=False)
     except _UNREADABLE as error:
         raise PolicyError(_unreadable(name, "tokenizer", error)) from error
     if tokenizer.eos_token_id is None:
