@@ -114,18 +114,18 @@ def _ranks(scores: NDArray[np.float32], targets: NDArray[np.int64]) -> NDArray[n
 
 
 def _top_columns(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Columns (B, k) of the k largest scores of each row, best first, equal ones by index."""
     if not len(scores):
         return np.zeros((0, k), dtype=np.int64)
-    picked = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-    values = np.take_along_axis(scores, picked, axis=1)
-    order = np.lexsort((picked, -values), axis=1)
-    columns = np.take_along_axis(picked, order, axis=1).astype(np.int64)
-    # argpartition picks any of several equal scores at the border; those rows are sorted whole.
-    border = values.min(axis=1, keepdims=True)
-    tied = (scores == border).sum(axis=1) > (values == border).sum(axis=1)
-    if tied.any():
-        columns[tied] = np.argsort(-scores[tied], axis=1, kind="stable")[:, :k]
-    return columns
+    import torch  # several times faster than numpy at this, but it breaks ties as it likes
+
+    border = torch.from_numpy(scores).topk(k, dim=1).values[:, -1].numpy()
+    rows, columns = np.divmod(np.flatnonzero(scores >= border[:, None]), scores.shape[1])
+    order = np.lexsort((columns, -scores[rows, columns], rows))
+    sizes = np.bincount(rows)
+    first = np.cumsum(sizes) - sizes
+    picked: NDArray[np.int64] = columns[order][first[:, None] + np.arange(k)].astype(np.int64)
+    return picked
 
 
 def _check_indices(lists: Histories, n_items: int, what: str) -> None:

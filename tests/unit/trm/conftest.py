@@ -25,6 +25,7 @@ def small_config() -> TRMConfig:
         patience=16,
         dropout=0.1,
         users_per_batch=16,
+        preference_noise=0.2,
     )
 
 
