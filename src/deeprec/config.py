@@ -72,7 +72,9 @@ class TRMConfig(_Section):
     layers: Positive = Field(2, description="Transformer layers.")
     heads: Positive = Field(2, description="Attention heads.")
     inner: Positive = Field(256, description="Width of the feed-forward layer.")
-    experts: Positive = Field(8, description="Linear experts of the text adaptor (1: a plain projection).")
+    experts: Positive = Field(
+        1, description="Linear experts of the text adaptor (1: a plain projection; published: 8)."
+    )
     dropout: Fraction = Field(0.3, description="Dropout rate.")
     history: Positive = Field(50, description="Latest items that the encoder reads.")
     temperature: float = Field(0.07, gt=0, description="Softmax temperature of cosine scores in training.")
@@ -81,7 +83,7 @@ class TRMConfig(_Section):
         0.3, description="Positions trained a second time with a preference (0: no preference branch)."
     )
     preference_noise: Fraction = Field(
-        0.25, description="Of these, the share whose preference is about another item, the same user's or anybody's."
+        0.5, description="Of these, the share whose preference is about another item, the same user's or anybody's."
     )
     text_only_share: Fraction = Field(0.1, description="Of these, the share whose history is dropped.")
     validation_users: Positive = Field(5000, description="Validation examples that early stopping looks at, at most.")
