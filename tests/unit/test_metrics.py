@@ -61,7 +61,7 @@ def test_no_users_have_no_mean() -> None:
 
 
 # ranx compiles with numba, which warns about its own casts.
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:unsafe cast:Warning")
+@pytest.mark.filterwarnings("ignore:unsafe cast:Warning")
 def test_parity_with_ranx() -> None:
     from ranx import Qrels, Run, evaluate
 

@@ -21,7 +21,7 @@ from deeprec.data.dataset import Dataset, TargetPart
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.behaviour import describe_behaviour, policy_columns
 from deeprec.evaluation.bootstrap import Difference, mean_intervals, paired_differences
-from deeprec.evaluation.summary import Behaviour, EvaluationSummary, MethodSummary
+from deeprec.evaluation.summary import EvaluationSummary, MethodSummary
 from deeprec.progress import progress_bar
 from deeprec.recommender import Recommendation, Recommender
 from deeprec.rewards.process import preferences_of
@@ -77,24 +77,9 @@ def evaluate(
     names = [recommender.name for recommender in recommenders]
     chosen = _check_names(names, baselines)
     examples, sampled = choose_examples(dataset, part, config.max_users, seed)
-    recommendations: dict[str, tuple[Recommendation, ...]] = {}
-    seconds: dict[str, float] = {}
-    for recommender in recommenders:
-        started = time.perf_counter()
-        recommendations[recommender.name] = _recommend(recommender, examples, dataset, k)
-        seconds[recommender.name] = (time.perf_counter() - started) / len(examples)
+    recommendations, seconds = _recommend_all(recommenders, examples, dataset, k)
     per_user = {name: _columns(found, examples, k, rewards) for name, found in recommendations.items()}
-    methods = {}
-    for name, found in recommendations.items():
-        trajectories = _trajectories(found)
-        behaviour = None
-        if trajectories:
-            behaviour = describe_behaviour(
-                trajectories, examples, dataset, retriever, encoder, config.bootstrap, seed
-            )
-        methods[name] = _method_summary(
-            name, per_user, chosen, config.bootstrap, seed, seconds[name], behaviour
-        )
+    setting = _Setting(dataset, examples, retriever, encoder, config.bootstrap, seed)
     summary = EvaluationSummary(
         dataset=dataset.name,
         protocol=PROTOCOL,
@@ -107,23 +92,49 @@ def evaluate(
         targets=_targets_hash(dataset, part, examples, sampled),
         seed=seed,
         resamples=config.bootstrap,
-        methods=methods,
+        methods={
+            name: _method_summary(setting, name, recommendations[name], per_user, chosen, seconds[name])
+            for name in names
+        },
         minutes=sum(seconds.values()) * len(examples) / 60,
     )
     return EvaluationResult(summary, tuple(examples), per_user, recommendations)
 
 
+@dataclass(frozen=True)
+class _Setting:
+    """What every method of one evaluation shares."""
+
+    dataset: Dataset
+    examples: Sequence[Example]
+    retriever: Retriever | None
+    encoder: TextEncoder | None
+    resamples: int
+    seed: int
+
+
 def _method_summary(
+    setting: _Setting,
     name: str,
+    recommendations: Sequence[Recommendation],
     per_user: Mapping[str, Columns],
     baselines: Sequence[str],
-    resamples: int,
-    seed: int,
     seconds: float,
-    behaviour: Behaviour | None,
 ) -> MethodSummary:
-    own = per_user[name]
+    own, resamples, seed = per_user[name], setting.resamples, setting.seed
     intervals = mean_intervals(np.stack(list(own.values()), axis=1), resamples, seed)
+    trajectories = _trajectories(recommendations)
+    behaviour = None
+    if trajectories:
+        behaviour = describe_behaviour(
+            trajectories,
+            setting.examples,
+            setting.dataset,
+            setting.retriever,
+            setting.encoder,
+            resamples,
+            seed,
+        )
     return MethodSummary(
         name=name,
         metrics=dict(zip(own, intervals, strict=True)),
@@ -218,6 +229,19 @@ def _check_names(names: Sequence[str], baselines: Sequence[str] | None) -> list[
         if name not in names:
             raise EvaluationError(f"baseline '{name}' is not among the evaluated: {', '.join(names)}")
     return list(baselines)
+
+
+def _recommend_all(
+    recommenders: Sequence[Recommender], examples: Sequence[Example], dataset: Dataset, k: int
+) -> tuple[dict[str, tuple[Recommendation, ...]], dict[str, float]]:
+    """Recommendations and seconds per user, by method."""
+    found: dict[str, tuple[Recommendation, ...]] = {}
+    seconds: dict[str, float] = {}
+    for recommender in recommenders:
+        started = time.perf_counter()
+        found[recommender.name] = _recommend(recommender, examples, dataset, k)
+        seconds[recommender.name] = (time.perf_counter() - started) / len(examples)
+    return found, seconds
 
 
 def _recommend(
