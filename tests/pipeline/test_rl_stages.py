@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from deeprec.errors import ConfigError, RewardError, RunError, TrainingError
 from deeprec.rewards.mixture import PARTS
-from deeprec.run import Run, read_jsonl
+from deeprec.run import Run, append_jsonl, read_jsonl
 
 LOGGED = {
     *(f"reward/{part}" for part in PARTS),
@@ -141,6 +142,27 @@ def test_a_loss_that_is_not_a_number_stops(copy_run, load_parts, monkeypatch):
     assert "cold_start" not in run.finished()
 
 
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [
+        (OSError(28, "No space left on device"), r"a checkpoint can't be written .*No space left.*free some"),
+        (torch.OutOfMemoryError("too much"), r"8 trajectories in a pass; lower rl\.trajectories_per_pass"),
+    ],
+)
+def test_what_runs_out_is_named(copy_run, load_parts, monkeypatch, problem, message):
+    from deeprec.rl.stage import run_rl
+    from deeprec.rl.trainer import DeepRecTrainer
+
+    def fail(*_):
+        raise problem
+
+    run = copy_run()
+    monkeypatch.setattr(DeepRecTrainer, "_save_checkpoint", fail)
+    with pytest.raises(TrainingError, match=message):
+        run_rl(run, *load_parts(run), "cold_start")
+    assert "cold_start" not in run.finished()
+
+
 def test_a_collapsed_policy_stops_the_stage(copy_run, load_parts):
     from deeprec.rl.stage import run_rl
 
@@ -179,6 +201,9 @@ def test_no_steps_hand_the_policy_on(copy_run, load_parts):
     from deeprec.rl.stage import run_rl
 
     run = copy_run("run", "rl.cold_start.steps=0")
+    append_jsonl(run.metrics, {"stage": "recommendation", "step": 1})  # of a policy that is replaced now
     run_rl(run, *load_parts(run), "cold_start")
+    assert not rows(run.metrics, "recommendation")
+    assert rows(run.metrics, "warm_start")
     before, after = weights(run, "warm_start"), weights(run, "cold_start")
     assert all((before[name] == after[name]).all() for name in before)

@@ -135,8 +135,8 @@ def latest_checkpoint(folder: Path) -> tuple[Path, int] | None:
     return checkpoint, step
 
 
-def drop_rows(file: Path, stage: str, after_step: int) -> None:
-    """Forget a stage's rows beyond a step: those will be written again."""
+def drop_rows(file: Path, stage: str, after_step: int = -1) -> None:
+    """Forget a stage's rows beyond a step, or all of them: those will be written again."""
     if not file.exists():
         return
     rows = read_jsonl(file)

@@ -33,7 +33,7 @@ def score_sampled(
     log_probabilities = torch.log_softmax(logits, dim=-1)  # (N, V)
     chosen = log_probabilities.gather(1, targets.unsqueeze(1)).squeeze(1)  # (N,)
     with torch.no_grad():
-        entropies = torch.special.entr(log_probabilities.detach().exp()).sum(dim=-1)
+        entropies = -(log_probabilities.exp() * log_probabilities).sum(dim=-1)
     where = sampled.bool()
     blank = torch.zeros(sampled.shape, dtype=torch.float32, device=chosen.device)
     # Packing keeps the order of tokens within a row, so both layouts list the same N tokens alike.

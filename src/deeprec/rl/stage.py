@@ -46,6 +46,7 @@ def run_rl(run: Run, dataset: Dataset, trm: TRM, stage: StageName, evaluate: Eva
     that make no sense, TrainingError when there is nothing to train on or training fails.
     """
     from deeprec.policy.loading import load_policy, save_policy
+    from deeprec.rl.callbacks import drop_rows
     from deeprec.rl.trl import require_extra, train_stage
 
     require_extra()
@@ -58,6 +59,9 @@ def run_rl(run: Run, dataset: Dataset, trm: TRM, stage: StageName, evaluate: Eva
     if run.is_current(stage, inputs) and run.policy(stage).is_dir():
         return
     run.begin(stage)
+    for later in list(STARTS_FROM)[list(STARTS_FROM).index(stage) + 1 :]:
+        for file in (run.metrics, run.trajectories):
+            drop_rows(file, later)  # they tell of a policy that this one replaces
     started = time.perf_counter()
     selection = select(dataset, trm, run.config.selection, run.config.seed)
     model, tokenizer = load_policy(str(run.policy(before)), run.config.policy)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deeprec.config import RLConfig, StageConfig
-from deeprec.errors import ConfigError, MissingExtraError
+from deeprec.errors import ConfigError, DeepRecError, MissingExtraError, TrainingError
 from deeprec.progress import progress_bar
 from deeprec.rl.callbacks import (
     CheckpointMarker,
@@ -74,7 +74,8 @@ def train_stage(
 
     An interrupted stage ends with the weights of an uninterrupted one. Checkpoints stay
     until the caller removes them. Raises TrainingError when the loss is not a number or
-    the policy has collapsed, MissingExtraError without the extra `train`.
+    the policy has collapsed or memory or disk run out, MissingExtraError without the extra
+    `train`.
     """
     require_extra()
     resumed = latest_checkpoint(plan.checkpoints)
@@ -99,9 +100,31 @@ def train_stage(
         )
         guard = CollapseGuard(sampler, plan.metrics, plan.config.collapse_steps)
         trainer = build_trainer(model, tokenizer, sampler, plan, [log, guard, CheckpointMarker()])
-        trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
+        with _named_failures(plan):
+            trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
     # TRL puts a forward of its own in front of the model's.
     vars(model).pop("forward", None)
+
+
+@contextmanager
+def _named_failures(plan: StagePlan) -> Iterator[None]:
+    """Say which setting helps when memory or disk run out."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"out of memory with {plan.trajectories_per_pass} trajectories in a pass; lower "
+            "rl.trajectories_per_pass (results stay the same), or set rl.gradient_checkpointing = true"
+        ) from error
+    except DeepRecError:
+        raise
+    except OSError as error:
+        raise TrainingError(
+            f"{plan.checkpoints}: a checkpoint can't be written ({error}); free some space, "
+            "then the same command goes on from the last one"
+        ) from error
 
 
 def require_extra() -> None:
