@@ -65,7 +65,12 @@ def stage_inputs(run: Run, dataset: Dataset) -> str:
 
 
 def _save(trm: TRM, folder: Path, cache: Path) -> None:
-    with whole_folder(folder) as part:
-        trm.save(part)
-        if cache.is_dir():
-            shutil.copytree(cache, part / "cache")
+    from safetensors import SafetensorError
+
+    try:
+        with whole_folder(folder) as part:
+            trm.save(part)
+            if cache.is_dir():
+                shutil.copytree(cache, part / "cache")
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{folder}: the TRM can't be written ({error}); free space, then run again") from None

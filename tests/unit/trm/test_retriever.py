@@ -97,6 +97,21 @@ def test_width_must_be_a_multiple_of_heads() -> None:
         build_network(TRMConfig(width=10, heads=4), 5, 3)
 
 
+def test_unwritable_checkpoint_leaves_no_half_stage(
+    small_dataset: Dataset, small_config: TRMConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: TRM, folder: Path) -> None:
+        (folder / "trm.json").write_text("{", encoding="utf-8")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(TRM, "save", full)
+    run = Run.create(tmp_path / "run", RunConfig(trm=small_config.model_copy(update={"epochs": 1})))
+    with pytest.raises(RunError, match="No space left on device"):
+        run_trm(run, small_dataset)
+    assert not run.trm.exists()
+    assert "trm" not in run.finished()
+
+
 def test_stage_fits_once_and_again_when_settings_change(
     small_dataset: Dataset, small_config: TRMConfig, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from deeprec.config import TRMConfig
 from deeprec.data.catalog import Catalog
-from deeprec.errors import ConfigError, RetrievalError
+from deeprec.errors import ConfigError, MissingExtraError, RetrievalError
 from deeprec.trm.text import (
     CachedEncoder,
     LsaEncoder,
@@ -106,6 +107,12 @@ def test_unreadable_model_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"trm\.text_encoder = .*not a readable"):
         build_text_encoder(TRMConfig(text_encoder=str(tmp_path)), CATALOG)
+
+
+def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "deeprec\[encoders\]"'):
+        build_text_encoder(TRMConfig(text_encoder="some/model"), CATALOG)
 
 
 def test_unit_rows_leaves_zero_rows() -> None:
