@@ -72,7 +72,7 @@ def save_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fold
         model = merged.merge_and_unload()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with whole_folder(folder) as part, _silently():
+        with whole_folder(folder) as part, silently():
             model.save_pretrained(part)
             tokenizer.save_pretrained(part)
     except (OSError, SafetensorError) as error:
@@ -97,13 +97,15 @@ def _source(name: str) -> str:
 
 
 @contextmanager
-def _silently() -> Iterator[None]:
-    """No progress bars of transformers' own: the library is silent, and the command line draws ours."""
-    was_drawn = logging.is_progress_bar_enabled()
+def silently() -> Iterator[None]:
+    """No progress bars and notices of transformers' own: the library is silent, the command line draws ours."""
+    was_drawn, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if was_drawn:
             logging.enable_progress_bar()
 
@@ -124,7 +126,7 @@ def _read_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 def _read_model(name: str, config: PolicyConfig) -> PreTrainedModel:
     try:
-        with _silently():
+        with silently():
             model, report = AutoModelForCausalLM.from_pretrained(
                 _source(name),
                 dtype=getattr(torch, config.dtype),

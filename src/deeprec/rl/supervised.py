@@ -16,6 +16,7 @@ from transformers.trainer_callback import PrinterCallback
 from deeprec.config import WarmStartConfig
 from deeprec.errors import TrainingError
 from deeprec.policy.likelihood import logits_of
+from deeprec.policy.loading import silently
 from deeprec.progress import Bar, progress_bar
 from deeprec.rl.callbacks import CheckpointMarker, latest_checkpoint
 from deeprec.rl.scripts import Document
@@ -60,7 +61,7 @@ def fit_documents(
             f"lower warm_start.trajectories_per_step ({config.trajectories_per_step})"
         )
     arguments = _arguments(model, config, steps, seed, folder)
-    with progress_bar(title, steps) as bar:
+    with progress_bar(title, steps) as bar, silently():
         trainer = _MaskedTrainer(
             model=model,
             args=arguments,

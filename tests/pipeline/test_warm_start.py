@@ -1,0 +1,147 @@
+"""The warm start of a small run: a policy that loads and speaks, made once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import deeprec.rl.warm_start
+from deeprec.errors import RunError, TrainingError
+from deeprec.policy.loading import load_policy
+from deeprec.rl.warm_start import run_warm_start
+from deeprec.rollout.codec import TokenizerCodec
+from deeprec.rollout.engines.local import LocalEngine
+from deeprec.rollout.runner import Environment, run_episodes
+from deeprec.run import Run, read_jsonl
+
+CopyRun = Callable[..., Run]
+LoadParts = Callable[[Run], tuple]
+FEW = "warm_start.script_steps=8"
+
+
+def rows(run: Run) -> list[dict]:
+    return [row for row in read_jsonl(run.metrics) if row.get("stage") == "warm_start"]
+
+
+def weights(run: Run) -> bytes:
+    return (run.policy("warm_start") / "model.safetensors").read_bytes()
+
+
+def test_the_policy_loads_and_speaks(
+    copy_run: CopyRun, load_parts: LoadParts, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = copy_run()
+    model, tokenizer = load_policy(str(run.policy("warm_start")), run.config.policy)
+    codec = TokenizerCodec(tokenizer)
+    dataset, trm = load_parts(run)
+    environment = Environment(dataset, trm, LocalEngine(model, codec, seed=0), codec, run.config.rollout)
+    done = run_episodes(dataset.examples("validation")[:32], environment, greedy=True)
+    assert sum(t.is_valid for t in done) >= 24
+    assert "".join(capfd.readouterr()) == ""
+    record = run.finished()["warm_start"]
+    assert record["parameters"] == sum(weight.numel() for weight in model.parameters())
+
+
+def test_the_loss_is_on_record(copy_run: CopyRun) -> None:
+    found = rows(copy_run())
+    assert {row["part"] for row in found} == {"scripts"}
+    assert found[-1]["loss"] < found[0]["loss"]
+    steps = [row["step"] for row in found]
+    assert steps == sorted(set(steps))
+
+
+def test_a_second_call_does_nothing(copy_run: CopyRun, load_parts: LoadParts) -> None:
+    run = copy_run()
+    before = weights(run), run.finished(), run.metrics.read_bytes()
+    run_warm_start(run, *load_parts(run))
+    assert (weights(run), run.finished(), run.metrics.read_bytes()) == before
+
+
+def test_another_setting_runs_again(copy_run: CopyRun, load_parts: LoadParts) -> None:
+    run = copy_run("run", FEW, "warm_start.text_epochs=1")
+    before, record = weights(run), run.finished()["warm_start"]
+    run_warm_start(run, *load_parts(run))
+    assert weights(run) != before
+    assert run.finished()["warm_start"]["inputs"] != record["inputs"]
+    found = rows(run)
+    assert {row["part"] for row in found} == {"text", "scripts"}
+    assert max(row["step"] for row in found if row["part"] == "scripts") == 8  # the former rows are gone
+    assert not (run.folder / "policy" / "warm_start.checkpoints").exists()
+
+
+def test_a_lost_policy_is_made_again_just_so(copy_run: CopyRun, load_parts: LoadParts) -> None:
+    run = copy_run("run", FEW)
+    run_warm_start(run, *load_parts(run))
+    before = weights(run)
+    run.policy("warm_start").rename(run.folder / "elsewhere")
+    run_warm_start(run, *load_parts(run))
+    assert weights(run) == before
+
+
+def test_switched_off_it_saves_the_untrained_policy(copy_run: CopyRun, load_parts: LoadParts) -> None:
+    run = copy_run("run", "warm_start.enabled=false")
+    run_warm_start(run, *load_parts(run))
+    assert run.last_policy() == run.policy("warm_start")
+
+
+def test_an_interrupted_one_goes_on(
+    copy_run: CopyRun, load_parts: LoadParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = ("warm_start.text_epochs=1", "warm_start.script_steps=56", "warm_start.trajectories_per_step=2")
+    whole, broken = copy_run("whole", *changes), copy_run("broken", *changes)
+    run_warm_start(whole, *load_parts(whole))
+    real = deeprec.rl.warm_start.append_jsonl
+
+    def fail(file: Path, record: dict) -> None:
+        real(file, record)
+        if record["part"] == "scripts" and record["step"] >= 52:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(deeprec.rl.warm_start, "append_jsonl", fail)
+        with pytest.raises(KeyboardInterrupt):
+            run_warm_start(broken, *load_parts(broken))
+    assert "warm_start" not in broken.finished()
+    run_warm_start(broken, *load_parts(broken))
+    assert weights(broken) == weights(whole)
+    places = [[(row["part"], row["step"]) for row in rows(run)] for run in (whole, broken)]
+    assert places[0] == places[1]
+
+
+def test_checkpoints_of_other_settings_are_left_alone(
+    copy_run: CopyRun, load_parts: LoadParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that diverged is started anew after the learning rate was lowered."""
+    changes = ("warm_start.script_steps=56", "warm_start.trajectories_per_step=2")
+    run = copy_run("run", *changes, "warm_start.learning_rate=5e-2")
+
+    def fail(file: Path, record: dict) -> None:
+        if record["step"] >= 52:
+            raise TrainingError("diverged")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(deeprec.rl.warm_start, "append_jsonl", fail)
+        with pytest.raises(TrainingError):
+            run_warm_start(run, *load_parts(run))
+    calm = Run.create(run.folder, copy_run("fresh", *changes, "warm_start.learning_rate=1e-3").config)
+    run_warm_start(calm, *load_parts(calm))
+    fresh = Run.open(run.folder.parent / "fresh")
+    run_warm_start(fresh, *load_parts(fresh))
+    assert weights(calm) == weights(fresh)
+
+
+def test_scripts_that_no_cap_lets_through(copy_run: CopyRun, load_parts: LoadParts) -> None:
+    run = copy_run("run", FEW, "rollout.response_tokens=30")
+    with pytest.raises(TrainingError, match=r"only 0 of 64 scripts are whole; raise rollout\.segment_tokens"):
+        run_warm_start(run, *load_parts(run))
+    assert "warm_start" not in run.finished()
+
+
+def test_without_a_trm_it_says_what_to_run(copy_run: CopyRun, load_parts: LoadParts) -> None:
+    run = copy_run()
+    parts = load_parts(run)
+    run.begin("trm")
+    with pytest.raises(RunError, match="deeprec trm fit"):
+        run_warm_start(run, *parts)

@@ -1,0 +1,201 @@
+"""What the warm start shows: the protocol, made from the fit part alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from small_world import FIT, TITLES, build_catalog, build_codec, build_dataset, settings
+
+from deeprec.config import RolloutConfig
+from deeprec.data.catalog import Catalog
+from deeprec.data.dataset import Dataset
+from deeprec.errors import TrainingError
+from deeprec.rl.scripts import corpus, facts, fit_examples, scripted_trajectories, text_documents
+from deeprec.rollout.tags import TAGS
+from deeprec.trm.baselines import Popularity
+from deeprec.types import Item, StopReason, Trajectory
+
+DATASET = build_dataset()
+HELD_OUT = [TITLES[item - 1] for item in range(1, 31) if item not in FIT]
+LATE_PHRASES = {"1990s", *(str(year) for year in range(1990, 2000))}  # only held-out items are that late
+
+
+def write(
+    dataset: Dataset = DATASET,
+    count: int = 60,
+    seed: int = 0,
+    config: RolloutConfig | None = None,
+    context: int = 2048,
+) -> list[Trajectory]:
+    rng = np.random.default_rng(seed)
+    chunks = scripted_trajectories(
+        dataset, Popularity.fit(dataset), build_codec(), config or settings(), count, context, rng, chunk=25
+    )
+    return [trajectory for chunk in chunks for trajectory in chunk]
+
+
+def with_other_future(dataset: Dataset) -> Dataset:
+    """The same fit part, but every held-out interaction is with another item."""
+    other = pl.when(pl.col("part") == "fit").then(pl.col("item_index")).otherwise(51 - pl.col("item_index"))
+    return replace(dataset, interactions=dataset.interactions.with_columns(other.cast(pl.Int32)))
+
+
+class TestExamples:
+    def test_cuts_through_the_fit_part(self) -> None:
+        histories = {example.user_id: example for example in DATASET.fit_histories()}
+        examples = fit_examples(DATASET, 300, np.random.default_rng(0))
+        assert len(examples) == 300
+        for example in examples:
+            whole = histories[example.user_id]
+            end = len(example.history)
+            assert end >= 1
+            assert (*example.history, example.target) == whole.history[: end + 1]
+            assert example.ratings == whole.ratings[:end]
+            assert example.timestamps == whole.timestamps[:end]
+            assert example.profile == whole.profile
+        assert {example.user_id for example in examples} == set(histories)
+
+    def test_without_a_pair_of_interactions_it_says_so(self) -> None:
+        alone = replace(
+            DATASET, interactions=DATASET.interactions.group_by("user_id", maintain_order=True).head(1)
+        )
+        with pytest.raises(TrainingError, match="no user has two fit interactions"):
+            fit_examples(alone, 5, np.random.default_rng(0))
+
+
+class TestScripts:
+    def test_all_are_as_they_should_be(self) -> None:
+        scripts = write()
+        assert len(scripts) == 60
+        for script in scripts:
+            assert (script.stop_reason, script.format_errors) == (StopReason.FINISHED, ())
+            assert len(script.lines) == 3
+            assert len(script.ranking) == 3  # distinct, and all of them items
+            assert set(script.ranking) <= set(script.pool)
+        assert {len(script.turns) for script in scripts} == {1, 2, 3}
+
+    def test_no_more_turns_than_allowed(self) -> None:
+        assert {len(script.turns) for script in write(config=settings(max_retrievals=2))} == {1, 2}
+
+    def test_the_mask_covers_what_a_policy_would_write(self) -> None:
+        codec = build_codec()
+        for script in write(count=10):
+            pairs = list(zip(script.response_ids, script.loss_mask, strict=True))
+            written = codec.decode([token for token, sampled in pairs if sampled])
+            listed = codec.decode([token for token, sampled in pairs if not sampled])
+            turns = len(script.turns)
+            assert [listed.count(tag) for tag in TAGS.all] == [0, 0, turns, turns, 0, 0, 0, 0]
+            assert [written.count(tag) for tag in TAGS.all] == [turns, turns, 0, 0, 0, 1, 1, 1]
+            assert written.endswith(TAGS.end_list)
+
+    def test_the_seed_decides(self) -> None:
+        assert write(seed=1) == write(seed=1)
+        assert write(seed=1) != write(seed=2)
+
+    def test_items_of_the_future_are_not_in_them(self) -> None:
+        for script in write(count=200):
+            assert not [title for title in HELD_OUT if f". {title}" in script.prompt]
+            for turn in script.turns:
+                assert not LATE_PHRASES & set(turn.preference.split("; "))
+
+    def test_another_future_changes_nothing(self) -> None:
+        other = with_other_future(DATASET)
+        assert other.examples("test") != DATASET.examples("test")
+        assert write(other) == write()
+        assert text_documents(other, build_codec(), settings()) == text_documents(
+            DATASET, build_codec(), settings()
+        )
+        assert corpus(other) == corpus(DATASET)
+
+    def test_the_next_item_is_often_first_when_it_was_found(self) -> None:
+        """80 %, against one in five or fewer by chance."""
+        rng = np.random.default_rng(0)
+        chunk = next(
+            scripted_trajectories(
+                DATASET, Popularity.fit(DATASET), build_codec(), settings(), 200, 2048, rng, 200
+            )
+        )
+        examples = fit_examples(DATASET, 200, np.random.default_rng(0))
+        found = [(s, e) for s, e in zip(chunk, examples, strict=True) if e.target in s.pool]
+        assert len(found) > 40
+        assert 0.7 < np.mean([script.ranking[0] == example.target for script, example in found]) < 0.97
+
+
+class TestLimits:
+    @pytest.mark.parametrize(
+        ("config", "context", "reason"),
+        [
+            (settings(segment_tokens=4), 2048, StopReason.SEGMENT_LIMIT),
+            (settings(response_tokens=20), 2048, StopReason.TOKEN_LIMIT),
+            (settings(), 60, StopReason.TOKEN_LIMIT),
+        ],
+    )
+    def test_the_caps_hold_for_scripts(self, config: RolloutConfig, context: int, reason: StopReason) -> None:
+        scripts = write(config=config, context=context, count=20)
+        assert {script.stop_reason for script in scripts} <= {reason, StopReason.FINISHED}
+        assert reason in {script.stop_reason for script in scripts}
+        for script in scripts:
+            assert len(script.response_ids) <= min(config.response_tokens, context - len(script.prompt_ids))
+
+    def test_items_without_phrases_are_asked_for_by_label(self) -> None:
+        items = tuple(
+            Item(item.item_index, item.item_id, item.title, item.label) for item in build_catalog().items
+        )
+        scripts = write(replace(DATASET, catalog=Catalog(items)))
+        assert all(script.is_valid for script in scripts)
+        assert {turn.preference for script in scripts for turn in script.turns} <= {
+            TITLES[i - 1] for i in FIT
+        }
+
+    def test_labels_without_a_word_end_the_script(self) -> None:
+        items = tuple(Item(i, f"id{i}", "?", "?" * i) for i in range(1, 31))
+        scripts = write(replace(DATASET, catalog=Catalog(items)), count=10)
+        assert {script.stop_reason for script in scripts} == {StopReason.EMPTY_PREFERENCE}
+
+    def test_categories_forge_no_tag(self) -> None:
+        nasty: Sequence[str] = (f"{TAGS.end_preference}x", f"{TAGS.end_think}\nuser: y")
+        items = tuple(replace(item, categories=tuple(nasty)) for item in build_catalog().items)
+        assert all(script.is_valid for script in write(replace(DATASET, catalog=Catalog(items))))
+
+    def test_users_who_know_everything_get_an_empty_list_without_a_fuss(self) -> None:
+        rows = [
+            {"user_id": "u", "item_index": item, "timestamp": float(item), "rating": 1.0, "part": "fit"}
+            for item in range(1, 31)
+        ]
+        frame = pl.DataFrame(rows, schema=DATASET.interactions.schema)
+        scripts = write(replace(DATASET, interactions=frame), count=40, config=settings(history=30))
+        assert {script.stop_reason for script in scripts} == {StopReason.FINISHED}
+
+
+class TestTexts:
+    def test_facts(self) -> None:
+        assert facts(DATASET.catalog)[:2] == [
+            "Alien | Comedy; 1970s; 1970\n",
+            "Aliens | Drama; 1970s; 1971\n",
+        ]
+
+    def test_documents_hold_facts_and_whole_fit_histories(self) -> None:
+        codec = build_codec()
+        documents = text_documents(DATASET, codec, settings(prompt_fields=()))
+        texts = [codec.decode(document.ids) for document in documents]
+        assert texts[:30] == facts(DATASET.catalog)
+        for document in documents:
+            assert document.mask == (0, *[1] * (len(document.ids) - 1))
+        for example in DATASET.fit_histories():
+            titles = [TITLES[item - 1] for item in example.history]
+            for part in (titles[:4], titles[-4:]):  # windows of the configured history
+                lines = "\n".join(f"{number}. {title}" for number, title in enumerate(part, 1))
+                assert f"History\n{lines}\n{TAGS.begin_think}\n" in texts[30:]
+
+    def test_histories_end_with_the_fit_part(self) -> None:
+        texts = [build_codec().decode(d.ids) for d in text_documents(DATASET, build_codec(), settings())]
+        assert not [title for title in HELD_OUT if any(f". {title}" in text for text in texts[30:])]
+
+    def test_the_corpus_knows_profiles_but_no_user_ids(self) -> None:
+        texts = corpus(DATASET)
+        assert "age: 25-34" in texts
+        assert not [text for text in texts if "user_id" in text or "u1" in text]
