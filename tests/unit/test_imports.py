@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -66,16 +66,21 @@ def test_help_loads_no_framework(command: tuple[str, ...]) -> None:
     assert loaded_by(help_program(*command, "--help")) == set()
 
 
-def test_help_is_quick() -> None:
-    """Half a second is the promise; the margin is for a machine that does something else besides."""
+def children_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def test_help_takes_less_than_half_a_second() -> None:
+    """Processor time, which does not depend on what else the machine does; the best of three."""
+    command = [sys.executable, "-c", "from deeprec.cli import main; main()", "--help"]
     seconds = []
     for _ in range(3):
-        started = time.perf_counter()
-        command = [sys.executable, "-c", "from deeprec.cli import main; main()", "--help"]
+        before = children_seconds()
         subprocess.run(command, capture_output=True, check=True)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(children_seconds() - before)
     print(f"deeprec --help: {min(seconds):.2f} s")
-    assert min(seconds) < 1.0
+    assert min(seconds) < 0.5
 
 
 def test_every_public_name_can_be_had() -> None:
