@@ -103,6 +103,29 @@ def test_an_interrupted_stage_ends_as_the_uninterrupted_one(copy_run, load_parts
             assert timeless[0] == timeless[1]
 
 
+def test_killed_after_the_last_iteration_nothing_is_trained_twice(copy_run, load_parts, monkeypatch):
+    from deeprec.policy import loading
+    from deeprec.rl.stage import run_rl
+
+    run = copy_run("run", "rl.cold_start.steps=3")
+    parts = load_parts(run)
+    trained = []
+
+    def save_nothing(model, *_):
+        trained.append({name: value.clone() for name, value in model.state_dict().items()})
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "save_policy", save_nothing)
+        with pytest.raises(KeyboardInterrupt):
+            run_rl(run, *parts, "cold_start")
+    assert not run.policy("cold_start").exists()
+    run_rl(run, *parts, "cold_start")
+    assert [row["step"] for row in rows(run.metrics, "cold_start")] == [1, 2, 3]
+    for name, value in weights(run, "cold_start").items():
+        np.testing.assert_array_equal(value, trained[0][name].numpy(), err_msg=name)
+
+
 def test_a_checkpoint_that_was_cut_short_is_not_used(tmp_path):
     from deeprec.rl.callbacks import latest_checkpoint
 

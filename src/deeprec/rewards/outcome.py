@@ -17,6 +17,7 @@ from deeprec.data.catalog import Catalog
 from deeprec.rollout.tags import TAGS
 from deeprec.types import Trajectory
 
+_TAGS = TAGS.all
 LIST_PENALTY = -1.0
 HIT = 1.0
 RANK_SCALE = 0.2
@@ -26,7 +27,7 @@ SIMILARITY_SCALE = 10.0
 def list_format_reward(trajectory: Trajectory, recommended: int) -> float:
     """0 when the list holds exactly `recommended` (K) lines and no tag, else -1."""
     whole = len(trajectory.lines) == recommended
-    stray = any(tag in line for line in trajectory.lines for tag in TAGS.all)
+    stray = any(tag in line for tag in _TAGS for line in trajectory.lines)
     return 0.0 if whole and not stray else LIST_PENALTY
 
 
