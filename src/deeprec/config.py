@@ -83,7 +83,7 @@ class TRMConfig(_Section):
         0.3, description="Positions trained a second time with a preference (0: no preference branch)."
     )
     preference_noise: Fraction = Field(
-        0.5, description="Of these, the share whose preference is about another item, the same user's or anybody's."
+        0.6, description="Of these, the share whose preference is about another item, the same user's or anybody's."
     )
     text_only_share: Fraction = Field(0.1, description="Of these, the share whose history is dropped.")
     validation_users: Positive = Field(5000, description="Validation examples that early stopping looks at, at most.")
