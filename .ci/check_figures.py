@@ -35,5 +35,7 @@ for name, method in summary.methods.items():
     print(
         f"{name}: " + ", ".join(f"{metric} {method.metrics[metric].mean:.3f}" for metric in RANKING_METRICS)
     )
-assert summary.method("trm").metrics["recall@10"].mean > 0, "the TRM found no target at all"
+trained = summary.method("recommendation").metrics
+assert trained["validity"].mean >= 0.5, f"only {trained['validity'].mean:.0%} of the trajectories are valid"
+assert trained["pool_recall"].mean > 0, "the policy retrieved no target at all"
 print(f"{len(figures)} figures, all finite; report of {len(page):,} characters")
