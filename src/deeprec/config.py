@@ -28,6 +28,9 @@ class _Section(BaseModel):
 class SyntheticConfig(_Section):
     """Simulated catalogue and users (source `synthetic`)."""
 
+    seed: int = Field(
+        0, ge=0, description="Seed of the simulation; the run's own seed leaves the data alone."
+    )
     users: Positive = Field(800, description="Number of simulated users.")
     items: Positive = Field(500, description="Number of simulated items.")
     genres: Positive = Field(12, description="Number of genres that items and tastes are made of.")
@@ -57,7 +60,8 @@ class DataConfig(_Section):
         "refuse", description="Interactions with items that the item file lacks: an error, or left out."
     )
     order: Literal["time", "source"] = Field(
-        "time", description="Sort each user by time, or trust the file's order (going back in time is an error)."
+        "time",
+        description="Sort each user by time, or trust the file's order (going back in time is an error).",
     )
     synthetic: SyntheticConfig = SyntheticConfig()
 
@@ -78,15 +82,20 @@ class TRMConfig(_Section):
     dropout: Fraction = Field(0.3, description="Dropout rate.")
     history: Positive = Field(50, description="Latest items that the encoder reads.")
     temperature: float = Field(0.07, gt=0, description="Softmax temperature of cosine scores in training.")
-    id_dropout: Fraction = Field(0.1, description="Share of items that a training step sees by their text alone.")
+    id_dropout: Fraction = Field(
+        0.1, description="Share of items that a training step sees by their text alone."
+    )
     preference_share: Fraction = Field(
         0.3, description="Positions trained a second time with a preference (0: no preference branch)."
     )
     preference_noise: Fraction = Field(
-        0.6, description="Of these, the share whose preference is about another item, the same user's or anybody's."
+        0.6,
+        description="Of these, the share whose preference is about another item, the same user's or anybody's.",
     )
     text_only_share: Fraction = Field(0.1, description="Of these, the share whose history is dropped.")
-    validation_users: Positive = Field(5000, description="Validation examples that early stopping looks at, at most.")
+    validation_users: Positive = Field(
+        5000, description="Validation examples that early stopping looks at, at most."
+    )
     learning_rate: float = Field(2e-3, gt=0, description="Peak AdamW learning rate.")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW weight decay.")
     epochs: Positive = Field(60, description="Epochs at most.")
@@ -115,9 +124,7 @@ class RolloutConfig(_Section):
     response_tokens: Positive = Field(
         16384, description="Tokens of a whole response at most, lists included."
     )
-    new_items_only: bool = Field(
-        True, description="Leave out items that an earlier turn retrieved (published: false)."
-    )
+    new_items_only: bool = Field(False, description="Leave out items that an earlier turn retrieved.")
     temperature: float = Field(
         1.0, ge=0, description="Sampling temperature in training; evaluation is greedy."
     )
@@ -131,8 +138,8 @@ class PolicyConfig(_Section):
     model: str = Field("tiny", description="`tiny`, or a Hugging Face causal LM by name or path.")
     width: Positive = Field(128, description="Tiny: hidden width.")
     layers: Positive = Field(2, description="Tiny: layers.")
-    heads: Positive = Field(4, description="Tiny: attention heads.")
-    key_value_heads: Positive = Field(2, description="Tiny: key-value heads.")
+    heads: Positive = Field(8, description="Tiny: attention heads.")
+    key_value_heads: Positive = Field(4, description="Tiny: key-value heads.")
     inner: Positive = Field(256, description="Tiny: width of the feed-forward layer.")
     pieces: Positive = Field(1000, description="Tiny: sub-word pieces for free text, besides whole titles.")
     context: Positive = Field(2048, description="Tiny: context length in tokens.")
@@ -145,9 +152,9 @@ class WarmStartConfig(_Section):
 
     enabled: bool = Field(True, description="Off for a policy that already speaks the format.")
     text_epochs: int = Field(2, ge=0, description="Epochs over catalogue facts and fit histories as text.")
-    script_steps: int = Field(400, ge=0, description="Optimizer steps on scripted trajectories.")
-    trajectories_per_step: Positive = Field(32, description="Scripted trajectories per optimizer step.")
-    learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate.")
+    script_steps: int = Field(300, ge=0, description="Optimizer steps on scripted trajectories.")
+    trajectories_per_step: Positive = Field(16, description="Scripted trajectories per optimizer step.")
+    learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate.")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay.")
 
 
@@ -197,7 +204,9 @@ class RLConfig(_Section):
     clip_low: float = Field(0.2, gt=0, description="PPO clipping below.")
     clip_high: float = Field(0.28, gt=0, description="PPO clipping above.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradient clipping.")
-    adam_beta2: float = Field(0.95, gt=0, lt=1, description="Adam's memory of squared gradients (published: 0.95).")
+    adam_beta2: float = Field(
+        0.95, gt=0, lt=1, description="Adam's memory of squared gradients (published: 0.95)."
+    )
     trajectories_per_pass: Positive = Field(
         16, description="Trajectories in one forward and backward pass at most: bounds memory, not results."
     )
@@ -206,7 +215,8 @@ class RLConfig(_Section):
     evaluate_every: Positive = Field(20, description="Iterations between held-out evaluations.")
     evaluate_users: Positive = Field(128, description="Validation users in such an evaluation.")
     collapse_steps: Positive = Field(
-        20, description="Stop when fewer than 5 % of the trajectories were valid in this many iterations in a row."
+        20,
+        description="Stop when fewer than 5 % of the trajectories were valid in this many iterations in a row.",
     )
     cold_start: ColdStartConfig = ColdStartConfig()
     recommendation: RecommendationConfig = RecommendationConfig()

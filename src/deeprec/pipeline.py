@@ -15,12 +15,14 @@ from deeprec.run import Run
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from deeprec.rl.stage import StageName
     from deeprec.rollout.recommender import DeepRecRecommender
     from deeprec.rollout.runner import Environment
     from deeprec.trm.retriever import TRM
 
 POLICIES = ("warm_start", "cold_start", "recommendation")
 METHODS = ("popularity", "trm", *POLICIES)
+ORACLE = "oracle"  # knows the simulation's probabilities: the ceiling, on simulated data only
 
 
 def run_pipeline(run: Run, announce: Callable[[str], None] = lambda _: None) -> Path:
@@ -29,6 +31,7 @@ def run_pipeline(run: Run, announce: Callable[[str], None] = lambda _: None) -> 
     `announce` hears the name of each stage before it starts.
     """
     from deeprec.data.stage import run_data
+    from deeprec.evaluation.heldout import build_heldout
     from deeprec.evaluation.report import write_report
     from deeprec.evaluation.stage import run_evaluation
     from deeprec.rl.stage import run_rl
@@ -41,13 +44,19 @@ def run_pipeline(run: Run, announce: Callable[[str], None] = lambda _: None) -> 
     trm = run_trm(run, dataset)
     announce("warm_start")
     run_warm_start(run, dataset, trm)
-    for stage in ("cold_start", "recommendation"):
+    stages: tuple[StageName, ...] = ("cold_start", "recommendation")
+    for stage in stages:
         announce(stage)
-        run_rl(run, dataset, trm, stage)
+        run_rl(run, dataset, trm, stage, build_heldout(run, dataset, trm, stage))
     announce("evaluation")
-    run_evaluation(run, dataset, trm, build_recommenders(run, METHODS))
+    run_evaluation(run, dataset, trm, build_recommenders(run, known_methods(run.config)))
     announce("report")
     return write_report(run)
+
+
+def known_methods(config: RunConfig) -> tuple[str, ...]:
+    """Every method that a run with these settings can evaluate."""
+    return (*METHODS, ORACLE) if config.data.name == "synthetic" else METHODS
 
 
 def load_stages(run: Run) -> tuple[Dataset, TRM]:
@@ -66,12 +75,14 @@ def build_recommenders(run: Run, methods: Sequence[str]) -> dict[str, Recommende
 
     Raises EvaluationError for an unknown name, RunError for one that has not been trained.
     """
+    from deeprec.data.synthetic import oracle
     from deeprec.evaluation.recommenders import TRMRecommender
     from deeprec.trm.baselines import Popularity
 
+    known = known_methods(run.config)
     for method in methods:
-        if method not in METHODS:
-            raise EvaluationError(f"unknown method '{method}'; known: {', '.join(METHODS)}")
+        if method not in known:
+            raise EvaluationError(f"unknown method '{method}'; known: {', '.join(known)}")
     dataset, trm = load_stages(run)
     found: dict[str, Recommender] = {}
     for method in methods:
@@ -79,6 +90,9 @@ def build_recommenders(run: Run, methods: Sequence[str]) -> dict[str, Recommende
             found[method] = TRMRecommender(trm, dataset)
         elif method == "popularity":
             found[method] = TRMRecommender(Popularity.fit(dataset), dataset, name=method)
+        elif method == ORACLE:
+            settings = run.config.data.synthetic
+            found[method] = oracle(settings, settings.seed, dataset)
         else:
             found[method] = build_deeprec(run, dataset, trm, method)
     return found

@@ -29,7 +29,7 @@ def evaluate(
     from deeprec.data.stage import load_data
     from deeprec.errors import EvaluationError
     from deeprec.evaluation.stage import evaluate_run, run_evaluation
-    from deeprec.pipeline import METHODS, POLICIES, build_recommenders
+    from deeprec.pipeline import POLICIES, build_recommenders, known_methods
     from deeprec.progress import show_progress
     from deeprec.run import Run
     from deeprec.trm.stage import load_trm
@@ -40,7 +40,9 @@ def evaluate(
     opened = Run.open(run)
     dataset = load_data(opened)
     trm = load_trm(opened, dataset)
-    trained = [name for name in METHODS if name not in POLICIES or name in opened.finished()]
+    trained = [
+        name for name in known_methods(opened.config) if name not in POLICIES or name in opened.finished()
+    ]
     names = [name.strip() for name in methods.split(",") if name.strip()] if methods else trained
     with show_progress():
         recommenders = build_recommenders(opened, names)

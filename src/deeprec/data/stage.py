@@ -14,19 +14,19 @@ from deeprec.run import Run, fingerprint
 
 
 def run_data(run: Run, cache: Path | None = None) -> Dataset:
-    """The run's data set; prepared only if settings, seed or source files changed since.
+    """The run's data set; prepared only if settings or source files changed since.
 
     Where the source lies does not matter, what is in it does. A source that is no longer
     there is no reason to prepare again.
     """
     config = run.config.data
-    inputs = _inputs(config, run.config.seed)
+    inputs = _inputs(config)
     state = _source_state(config)
     record = run.finished().get("data", {})
     if run.is_current("data", inputs) and state in (None, record.get("source_state")):
         return read_dataset(run.data)
     started = time.perf_counter()
-    dataset = prepare(config, run.config.seed, cache)
+    dataset = prepare(config, config.synthetic.seed, cache)
     run.begin("data")
     write_dataset(dataset, run.data)
     minutes = (time.perf_counter() - started) / 60
@@ -40,10 +40,10 @@ def load_data(run: Run) -> Dataset:
     return read_dataset(run.data)
 
 
-def _inputs(config: DataConfig, seed: int) -> str:
+def _inputs(config: DataConfig) -> str:
     settings = config.model_dump(mode="json", exclude={"source", "items", "users"})
     if config.name == "synthetic":
-        return fingerprint(FORMAT, settings, seed)
+        return fingerprint(FORMAT, settings)
     del settings["synthetic"]
     return fingerprint(FORMAT, settings)
 

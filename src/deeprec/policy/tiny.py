@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import torch
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
+from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention
 
 from deeprec.config import PolicyConfig
 from deeprec.errors import PolicyError
 
 _RESIDUAL = ("o_proj.weight", "down_proj.weight")  # what writes into the residual stream
+# Strength with which a head repeats what it looks at, before training. Measured on scripted
+# trajectories (2 layers x 128): copying listed titles is learned in about half the steps.
+_COPY_GAIN = 2.0
 
 
 def build_tiny(config: PolicyConfig, tokenizer: PreTrainedTokenizerBase, seed: int) -> Qwen2ForCausalLM:
@@ -65,3 +69,19 @@ def _initialize(model: Qwen2ForCausalLM, seed: int) -> None:
         if name.endswith(_RESIDUAL):
             deviation /= (2 * layers) ** 0.5
         weight.normal_(0.0, deviation, generator=generator)
+    for layer in model.model.layers:
+        _favour_copying(layer.self_attn)
+
+
+@torch.no_grad()
+def _favour_copying(attention: Qwen2Attention) -> None:
+    """Add to each head's output projection the transpose of its value projection.
+
+    Embeddings are tied, so a head that passes on what it reads raises the logit of the
+    token that it looks at: the one skill that a ranking of listed items rests on.
+    """
+    size = attention.head_dim
+    for head in range(attention.o_proj.weight.shape[1] // size):
+        shared = head // attention.num_key_value_groups
+        value = attention.v_proj.weight[shared * size : (shared + 1) * size]
+        attention.o_proj.weight[:, head * size : (head + 1) * size] += _COPY_GAIN * value.T

@@ -60,6 +60,7 @@ def build_tokenizer(
     tokenizer.decoder = Sequence([ByteFallback(), Fuse()])
     tokenizer.add_special_tokens([AddedToken(text, normalized=False) for text in (PAD, EOS, *TAGS.all)])
     starts = [AddedToken(f"\n{number}. ", normalized=False) for number in range(1, lines + 1)]
+    starts.append(AddedToken("\n- ", normalized=False))
     # Whole words only: the film "M" is not the first letter of "Music".
     labels = [AddedToken(item.label, normalized=False, single_word=True) for item in catalog.items]
     tokenizer.add_tokens(starts + labels)

@@ -3,7 +3,9 @@
 A policy that never writes a tag can't be rewarded for it, so it is first shown the
 format. The scripts are no teacher of taste: a preference is a guess drawn from what the
 next item of the *fit* history is like, or from what the user had lately, and the final
-list orders the retrieved items by the TRM's own score with noise.
+list is the last retrieved one in the TRM's order, with the next item at the top where it
+was found. (Other orders were tried: a small policy takes many times longer to learn to
+merge lists, see docs/log.md.)
 """
 
 from __future__ import annotations
@@ -32,7 +34,6 @@ TURNS = (1, 2, 3)
 TURN_SHARES = (0.3, 0.4, 0.3)  # every count is sampled, so that stage 1 can choose among them
 TRUE_SHARE = 0.7  # preferences drawn from the next item; the others from recent items
 TARGET_FIRST_SHARE = 0.8  # a next item that was retrieved is put first this often
-RANK_NOISE = 0.5  # Gumbel noise on standardized TRM scores: lists differ, the order stays
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,6 @@ def _script_chunk(
     episodes = [Episode(key, e, catalog, codec, config, context_length) for key, e in enumerate(examples)]
     most = min(max(TURNS), config.max_retrievals)
     turns = np.minimum(rng.choice(TURNS, size=len(examples), p=TURN_SHARES), most)
-    plain = retriever.score([example.history for example in examples])
     for turn in range(most):
         active = [e for e in episodes if turns[e.key] > turn and not e.is_done]
         if not active:
@@ -147,7 +147,7 @@ def _script_chunk(
             answer_preferences(waiting, dataset, retriever, config)
     for episode in episodes:
         if not episode.is_done:
-            ranking = _rank(episode, plain[episode.key], config.recommended, rng)
+            ranking = _rank(episode, config.recommended, rng)
             _speak(episode, codec, f"{_CLOSING}{TAGS.end_think}\n{render_ranking(ranking, catalog)}")
     return [episode.finish() for episode in episodes]
 
@@ -192,12 +192,10 @@ def _preference(episode: Episode, catalog: Catalog, rng: np.random.Generator) ->
     return text
 
 
-def _rank(episode: Episode, plain: np.ndarray, size: int, rng: np.random.Generator) -> list[int]:
-    pool = np.array(list(dict.fromkeys(episode.retrieved)), dtype=np.int64)
-    scores = plain[pool]
-    spread = float(scores.std()) or 1.0
-    noisy = (scores - scores.mean()) / spread + RANK_NOISE * rng.gumbel(size=len(pool))
+def _rank(episode: Episode, size: int, rng: np.random.Generator) -> list[int]:
+    """The last list as the TRM ordered it, the next fit item often moved to the top."""
+    last = episode.turns[-1].retrieved if episode.turns else ()
     target = episode.example.target
-    if target in pool and rng.random() < TARGET_FIRST_SHARE:
-        noisy[pool == target] = np.inf
-    return [int(item) for item in pool[np.argsort(-noisy, kind="stable")][:size]]
+    if target in episode.retrieved and rng.random() < TARGET_FIRST_SHARE:
+        last = (target, *(item for item in last if item != target))
+    return list(last[:size])

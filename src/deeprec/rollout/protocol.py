@@ -51,10 +51,8 @@ def render_prompt(example: Example, catalog: Catalog, config: RolloutConfig) -> 
     where the source has them. Never reads `example.target`.
     """
     shown = range(max(0, len(example.history) - config.history), len(example.history))
-    lines = [
-        f"{number}. {_history_line(example, position, catalog, config)}"
-        for number, position in enumerate(shown, 1)
-    ]
+    # Bullets, not numbers: a number in a response then means a place in a retrieved list.
+    lines = [f"- {_history_line(example, position, catalog, config)}" for position in shown]
     template = _FULL if config.template == "full" else _COMPACT
     return template.format(
         t=TAGS,
