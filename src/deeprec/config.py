@@ -151,8 +151,8 @@ class WarmStartConfig(_Section):
     """Supervised start for a policy that can't speak the format yet."""
 
     enabled: bool = Field(True, description="Off for a policy that already speaks the format.")
-    text_epochs: int = Field(2, ge=0, description="Epochs over catalogue facts and fit histories as text.")
-    script_steps: int = Field(300, ge=0, description="Optimizer steps on scripted trajectories.")
+    text_epochs: int = Field(1, ge=0, description="Epochs over catalogue facts and fit histories as text.")
+    script_steps: int = Field(350, ge=0, description="Optimizer steps on scripted trajectories.")
     trajectories_per_step: Positive = Field(16, description="Scripted trajectories per optimizer step.")
     learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate.")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay.")

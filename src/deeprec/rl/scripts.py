@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deeprec.config import RolloutConfig
-from deeprec.data.catalog import Catalog, clean_text
+from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
 from deeprec.errors import TrainingError
 from deeprec.rollout.codec import Codec
@@ -27,13 +27,15 @@ from deeprec.rollout.protocol import render_prompt, render_ranking
 from deeprec.rollout.runner import answer_preferences
 from deeprec.rollout.tags import TAGS
 from deeprec.trm.base import Retriever
-from deeprec.trm.phrases import item_phrases
+from deeprec.trm.phrases import item_phrases, join_phrases
 from deeprec.types import Example, Trajectory
 
 TURNS = (1, 2, 3)
 TURN_SHARES = (0.3, 0.4, 0.3)  # every count is sampled, so that stage 1 can choose among them
 TRUE_SHARE = 0.7  # preferences drawn from the next item; the others from recent items
 TARGET_FIRST_SHARE = 0.8  # a next item that was retrieved is put first this often
+
+Rarity = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ def _script_chunk(
     rng: np.random.Generator,
 ) -> list[Trajectory]:
     catalog = dataset.catalog
+    rarity = phrase_rarity(catalog)
     episodes = [Episode(key, e, catalog, codec, config, context_length) for key, e in enumerate(examples)]
     most = min(max(TURNS), config.max_retrievals)
     turns = np.minimum(rng.choice(TURNS, size=len(examples), p=TURN_SHARES), most)
@@ -141,7 +144,7 @@ def _script_chunk(
         if not active:
             break
         for episode in active:
-            _speak(episode, codec, _exploration(episode, catalog, turn, rng))
+            _speak(episode, codec, _exploration(episode, catalog, rarity, rng))
         waiting = [episode for episode in active if episode.preference is not None]
         if waiting:
             answer_preferences(waiting, dataset, retriever, config)
@@ -167,29 +170,48 @@ def _thought(phrases: Sequence[str], turn: int) -> str:
     return f"{opening}: {', '.join(phrases)}."
 
 
-def _exploration(episode: Episode, catalog: Catalog, turn: int, rng: np.random.Generator) -> str:
+def _exploration(episode: Episode, catalog: Catalog, rarity: Rarity, rng: np.random.Generator) -> str:
+    turn = len(episode.turns)
     recent = episode.example.history[-10:]
-    counts = Counter(clean_text(phrase) for item in recent for phrase in catalog[item].categories)
-    usual = [phrase for phrase, _ in counts.most_common(4)]
+    counts = Counter(phrase for item in recent for phrase in _phrases(catalog, item))
+    # What the user has more of than the catalogue, not what everybody has.
+    usual = sorted(counts, key=lambda phrase: (-counts[phrase] * rarity[phrase], phrase))
     shown = usual[turn : turn + 2] or usual[:2] or ["new"]
-    return f"{_thought(shown, turn)}{TAGS.begin_preference}{_preference(episode, catalog, rng)}{TAGS.end_preference}"
+    preference = _preference(episode, catalog, rarity, rng)
+    return f"{_thought(shown, turn)}{TAGS.begin_preference}{preference}{TAGS.end_preference}"
 
 
-def _preference(episode: Episode, catalog: Catalog, rng: np.random.Generator) -> str:
-    """One or two phrases of the next fit item or of a recent one; not one already asked for."""
+def _preference(episode: Episode, catalog: Catalog, rarity: Rarity, rng: np.random.Generator) -> str:
+    """One or two phrases of the next fit item or of a recent one; not one already asked for.
+
+    Rare phrases are preferred: they tell more, and otherwise the commonest genre of the
+    catalogue is the likeliest phrase for every user.
+    """
     asked = {turn.preference for turn in episode.turns}
     text = ""
     for _ in range(4):
         recent = episode.example.history[-5:]
         is_true = rng.random() < TRUE_SHARE
         item = episode.example.target if is_true else int(rng.choice(recent))
-        phrases = item_phrases(catalog[item]) or [catalog[item].label]
+        phrases = _phrases(catalog, item) or [catalog[item].label]
+        share = np.array([rarity.get(phrase, 1.0) for phrase in phrases])
         size = min(len(phrases), int(rng.integers(1, 3)))
-        chosen = sorted(rng.choice(len(phrases), size=size, replace=False))
-        text = "; ".join(phrases[index] for index in chosen)
+        chosen = sorted(rng.choice(len(phrases), size=size, replace=False, p=share / share.sum()))
+        text = join_phrases([phrases[index] for index in chosen])
         if text not in asked:
             break
     return text
+
+
+def _phrases(catalog: Catalog, item_index: int) -> list[str]:
+    """The item's phrases without its exact year, which is too narrow a wish."""
+    return [phrase for phrase in item_phrases(catalog[item_index]) if not phrase.isdigit()]
+
+
+def phrase_rarity(catalog: Catalog) -> Rarity:
+    """For every phrase one over the number of items that it describes."""
+    counts = Counter(phrase for item in catalog.items for phrase in item_phrases(item))
+    return {phrase: 1.0 / count for phrase, count in counts.items()}
 
 
 def _rank(episode: Episode, size: int, rng: np.random.Generator) -> list[int]:
