@@ -32,7 +32,7 @@ from deeprec.types import Example, Trajectory
 
 TURNS = (1, 2, 3)
 TURN_SHARES = (0.3, 0.4, 0.3)  # every count is sampled, so that stage 1 can choose among them
-TRUE_SHARE = 0.7  # preferences drawn from the next item; the others from recent items
+MOST_PHRASES = 4  # in one preference
 TARGET_FIRST_SHARE = 0.8  # a next item that was retrieved is put first this often
 
 Rarity = dict[str, float]
@@ -182,20 +182,23 @@ def _exploration(episode: Episode, catalog: Catalog, rarity: Rarity, rng: np.ran
 
 
 def _preference(episode: Episode, catalog: Catalog, rarity: Rarity, rng: np.random.Generator) -> str:
-    """One or two phrases of the next fit item or of a recent one; not one already asked for.
+    """A few phrases of the next fit item, of the latest one, or of several recent ones.
 
-    Rare phrases are preferred: they tell more, and otherwise the commonest genre of the
-    catalogue is the likeliest phrase for every user.
+    Never one already asked for, if that can be helped. Short and long wishes, guesses and
+    habits: reinforcement learning can only choose among what is sampled at all. Rare
+    phrases come a little more often than they stand in the catalogue, or the commonest
+    genre would be the likeliest word for every user.
     """
     asked = {turn.preference for turn in episode.turns}
+    history = episode.example.history
+    sources = ((episode.example.target,), history[-1:], history[-5:])
     text = ""
     for _ in range(4):
-        recent = episode.example.history[-5:]
-        is_true = rng.random() < TRUE_SHARE
-        item = episode.example.target if is_true else int(rng.choice(recent))
-        phrases = _phrases(catalog, item) or [catalog[item].label]
-        share = np.array([rarity.get(phrase, 1.0) for phrase in phrases])
-        size = min(len(phrases), int(rng.integers(1, 3)))
+        items = sources[rng.integers(len(sources))]
+        phrases = list(dict.fromkeys(phrase for item in items for phrase in _phrases(catalog, item)))
+        phrases = phrases or [catalog[items[-1]].label]
+        share = np.array([rarity.get(phrase, 1.0) for phrase in phrases]) ** 0.5
+        size = min(len(phrases), int(rng.integers(1, MOST_PHRASES + 1)))
         chosen = sorted(rng.choice(len(phrases), size=size, replace=False, p=share / share.sum()))
         text = join_phrases([phrases[index] for index in chosen])
         if text not in asked:
