@@ -92,8 +92,7 @@ def fit_panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
     """What was logged before the RL: the TRM by epoch, the warm start by optimizer step."""
     trm = [record for record in records if record.get("stage") == "trm"]
     keys = dict.fromkeys(key for record in trm for key in record if key.startswith("ndcg"))
-    warm = [record for record in records if record.get("stage") == "warm_start" and "part" in record]
-    parts = dict.fromkeys(str(record["part"]) for record in warm)
+    warm = [record for record in records if record.get("stage") == "warm_start"]
     panels = [
         Panel("TRM loss", (_series("loss", trm, "epoch", "loss"),), x_label="epoch"),
         Panel(
@@ -101,13 +100,7 @@ def fit_panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
             tuple(_series(_TRM_TITLES.get(key, key), trm, "epoch", key) for key in keys),
             x_label="epoch",
         ),
-        Panel(
-            "Warm start loss",
-            tuple(
-                _series(part, [r for r in warm if str(r["part"]) == part], "step", "loss") for part in parts
-            ),
-            x_label="optimizer step",
-        ),
+        Panel("Warm start loss", (_series("loss", warm, "step", "loss"),), x_label="optimizer step"),
     ]
     return [panel for panel in panels if any(line.points for line in panel.series)]
 

@@ -115,7 +115,7 @@ def test_panels_put_both_stages_on_one_axis() -> None:
         {"stage": "cold_start", "step": 2, "reward": 2.0},
         {"stage": "recommendation", "step": 0, "heldout/reward": 0.2},
         {"stage": "recommendation", "step": 1, "reward": 3.0, "stop/finished": 1.0, "stop/no_list": 0.0},
-        {"stage": "warm_start", "part": "text", "step": 1, "loss": 4.0},
+        {"stage": "warm_start", "step": 1, "loss": 4.0},
     ]
     panels = {panel.title: panel for panel in rl_panels(records)}
     assert list(panels) == ["Mixed reward", "Stop reasons, share", "extra"]
@@ -132,13 +132,14 @@ def test_panels_of_what_was_fitted() -> None:
     records = [
         {"stage": "trm", "epoch": 1, "loss": 4.0, "ndcg": 0.1, "seconds": 2.0},
         {"stage": "trm", "epoch": 2, "loss": 3.0, "ndcg": 0.2, "ndcg_true_phrase": 0.3},
-        {"stage": "warm_start", "part": "text", "step": 1, "loss": 4.0},
+        {"stage": "warm_start", "step": 1, "loss": 4.0},
+        {"stage": "warm_start", "step": 21, "loss": 2.0},
         {"stage": "cold_start", "step": 1, "loss": 9.0},
     ]
     loss, validation, warm = fit_panels(records)
     assert loss.series == (Series("loss", ((1.0, 4.0), (2.0, 3.0))),)
     assert [line.points for line in validation.series] == [((1.0, 0.1), (2.0, 0.2)), ((2.0, 0.3),)]
-    assert warm.series == (Series("text", ((1.0, 4.0),)),)
+    assert warm.series == (Series("loss", ((1.0, 4.0), (21.0, 2.0))),)
     assert fit_panels(records[-1:]) == []
 
 
