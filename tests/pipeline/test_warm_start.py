@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 import deeprec.rl.warm_start
 from deeprec.errors import RunError, TrainingError
 from deeprec.policy.loading import load_policy
+from deeprec.rl.scripts import Document, text_documents
+from deeprec.rl.supervised import batched_by_length
 from deeprec.rl.warm_start import run_warm_start
 from deeprec.rollout.codec import TokenizerCodec
 from deeprec.rollout.engines.local import LocalEngine
@@ -46,7 +49,6 @@ def test_the_policy_loads_and_speaks(
 
 def test_the_loss_is_on_record(copy_run: CopyRun) -> None:
     found = rows(copy_run())
-    assert {row["part"] for row in found} == {"scripts"}
     assert found[-1]["loss"] < found[0]["loss"]
     steps = [row["step"] for row in found]
     assert steps == sorted(set(steps))
@@ -66,9 +68,38 @@ def test_another_setting_runs_again(copy_run: CopyRun, load_parts: LoadParts) ->
     assert weights(run) != before
     assert run.finished()["warm_start"]["inputs"] != record["inputs"]
     found = rows(run)
-    assert {row["part"] for row in found} == {"text", "scripts"}
-    assert max(row["step"] for row in found if row["part"] == "scripts") == 8  # the former rows are gone
+    # Texts come on top of the scripts, in the same steps; the former rows are gone.
+    assert 8 < max(row["step"] for row in found) < 60
     assert not (run.folder / "policy" / "warm_start.checkpoints").exists()
+
+
+def test_texts_and_scripts_are_one_mixture(
+    copy_run: CopyRun, load_parts: LoadParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One fit on both: a policy that read the histories first had unlearned to copy titles."""
+    calls: list[tuple[list[Document], dict]] = []
+
+    def record(model: object, documents: list[Document], **rest: object) -> None:
+        calls.append((documents, rest))
+
+    monkeypatch.setattr(deeprec.rl.warm_start, "fit_documents", record)
+    run = copy_run("run", FEW, "warm_start.text_epochs=2")
+    dataset, trm = load_parts(run)
+    run_warm_start(run, dataset, trm)
+    ((documents, rest),) = calls
+    assert rest["epochs"] == 1
+    _, tokenizer = load_policy(str(run.policy("warm_start")), run.config.policy)
+    texts = text_documents(dataset, TokenizerCodec(tokenizer), run.config.rollout)
+    kinds = Counter(documents)
+    assert all(kinds[text] >= 2 for text in texts)
+    scripts = [document for document in documents if document not in set(texts)]
+    assert 32 <= len(scripts) <= 64
+    assert len(documents) == len(scripts) + 2 * len(texts)
+    places = [
+        n for n, one in enumerate(batched_by_length(documents, 8, run.config.seed)) if one in set(scripts)
+    ]
+    halves = Counter(place < len(documents) / 2 for place in places)
+    assert min(halves[True], halves[False]) >= len(scripts) / 4
 
 
 def test_a_lost_policy_is_made_again_just_so(copy_run: CopyRun, load_parts: LoadParts) -> None:
@@ -96,7 +127,7 @@ def test_an_interrupted_one_goes_on(
 
     def fail(file: Path, record: dict) -> None:
         real(file, record)
-        if record["part"] == "scripts" and record["step"] >= 52:
+        if record["step"] >= 52:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -106,8 +137,8 @@ def test_an_interrupted_one_goes_on(
     assert "warm_start" not in broken.finished()
     run_warm_start(broken, *load_parts(broken))
     assert weights(broken) == weights(whole)
-    places = [[(row["part"], row["step"]) for row in rows(run)] for run in (whole, broken)]
-    assert places[0] == places[1]
+    places = [[row["step"] for row in rows(run)] for run in (whole, broken)]
+    assert places[0] == places[1] == sorted(set(places[0]))
 
 
 def test_checkpoints_of_other_settings_are_left_alone(

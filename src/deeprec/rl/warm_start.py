@@ -68,7 +68,7 @@ def _train(
     tokenizer: PreTrainedTokenizerBase,
     inputs: str,
 ) -> None:
-    """Both parts, each going on from its last checkpoint if that was made with the same inputs."""
+    """Fit texts and scripts together, going on from the last checkpoint if that had the same inputs."""
     config, codec = run.config, TokenizerCodec(tokenizer)
     settings = config.warm_start
     place = _checkpoints(run) / inputs

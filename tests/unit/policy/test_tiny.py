@@ -7,9 +7,11 @@ import math
 import pytest
 import torch
 from test_tokenizer import LABELS, TEXTS, catalog_of
+from transformers import Qwen2ForCausalLM
 
 from deeprec.config import PolicyConfig
 from deeprec.errors import PolicyError
+from deeprec.policy import tiny
 from deeprec.policy.tiny import build_tiny
 from deeprec.policy.tokenizer import build_tokenizer
 
@@ -45,6 +47,47 @@ def test_it_starts_close_to_uniform(tokenizer) -> None:
     with torch.no_grad():
         loss = float(model(input_ids=ids, labels=ids).loss)
     assert abs(loss - math.log(len(tokenizer))) < 0.5
+
+
+def own_logits(model: Qwen2ForCausalLM) -> list[torch.Tensor]:
+    """For each head of each layer, (V, V): logits that it writes when it looks at one token alone.
+
+    In deviations from the mean over the vocabulary.
+    """
+    embeddings = model.get_input_embeddings().weight
+    found = []
+    for layer in model.model.layers:
+        attention, size = layer.self_attn, layer.self_attn.head_dim
+        values = attention.v_proj(layer.input_layernorm(embeddings))
+        for head in range(model.config.num_attention_heads):
+            shared = head // attention.num_key_value_groups
+            read = values[:, shared * size : (shared + 1) * size]
+            logits = read @ attention.o_proj.weight[:, head * size : (head + 1) * size].T @ embeddings.T
+            found.append((logits - logits.mean(1, keepdim=True)) / logits.std(1, keepdim=True))
+    return found
+
+
+@torch.no_grad()
+def test_every_head_raises_the_logit_of_the_token_it_looks_at(
+    tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copying = [float(logits.diagonal().mean()) for logits in own_logits(build_tiny(CONFIG, tokenizer, 0))]
+    monkeypatch.setattr(tiny, "_COPY_GAIN", 0.0)
+    plain = [float(logits.diagonal().mean()) for logits in own_logits(build_tiny(CONFIG, tokenizer, 0))]
+    assert len(copying) == 3 * 4
+    assert min(copying) > 1.5
+    assert max(map(abs, plain)) < 0.75
+
+
+@torch.no_grad()
+def test_what_stands_in_the_context_is_likelier_than_what_does_not(tokenizer) -> None:
+    model = build_tiny(CONFIG, tokenizer, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.stack([torch.randperm(len(tokenizer), generator=generator)[:12] for _ in range(64)])
+    logits = model(input_ids=ids).logits[:, -1]
+    logits = (logits - logits.mean(1, keepdim=True)) / logits.std(1, keepdim=True)
+    # The last token's own embedding is in the residual stream anyway: only the others show attention.
+    assert float(logits.gather(1, ids[:, :-1]).mean()) > 0.3
 
 
 def test_dtype(tokenizer) -> None:

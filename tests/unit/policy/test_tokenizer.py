@@ -56,6 +56,11 @@ def test_numbered_lines_go_up_to_the_number_asked_for() -> None:
     assert len(tokenizer.encode("\n31. ")) > 1
 
 
+@pytest.mark.parametrize("label", LABELS)
+def test_a_history_line_is_two_tokens(label: str) -> None:
+    assert tokens(f"\n- {label}\n- Alien") == ["\n- ", label, "\n- ", "Alien"]
+
+
 def test_labels_are_found_as_whole_words_only() -> None:
     assert "54" not in tokens("1954; 54th")
     assert "Alien" not in tokens("Alienation")

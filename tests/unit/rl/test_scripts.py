@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,14 +15,22 @@ from deeprec.config import RolloutConfig
 from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
 from deeprec.errors import TrainingError
-from deeprec.rl.scripts import corpus, facts, fit_examples, scripted_trajectories, text_documents
+from deeprec.rl.scripts import (
+    TARGET_FIRST_SHARE,
+    corpus,
+    facts,
+    fit_examples,
+    phrase_rarity,
+    scripted_trajectories,
+    text_documents,
+)
 from deeprec.rollout.tags import TAGS
 from deeprec.trm.baselines import Popularity
-from deeprec.types import Item, StopReason, Trajectory
+from deeprec.types import Example, Item, StopReason, Trajectory
 
 DATASET = build_dataset()
 HELD_OUT = [TITLES[item - 1] for item in range(1, 31) if item not in FIT]
-LATE_PHRASES = {"1990s", *(str(year) for year in range(1990, 2000))}  # only held-out items are that late
+LATE = "1990s"  # only held-out items are that late
 
 
 def write(
@@ -36,6 +45,26 @@ def write(
         dataset, Popularity.fit(dataset), build_codec(), config or settings(), count, context, rng, chunk=25
     )
     return [trajectory for chunk in chunks for trajectory in chunk]
+
+
+def write_with_examples(count: int, config: RolloutConfig) -> list[tuple[Trajectory, Example]]:
+    """Scripts beside what they were made from: one chunk, whose examples the same seed draws again."""
+    rng = np.random.default_rng(0)
+    chunk = next(
+        scripted_trajectories(
+            DATASET, Popularity.fit(DATASET), build_codec(), config, count, 2048, rng, count
+        )
+    )
+    examples = fit_examples(DATASET, count, np.random.default_rng(0))
+    return list(zip(chunk, examples, strict=True))
+
+
+def with_phrases(*of_all: str) -> Dataset:
+    """Every item has the given categories and one of its own, and no year."""
+    items = tuple(
+        replace(item, categories=(*of_all, f"Kind {item.label}"), year=None) for item in build_catalog().items
+    )
+    return replace(DATASET, catalog=Catalog(items))
 
 
 def with_other_future(dataset: Dataset) -> Dataset:
@@ -97,10 +126,15 @@ class TestScripts:
         assert write(seed=1) != write(seed=2)
 
     def test_items_of_the_future_are_not_in_them(self) -> None:
-        for script in write(count=200):
-            assert not [title for title in HELD_OUT if f". {title}" in script.prompt]
-            for turn in script.turns:
-                assert not LATE_PHRASES & set(turn.preference.split("; "))
+        scripts = write(count=200)
+        prompts = "".join(script.prompt for script in scripts)
+        assert not [title for title in HELD_OUT if f"- {title}" in prompts]
+        assert [title for title in TITLES if f"- {title}" in prompts] == [TITLES[item - 1] for item in FIT]
+        asked = {
+            phrase for script in scripts for turn in script.turns for phrase in turn.preference.split("; ")
+        }
+        assert LATE not in asked
+        assert {"1970s", "1980s"} <= asked
 
     def test_another_future_changes_nothing(self) -> None:
         other = with_other_future(DATASET)
@@ -111,18 +145,72 @@ class TestScripts:
         )
         assert corpus(other) == corpus(DATASET)
 
-    def test_the_next_item_is_often_first_when_it_was_found(self) -> None:
-        """80 %, against one in five or fewer by chance."""
-        rng = np.random.default_rng(0)
-        chunk = next(
-            scripted_trajectories(
-                DATASET, Popularity.fit(DATASET), build_codec(), settings(), 200, 2048, rng, 200
-            )
-        )
-        examples = fit_examples(DATASET, 200, np.random.default_rng(0))
-        found = [(s, e) for s, e in zip(chunk, examples, strict=True) if e.target in s.pool]
-        assert len(found) > 40
-        assert 0.7 < np.mean([script.ranking[0] == example.target for script, example in found]) < 0.97
+
+class TestRanking:
+    @pytest.mark.parametrize("new_items_only", [False, True])
+    def test_it_is_the_last_list_with_the_next_item_moved_to_the_top(self, new_items_only: bool) -> None:
+        moved, found_before = 0, 0
+        pairs = write_with_examples(300, settings(new_items_only=new_items_only))
+        for script, example in pairs:
+            last = script.turns[-1].retrieved
+            plain = last[:3]
+            promoted = (example.target, *(item for item in last if item != example.target))[:3]
+            if example.target in script.pool:
+                assert script.ranking in (plain, promoted)
+                moved += script.ranking == promoted
+                found_before += example.target not in last
+            else:
+                assert script.ranking == plain
+        assert (found_before > 0) == new_items_only  # an item of an earlier list is put in front as well
+        assert 0 < moved < len(pairs)
+
+    def test_the_next_item_is_moved_in_four_of_five_scripts(self) -> None:
+        pairs = write_with_examples(600, settings())
+        # Where it stands first of itself, nothing tells whether it was moved.
+        found = [(s, e) for s, e in pairs if e.target in s.pool and s.turns[-1].retrieved[0] != e.target]
+        assert len(found) > 100
+        share = np.mean([script.ranking[0] == example.target for script, example in found])
+        assert share == pytest.approx(TARGET_FIRST_SHARE, abs=4 * (0.8 * 0.2 / len(found)) ** 0.5)
+
+    def test_the_trm_orders_what_was_not_found(self) -> None:
+        """Best first, by the scores of the turn that was answered last."""
+        for script, example in write_with_examples(100, settings()):
+            if example.target not in script.pool:
+                scores = dict(zip(script.turns[-1].retrieved, script.turns[-1].scores, strict=True))
+                assert [scores[item] for item in script.ranking] == sorted(scores.values(), reverse=True)[:3]
+
+
+class TestPhrases:
+    def test_rarity_is_one_over_the_number_of_items(self) -> None:
+        rarity = phrase_rarity(DATASET.catalog)
+        assert {phrase: rarity[phrase] for phrase in ("Action", "Comedy", "1970s", "1999", "1990s")} == {
+            "Action": 1 / 7, "Comedy": 1 / 8, "1970s": 1 / 10, "1999": 1.0, "1990s": 1 / 10,
+        }  # fmt: skip
+        assert len(rarity) == 4 + 3 + 30
+
+    def test_rare_phrases_are_preferred(self) -> None:
+        """Three phrases that every item has, and one of its own: by the plain share, a third would be own."""
+        dataset = with_phrases("Common", "Usual", "Ordinary")
+        asked = [script.turns[0].preference for script in write(dataset, count=400)]
+        single = [preference for preference in asked if "; " not in preference]
+        assert len(single) > 50
+        assert 0.6 < np.mean([preference.startswith("Kind ") for preference in single]) < 1.0
+        assert {1, 2} <= {len(preference.split("; ")) for preference in asked}
+
+    def test_a_thought_opens_with_what_sets_the_user_apart(self) -> None:
+        scripts = write(with_phrases("Common"), count=100)
+        assert {script.turns[0].thought.split(": ")[1].split(" ")[0] for script in scripts} == {"Kind"}
+
+    def test_no_exact_year_is_asked_for(self) -> None:
+        for script in write(count=100):
+            for turn in script.turns:
+                assert not [phrase for phrase in turn.preference.split("; ") if phrase.isdigit()]
+                assert not re.search(r"\d{4}(?!s)", turn.thought)
+
+    def test_nothing_is_asked_for_twice_while_there_is_a_choice(self) -> None:
+        asked = [[turn.preference for turn in script.turns] for script in write(count=200)]
+        several = [preferences for preferences in asked if len(preferences) > 1]
+        assert np.mean([len(set(preferences)) == len(preferences) for preferences in several]) > 0.95
 
 
 class TestLimits:
@@ -188,12 +276,14 @@ class TestTexts:
         for example in DATASET.fit_histories():
             titles = [TITLES[item - 1] for item in example.history]
             for part in (titles[:4], titles[-4:]):  # windows of the configured history
-                lines = "\n".join(f"{number}. {title}" for number, title in enumerate(part, 1))
+                lines = "\n".join(f"- {title}" for title in part)
                 assert f"History\n{lines}\n{TAGS.begin_think}\n" in texts[30:]
 
     def test_histories_end_with_the_fit_part(self) -> None:
         texts = [build_codec().decode(d.ids) for d in text_documents(DATASET, build_codec(), settings())]
-        assert not [title for title in HELD_OUT if any(f". {title}" in text for text in texts[30:])]
+        histories = "".join(texts[30:])
+        assert not [title for title in HELD_OUT if f"- {title}" in histories]
+        assert all(f"- {TITLES[item - 1]}" in histories for item in FIT)
 
     def test_the_corpus_knows_profiles_but_no_user_ids(self) -> None:
         texts = corpus(DATASET)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,23 +47,23 @@ hostile = st.lists(
 class TestPrompt:
     def test_compact_shows_the_latest_items_oldest_first(self) -> None:
         prompt = render_prompt(EXAMPLE, CATALOG, settings(prompt_fields=()))
-        assert prompt == "History\n1. Brazil\n2. Casino\n3. Dune\n4. Emma\n<think>\n"
+        assert prompt == "History\n- Brazil\n- Casino\n- Dune\n- Emma\n<think>\n"
 
     def test_fields_stand_behind_the_title(self) -> None:
         config = settings(history=1, prompt_fields=("rating", "year", "categories", "profile"))
         assert render_prompt(EXAMPLE, CATALOG, config) == (
-            "The user: age: 25-34; job: nurse\nHistory\n1. Emma | Crime | 1976 | 5\n<think>\n"
+            "The user: age: 25-34; job: nurse\nHistory\n- Emma | Crime | 1976 | 5\n<think>\n"
         )
 
     def test_a_rating_is_written_short_and_belongs_to_its_item(self) -> None:
         config = settings(history=9, prompt_fields=("rating",))
-        assert "1. Alien | 1\n2. Brazil | 2.5\n3. Casino | 3\n" in render_prompt(EXAMPLE, CATALOG, config)
+        assert "- Alien | 1\n- Brazil | 2.5\n- Casino | 3\n" in render_prompt(EXAMPLE, CATALOG, config)
 
     def test_what_the_source_lacks_is_left_out(self) -> None:
         bare = Example("7", (4,))
         config = settings(prompt_fields=("rating", "year", "categories", "profile"))
         catalog = Catalog((*CATALOG.items[:3], Item(4, "x", "Brazil", "Brazil")))
-        assert render_prompt(bare, catalog, config) == "History\n1. Brazil\n<think>\n"
+        assert render_prompt(bare, catalog, config) == "History\n- Brazil\n<think>\n"
 
     @pytest.mark.parametrize("template", ["full", "compact"])
     def test_an_empty_history_says_so(self, template: str) -> None:
@@ -76,7 +78,7 @@ class TestPrompt:
         assert "exactly 3 titles" in prompt
         assert all(tag in prompt for tag in TAGS.all)
         assert prompt.count(TAGS.begin_think) == 1
-        assert prompt.endswith(f"4. Emma | 5\n\n{TAGS.begin_think}\n")
+        assert prompt.endswith(f"- Emma | 5\n\n{TAGS.begin_think}\n")
 
     @pytest.mark.parametrize("template", ["full", "compact"])
     def test_the_target_changes_nothing(self, template: str) -> None:
@@ -96,7 +98,16 @@ class TestPrompt:
         assert {tag: prompt.count(tag) for tag in TAGS.all if tag in prompt} == {TAGS.begin_think: 1}
         profile, title, *lines, think, end = [*prompt.splitlines(), ""]
         assert (profile[:9], title, think, end) == ("The user:", "History", TAGS.begin_think, "")
-        assert [line.split(". ")[0] for line in lines] == ["1", "2", "3"]
+        assert [line[:2] for line in lines] == ["- "] * 3
+
+    @pytest.mark.parametrize("template", ["full", "compact"])
+    def test_a_number_at_the_start_of_a_line_is_left_to_lists(self, template: str) -> None:
+        """In a response it then means a place in a retrieved list, and nothing else."""
+        prompt = render_prompt(EXAMPLE, CATALOG, settings(template=template))
+        bullets = [line for line in prompt.splitlines() if line.startswith("- ")]
+        assert len(bullets) == 4
+        history = prompt[prompt.index(bullets[0]) :]
+        assert not re.search(r"^\d", history, re.MULTILINE)
 
 
 class TestLists:

@@ -114,9 +114,9 @@ class TestBatches:
             Example("new", (4,)),
             Example("all", tuple(range(1, 31))),
         ]
-        done = run_episodes(users, scripted([DIALOGUE] * 3), greedy=True)
+        done = run_episodes(users, scripted([DIALOGUE] * 3, new_items_only=True), greedy=True)
         assert [[len(turn.retrieved) for turn in t.turns] for t in done] == [[2, 0], [5, 5], [0, 0]]
-        alone = run_episodes(users[1:2], scripted([DIALOGUE]), greedy=True)
+        alone = run_episodes(users[1:2], scripted([DIALOGUE], new_items_only=True), greedy=True)
         assert alone[0].turns == done[1].turns
         assert all(t.is_valid for t in done)
         assert "<|begin_of_item_list|>\n\n<|end_of_item_list|>" in done[2].response
@@ -124,22 +124,26 @@ class TestBatches:
 
 class TestExclusions:
     def test_neither_history_nor_what_was_retrieved_comes_again(self) -> None:
-        done = run_episodes(TESTED, scripted([DIALOGUE] * len(TESTED)), greedy=True)
+        environment = scripted([DIALOGUE] * len(TESTED), new_items_only=True)
+        done = run_episodes(TESTED, environment, greedy=True)
         for example, trajectory in zip(TESTED, done, strict=True):
             shown = [item for turn in trajectory.turns for item in turn.retrieved]
             assert len(shown) == len(set(shown)) == 10
             assert not set(shown) & set(example.history)
 
-    def test_earlier_items_may_come_again_where_wanted(self) -> None:
-        done = run_episodes(TESTED[:1], scripted([DIALOGUE], new_items_only=False), greedy=True)
+    def test_earlier_items_may_come_again_but_the_history_may_not(self) -> None:
+        """As published, and by default."""
+        done = run_episodes(TESTED[:1], scripted([DIALOGUE]), greedy=True)
         first, second = done[0].turns
+        assert len(first.retrieved) == 5
+        assert not set(first.retrieved) & set(TESTED[0].history)
         assert first.retrieved == second.retrieved  # this retriever reads no preference
         assert done[0].pool == first.retrieved
 
     def test_the_history_may_come_again_where_the_data_allow_repeats(self) -> None:
         user = Example("u", tuple(range(1, 31)))
         done = run_episodes([user], scripted([DIALOGUE], repeats=True), greedy=True)
-        assert len(done[0].pool) == 10
+        assert [len(turn.retrieved) for turn in done[0].turns] == [5, 5]
 
     def test_best_first_with_scores(self) -> None:
         turn = run_episodes(TESTED[:1], scripted([DIALOGUE]), greedy=True)[0].turns[0]
