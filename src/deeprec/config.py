@@ -233,7 +233,9 @@ class EvaluationConfig(_Section):
 class RunConfig(_Section):
     """A complete run."""
 
-    seed: int = Field(0, ge=0, description="Seed of everything that draws.")
+    seed: int = Field(
+        0, ge=0, description="Seed of everything that draws but simulated data (data.synthetic.seed)."
+    )
     data: DataConfig = DataConfig()
     trm: TRMConfig = TRMConfig()
     rollout: RolloutConfig = RolloutConfig()

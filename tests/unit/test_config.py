@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tomllib
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import pytest
@@ -39,14 +41,14 @@ def test_override_values_are_toml_and_a_bare_word_is_text() -> None:
             "data.name=ml-100k",
             'data.source="a b.zip"',
             "rl.learning_rate=1e-5",
-            "rollout.new_items_only=false",
+            "rollout.new_items_only=true",
             'rollout.prompt_fields=["year"]',
         ]
     )
     assert config.data.name == "ml-100k"
     assert config.data.source == "a b.zip"
     assert config.rl.learning_rate == 1e-5
-    assert config.rollout.new_items_only is False
+    assert config.rollout.new_items_only is True
     assert config.rollout.prompt_fields == ("year",)
 
 
@@ -125,6 +127,59 @@ def test_every_preset_loads_and_reads_back_the_same(name: str) -> None:
     config = load_config(name)
     text = to_toml(config.model_dump(exclude_none=True))
     assert parse_config(tomllib.loads(text), "run.toml") == config
+
+
+PUBLISHED = {
+    "data.name": "ml-1m",
+    "trm.text_encoder": "BAAI/bge-large-en-v1.5",
+    "trm.preference_instruction": "Represent this sentence for searching relevant passages: ",
+    "trm.layers": 2,
+    "trm.heads": 2,
+    "trm.width": 128,
+    "trm.inner": 512,
+    "trm.dropout": 0.5,
+    "trm.history": 20,
+    "trm.experts": 8,
+    "rollout.history": 20,
+    "rollout.retrieved": 20,
+    "rollout.recommended": 10,
+    "rollout.max_retrievals": 8,
+    "rollout.segment_tokens": 2048,
+    "rollout.response_tokens": 16384,
+    "rollout.new_items_only": False,
+    "rollout.temperature": 1.0,
+    "rollout.top_p": 0.95,
+    "policy.model": "Qwen/Qwen2.5-7B",
+    "policy.dtype": "bfloat16",
+    "policy.lora_rank": 0,
+    "warm_start.enabled": False,
+    "selection.max_rank": 100,
+    "rl.users_per_step": 128,
+    "rl.rollouts_per_user": 8,
+    "rl.updates_per_step": 2,
+    "rl.learning_rate": 1e-6,
+    "rl.clip_low": 0.2,
+    "rl.clip_high": 0.28,
+    "rl.cold_start.steps": 20,
+    "rl.cold_start.learning_rate": None,
+    "rl.cold_start.weights": {"format": 1.0, "invocation": 1.0, "diversity": 1.0},
+    "rl.recommendation.steps": 80,
+    "rl.recommendation.learning_rate": None,
+    "rl.recommendation.weights": {"list_format": 1.0, "hit": 1.0, "rank": 1.0, "similarity": 1.0},
+}  # as the paper and its settings say, whatever our defaults are
+
+
+def test_the_7b_preset_holds_the_published_values() -> None:
+    values = load_config("qwen2.5-7b").model_dump()
+    found = {key: reduce(getitem, key.split("."), values) for key in PUBLISHED}
+    assert found == PUBLISHED
+
+
+def test_presets_are_where_the_command_line_looks_for_them() -> None:
+    assert {"ci", "default", "ml-100k", "qwen2.5-7b", "synthetic"} <= set(preset_names())
+    assert {name: load_config(name).data.name for name in ("synthetic", "ml-100k", "default")} == {
+        "synthetic": "synthetic", "ml-100k": "ml-100k", "default": RunConfig().data.name,
+    }  # fmt: skip
 
 
 def test_a_saved_config_reads_back_the_same_whatever_its_text_holds() -> None:

@@ -25,7 +25,15 @@ def invoke(*words: object) -> str:
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("commands") / "run"
-    overrides = ["data.synthetic.users=40", "data.synthetic.items=60", "trm.epochs=1", "trm.width=16"]
+    # Seeds that differ: the oracle must take the simulation's own.
+    overrides = [
+        "seed=3",
+        "data.synthetic.seed=2",
+        "data.synthetic.users=40",
+        "data.synthetic.items=60",
+        "trm.epochs=1",
+        "trm.width=16",
+    ]
     run = Run.create(
         folder, load_config(overrides=[*overrides, "trm.text_dim=16", "evaluation.bootstrap=50"])
     )
@@ -35,7 +43,9 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_evaluate_report_and_results(fitted: Path, tmp_path: Path) -> None:
     summary = json.loads(invoke("evaluate", "--run", fitted, "--json"))
-    assert {"trm", "popularity"} <= set(summary["methods"])
+    assert set(summary["methods"]) == {"trm", "popularity", "oracle"}
+    ndcg = {name: method["metrics"]["ndcg@10"]["mean"] for name, method in summary["methods"].items()}
+    assert max(ndcg, key=lambda name: ndcg[name]) == "oracle"
     assert summary["users"] == 40
     assert "Plain TRM" in invoke("report", "--run", fitted)
     assert "</html>" in (fitted / "report" / "report.html").read_text(encoding="utf-8")

@@ -35,9 +35,21 @@ def test_second_run_reads(tmp_path: Path, prepared: list[str]) -> None:
     first = run_data(run)
     assert run_data(run).fingerprint == first.fingerprint == load_data(run).fingerprint
     assert prepared == ["synthetic"]
-    other = run_data(Run.create(tmp_path / "run", load_config(overrides=[*SMALL, "seed=1"])))
-    assert other.fingerprint != first.fingerprint
+
+
+def test_the_simulation_has_a_seed_of_its_own(tmp_path: Path, prepared: list[str]) -> None:
+    """Runs that differ in `seed` alone are compared: they must meet the same users."""
+
+    def go(*overrides: str) -> str:
+        return run_data(Run.create(tmp_path / "run", load_config(overrides=[*SMALL, *overrides]))).fingerprint
+
+    first = go()
+    assert go("seed=1") == first
+    assert prepared == ["synthetic"]
+    other = go("data.synthetic.seed=1")
+    assert other != first
     assert prepared == ["synthetic"] * 2
+    assert go() == first
 
 
 def test_source_content_counts_and_its_place_does_not(tmp_path: Path, prepared: list[str]) -> None:

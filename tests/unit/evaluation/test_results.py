@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from deeprec.cli.options import data_overrides
 from deeprec.config import load_config
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.results import ResultRow, append_rows, load_rows, rerun_command, rows_of_run
@@ -118,17 +119,23 @@ def test_bad_files_are_named(tmp_path: Path, text: str, message: str) -> None:
         append_rows(tmp_path / "rows.csv", [row()])
 
 
-def test_the_command_repeats_the_settings() -> None:
+@pytest.mark.parametrize("name", ["ml-100k", "amazon-games-2018"])  # with a preset of its own, and without
+def test_the_command_repeats_the_settings(name: str) -> None:
     overrides = [
-        "data.name=ml-100k", "data.source=/somewhere/else/ml-100k.zip", "rollout.prompt_fields=['rating', 'profile']",
+        f"data.name={name}", "data.source=/somewhere/else/files.zip", "rollout.prompt_fields=['rating', 'profile']",
         "rl.recommendation.weights={hit = 2.0}", "trm.epochs=7", "seed=4",
     ]  # fmt: skip
     config = load_config(overrides=overrides)
     words = shlex.split(rerun_command(config))
     assert "/somewhere" not in " ".join(words)
-    options = {name: words[words.index(name) + 1] for name in ("--data", "--source")}
-    preset = words[words.index("--preset") + 1] if "--preset" in words else None
-    settings = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
-    again = load_config(preset, overrides=[*settings, f"data.name={options['--data']}"])
-    assert again.model_copy(update={"data": config.data}) == config
-    assert (options["--data"], options["--source"]) == ("ml-100k", "ml-100k.zip")
+    assert words[:2] == ["deeprec", "quickstart"]
+    options: dict[str, list[str]] = {}
+    for option, value in zip(words[2::2], words[3::2], strict=True):
+        options.setdefault(option, []).append(value)
+    assert options["--source"] == ["files.zip"]
+    (preset,) = options["--preset"]  # without one the command would choose one itself
+    again = data_overrides(
+        load_config(preset, overrides=options["--set"]), *options.get("--data", [None]), None
+    )
+    source = config.data.model_copy(update={"source": None})
+    assert again == config.model_copy(update={"data": source})
