@@ -27,7 +27,7 @@ summary = read_summary(run / "report" / "evaluation.json")
 figures = numbers(summary.model_dump())
 broken = [place for place, value in figures if not math.isfinite(value)]
 assert not broken, f"not finite: {broken}"
-assert set(summary.methods) == set(METHODS), f"evaluated: {sorted(summary.methods)}"
+assert set(METHODS) <= set(summary.methods), f"evaluated: {sorted(summary.methods)}"
 for name, method in summary.methods.items():
     for metric in RANKING_METRICS:
         value = method.metrics[metric].mean
