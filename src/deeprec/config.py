@@ -111,7 +111,7 @@ class RolloutConfig(_Section):
         "compact", description="Prompt: `full` instructs a pretrained LLM, `compact` suits the tiny policy."
     )
     prompt_fields: tuple[Literal["categories", "year", "rating", "profile"], ...] = Field(
-        ("rating",), description="What the prompt shows besides titles."
+        (), description="What the prompt shows besides titles."
     )
     list_fields: tuple[Literal["categories", "year"], ...] = Field(
         (), description="What a retrieved item shows besides its title."
@@ -136,11 +136,11 @@ class PolicyConfig(_Section):
     """The language model."""
 
     model: str = Field("tiny", description="`tiny`, or a Hugging Face causal LM by name or path.")
-    width: Positive = Field(128, description="Tiny: hidden width.")
+    width: Positive = Field(96, description="Tiny: hidden width.")
     layers: Positive = Field(2, description="Tiny: layers.")
     heads: Positive = Field(8, description="Tiny: attention heads.")
     key_value_heads: Positive = Field(4, description="Tiny: key-value heads.")
-    inner: Positive = Field(256, description="Tiny: width of the feed-forward layer.")
+    inner: Positive = Field(192, description="Tiny: width of the feed-forward layer.")
     pieces: Positive = Field(1000, description="Tiny: sub-word pieces for free text, besides whole titles.")
     context: Positive = Field(2048, description="Tiny: context length in tokens.")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Type of the weights.")
@@ -151,10 +151,10 @@ class WarmStartConfig(_Section):
     """Supervised start for a policy that can't speak the format yet."""
 
     enabled: bool = Field(True, description="Off for a policy that already speaks the format.")
-    text_epochs: int = Field(1, ge=0, description="Epochs over catalogue facts and fit histories as text.")
-    script_steps: int = Field(350, ge=0, description="Optimizer steps on scripted trajectories.")
+    text_epochs: int = Field(2, ge=0, description="Epochs over catalogue facts and fit histories as text.")
+    script_steps: int = Field(450, ge=0, description="Optimizer steps on scripted trajectories.")
     trajectories_per_step: Positive = Field(16, description="Scripted trajectories per optimizer step.")
-    learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate.")
+    learning_rate: float = Field(4e-3, gt=0, description="Peak learning rate.")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay.")
 
 
@@ -197,7 +197,7 @@ class RecommendationConfig(StageConfig):
 class RLConfig(_Section):
     """Two-stage REINFORCE++ with a group-mean baseline, run by TRL."""
 
-    users_per_step: Positive = Field(16, description="Prompts per iteration (published: 128).")
+    users_per_step: Positive = Field(32, description="Prompts per iteration (published: 128).")
     rollouts_per_user: int = Field(8, ge=2, description="Trajectories per prompt: a group.")
     updates_per_step: Positive = Field(1, description="Optimizer batches per iteration (published: 2).")
     learning_rate: float = Field(1e-4, gt=0, description="Constant learning rate (published: 1e-6).")

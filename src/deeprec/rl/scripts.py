@@ -32,7 +32,8 @@ from deeprec.types import Example, Trajectory
 
 TURNS = (1, 2, 3)
 TURN_SHARES = (0.3, 0.4, 0.3)  # every count is sampled, so that stage 1 can choose among them
-MOST_PHRASES = 4  # in one preference
+NARROW_PHRASES = (1, 2)  # fewest and most in a preference that explores
+WIDE_PHRASES = (2, 4)  # and in the last one
 TARGET_FIRST_SHARE = 0.8  # a next item that was retrieved is put first this often
 
 Rarity = dict[str, float]
@@ -53,7 +54,7 @@ def facts(catalog: Catalog) -> list[str]:
 
 def corpus(dataset: Dataset) -> list[str]:
     """All free text a tokenizer should know: facts, and the words of prompts and scripts."""
-    words = [line for turn in range(4) for line in (_thought(["a", "b"], turn), _CLOSING)]
+    words = [line for last in (False, True) for line in (_thought(["a", "b"], is_last=last), _CLOSING)]
     profiles = [f"{key}: {value}" for user in dataset.fit_histories() for key, value in user.profile.items()]
     return [*facts(dataset.catalog), *words, *profiles, "History\n", " | ", "; "]
 
@@ -144,7 +145,8 @@ def _script_chunk(
         if not active:
             break
         for episode in active:
-            _speak(episode, codec, _exploration(episode, catalog, rarity, rng))
+            is_last = turns[episode.key] == turn + 1
+            _speak(episode, codec, _exploration(episode, catalog, rarity, rng, is_last=is_last))
         waiting = [episode for episode in active if episode.preference is not None]
         if waiting:
             answer_preferences(waiting, dataset, retriever, config)
@@ -165,40 +167,45 @@ def _speak(episode: Episode, codec: Codec, text: str) -> None:
 _CLOSING = "Now rank."
 
 
-def _thought(phrases: Sequence[str], turn: int) -> str:
-    opening = "Lately" if turn == 0 else "Also"
-    return f"{opening}: {', '.join(phrases)}."
+def _thought(phrases: Sequence[str], *, is_last: bool) -> str:
+    return f"{'Overall' if is_last else 'Perhaps'}: {', '.join(phrases)}."
 
 
-def _exploration(episode: Episode, catalog: Catalog, rarity: Rarity, rng: np.random.Generator) -> str:
+def _exploration(
+    episode: Episode, catalog: Catalog, rarity: Rarity, rng: np.random.Generator, *, is_last: bool
+) -> str:
     turn = len(episode.turns)
     recent = episode.example.history[-10:]
     counts = Counter(phrase for item in recent for phrase in _phrases(catalog, item))
     # What the user has more of than the catalogue, not what everybody has.
     usual = sorted(counts, key=lambda phrase: (-counts[phrase] * rarity[phrase], phrase))
     shown = usual[turn : turn + 2] or usual[:2] or ["new"]
-    preference = _preference(episode, catalog, rarity, rng)
-    return f"{_thought(shown, turn)}{TAGS.begin_preference}{preference}{TAGS.end_preference}"
+    preference = _preference(episode, catalog, rarity, rng, is_last=is_last)
+    thought = _thought(shown, is_last=is_last)
+    return f"{thought}{TAGS.begin_preference}{preference}{TAGS.end_preference}"
 
 
-def _preference(episode: Episode, catalog: Catalog, rarity: Rarity, rng: np.random.Generator) -> str:
-    """A few phrases of the next fit item, of the latest one, or of several recent ones.
+def _preference(
+    episode: Episode, catalog: Catalog, rarity: Rarity, rng: np.random.Generator, *, is_last: bool
+) -> str:
+    """First a narrow wish: one or two phrases of the next fit item or of recent ones. At last a wide one.
 
-    Never one already asked for, if that can be helped. Short and long wishes, guesses and
-    habits: reinforcement learning can only choose among what is sampled at all. Rare
-    phrases come a little more often than they stand in the catalogue, or the commonest
-    genre would be the likeliest word for every user.
+    The last list is the one that is answered with, so its wish is the sum of several recent
+    items. Never one already asked for, if that can be helped. Rare phrases come a little
+    more often than they stand in the catalogue, or the commonest genre would be the
+    likeliest word for every user.
     """
     asked = {turn.preference for turn in episode.turns}
     history = episode.example.history
-    sources = ((episode.example.target,), history[-1:], history[-5:])
+    sources = (history[-1:], history[-5:]) if is_last else ((episode.example.target,), history[-5:])
+    fewest, most = WIDE_PHRASES if is_last else NARROW_PHRASES
     text = ""
     for _ in range(4):
         items = sources[rng.integers(len(sources))]
         phrases = list(dict.fromkeys(phrase for item in items for phrase in _phrases(catalog, item)))
         phrases = phrases or [catalog[items[-1]].label]
         share = np.array([rarity.get(phrase, 1.0) for phrase in phrases]) ** 0.5
-        size = min(len(phrases), int(rng.integers(1, MOST_PHRASES + 1)))
+        size = min(len(phrases), int(rng.integers(fewest, most + 1)))
         chosen = sorted(rng.choice(len(phrases), size=size, replace=False, p=share / share.sum()))
         text = join_phrases([phrases[index] for index in chosen])
         if text not in asked:
