@@ -39,7 +39,9 @@ def trajectory() -> Trajectory:
         answer(("Aliens", "Heat", "Nowhere")),
     ]
     engine = ScriptedEngine(codec, {0: texts}, logprob=-0.5)
-    environment = Environment(dataset, Popularity.fit(dataset), engine, codec, settings())
+    environment = Environment(
+        dataset, Popularity.fit(dataset), engine, codec, settings(prompt_fields=("rating",))
+    )
     return run_episodes([EXAMPLE], environment, greedy=True)[0]
 
 

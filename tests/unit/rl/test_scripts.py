@@ -26,6 +26,7 @@ from deeprec.rl.scripts import (
 )
 from deeprec.rollout.tags import TAGS
 from deeprec.trm.baselines import Popularity
+from deeprec.trm.phrases import item_phrases
 from deeprec.types import Example, Item, StopReason, Trajectory
 
 DATASET = build_dataset()
@@ -196,6 +197,20 @@ class TestPhrases:
         assert len(single) > 50
         assert 0.6 < np.mean([preference.startswith("Kind ") for preference in single]) < 1.0
         assert {1, 2} <= {len(preference.split("; ")) for preference in asked}
+
+    def test_wishes_are_narrow_at_first_and_wide_at_last(self) -> None:
+        pairs = write_with_examples(300, settings())
+        narrow = [turn for script, _ in pairs for turn in script.turns[:-1]]
+        wide = [script.turns[-1] for script, _ in pairs]
+        assert {len(turn.preference.split("; ")) for turn in narrow} == {1, 2}
+        assert max(len(turn.preference.split("; ")) for turn in wide) == 4
+        assert {turn.thought.split(": ")[0] for turn in narrow} == {"Perhaps"}
+        assert {turn.thought.split(": ")[0] for turn in wide} == {"Overall"}
+
+    def test_the_last_wish_is_about_the_past_and_not_the_next_item(self) -> None:
+        for script, example in write_with_examples(200, settings()):
+            past = {p for item in example.history[-5:] for p in item_phrases(DATASET.catalog[item])}
+            assert set(script.turns[-1].preference.split("; ")) <= past
 
     def test_a_thought_opens_with_what_sets_the_user_apart(self) -> None:
         scripts = write(with_phrases("Common"), count=100)

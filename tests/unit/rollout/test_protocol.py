@@ -72,7 +72,9 @@ class TestPrompt:
         assert prompt.endswith(f"{TAGS.begin_think}\n")
 
     def test_full_names_every_number_and_tag(self) -> None:
-        prompt = render_prompt(EXAMPLE, CATALOG, settings(template="full", max_retrievals=7))
+        prompt = render_prompt(
+            EXAMPLE, CATALOG, settings(template="full", max_retrievals=7, prompt_fields=("rating",))
+        )
         assert "with 5 items" in prompt
         assert "at most 7 times" in prompt
         assert "exactly 3 titles" in prompt
