@@ -63,7 +63,7 @@ def model() -> Qwen2ForCausalLM:
 
 
 class Steered:
-    """The local engine, but every second segment that ran its course is given a closing tag.
+    """The local engine, but most segments are cut and given a closing tag.
 
     A random model never writes one; with it, episodes get turns of their own length.
     """
@@ -76,8 +76,10 @@ class Steered:
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Segment]:
         ids = build_codec().encode(explore("Action", ""))
         found = []
-        for segment in self.engine.generate(requests, sampling):
-            if sum(segment.token_ids) % 4:
+        segments = self.engine.generate(requests, sampling)
+        for request, segment in zip(requests, segments, strict=True):
+            # Not by the sum of the tokens: a random model that repeats one gives always the same.
+            if (segment.token_ids[0] + len(request.context)) % 4:
                 tokens = (*segment.token_ids[:6], *ids)
                 segment = Segment(tokens, (*segment.logprobs[:6], *[0.0] * len(ids)), stopped=True)
             found.append(segment)
