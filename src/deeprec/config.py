@@ -17,20 +17,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deeprec.errors import ConfigError
 
+# numpy and scikit-learn take no larger ones.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 class SyntheticConfig(_Section):
     """Simulated catalogue and users (source `synthetic`)."""
 
-    seed: int = Field(
-        0, ge=0, description="Seed of the simulation; the run's own seed leaves the data alone."
-    )
+    seed: Seed = Field(0, description="Seed of the simulation; the run's own seed leaves the data alone.")
     users: Positive = Field(800, description="Number of simulated users.")
     items: Positive = Field(500, description="Number of simulated items.")
     genres: Positive = Field(12, description="Number of genres that items and tastes are made of.")
@@ -204,6 +204,9 @@ class RLConfig(_Section):
     clip_low: float = Field(0.2, gt=0, description="PPO clipping below.")
     clip_high: float = Field(0.28, gt=0, description="PPO clipping above.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradient clipping.")
+    train_embeddings: bool = Field(
+        True, description="Whether token embeddings (and an output layer tied to them) are trained as well."
+    )
     adam_beta2: float = Field(
         0.95, gt=0, lt=1, description="Adam's memory of squared gradients (published: 0.95)."
     )
@@ -233,8 +236,8 @@ class EvaluationConfig(_Section):
 class RunConfig(_Section):
     """A complete run."""
 
-    seed: int = Field(
-        0, ge=0, description="Seed of everything that draws but simulated data (data.synthetic.seed)."
+    seed: Seed = Field(
+        0, description="Seed of everything that draws but simulated data (data.synthetic.seed)."
     )
     data: DataConfig = DataConfig()
     trm: TRMConfig = TRMConfig()

@@ -116,8 +116,12 @@ class Run:
             return {}
         try:
             record: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise RunError(f"{file}: not valid JSON ({error}); delete it to run the stages again") from None
+        if not isinstance(record, dict) or not all(
+            isinstance(entry, dict) and "inputs" in entry for entry in record.values()
+        ):
+            raise RunError(f"{file}: not a record of stages; delete it to run the stages again")
         return record
 
     def is_current(self, stage: str, inputs: str) -> bool:
@@ -244,13 +248,17 @@ def read_jsonl(file: Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
     records: list[dict[str, Any]] = []
-    lines = file.read_text(encoding="utf-8").splitlines()
+    lines = file.read_bytes().splitlines()
     for number, line in enumerate(lines, 1):
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            record = json.loads(line)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             if number < len(lines):
-                raise RunError(f"{file} line {number}: not valid JSON ({error})") from None
+                raise RunError(f"{file} line {number}: not valid JSON ({error}); delete the line") from None
+            continue
+        if not isinstance(record, dict):
+            raise RunError(f"{file} line {number}: not a JSON object; delete the line")
+        records.append(record)
     return records
 
 

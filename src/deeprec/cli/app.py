@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import typer
 
 from deeprec.cli import data, doctor, evaluate, policy, quickstart, recommend, report, results, train, trm
 from deeprec.errors import DeepRecError
+
+_INTERRUPTED = 130
+# What the machine refuses, wherever it happens: no fault of the program, so no traceback.
+_AGAIN = "then run the same command again"
+_REMEDIES = {
+    errno.ENOSPC: f"free space, {_AGAIN}",
+    errno.EDQUOT: f"free space in your quota, {_AGAIN}",
+    errno.EROFS: "choose a folder that can be written with --run",
+    errno.EACCES: f"change its permissions, {_AGAIN}",
+    errno.EPERM: f"change its permissions, {_AGAIN}",
+}
 
 app = typer.Typer(
     name="deeprec",
@@ -36,6 +48,16 @@ def main() -> None:
     except DeepRecError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0)
+        if remedy is None:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"OSError: {place}{error.strerror}; {remedy}\n")
+        raise SystemExit(2) from None
+    except (KeyboardInterrupt, SystemExit) as ending:
+        # Typer turns an interruption within a command into this exit, and says nothing.
+        if isinstance(ending, SystemExit) and ending.code != _INTERRUPTED:
+            raise
         sys.stderr.write("Interrupted. Finished stages are kept; the same command goes on from there.\n")
-        raise SystemExit(130) from None
+        raise SystemExit(_INTERRUPTED) from None

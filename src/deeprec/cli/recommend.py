@@ -29,12 +29,14 @@ def recommend(
 
     Example: deeprec recommend --run runs/ml-100k --title "Alien (1979)" --title "Blade Runner (1982)"
     """
-    from deeprec.errors import DataError
-    from deeprec.pipeline import build_deeprec, load_stages
+    from deeprec.errors import DataError, RunError
+    from deeprec.pipeline import POLICIES, build_deeprec, load_stages
     from deeprec.run import Run
 
     if (user is None) == (not title):
         raise DataError("give either --user ID or --title TITLE (repeated), not both and not neither")
+    if stage is not None and stage not in POLICIES:
+        raise RunError(f"--stage '{stage}': choose {', '.join(POLICIES[:-1])} or {POLICIES[-1]}")
     folder = Run.open(run)
     dataset, trm = load_stages(folder)
     wanted = folder.config.rollout.recommended if k is None else k

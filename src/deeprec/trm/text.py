@@ -248,12 +248,14 @@ def build_text_encoder(
 
 def load_text_encoder(folder: Path, cache: Path | None = None) -> CachedEncoder:
     """The encoder saved in `folder`; raises RetrievalError if it is missing or has changed."""
+    from safetensors import SafetensorError
+
     file = folder / "encoder.json"
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))
         kind = facts["kind"]
         inner = LsaEncoder.load(folder, facts) if kind == "lsa" else SentenceEncoder(facts["name"])
-    except (OSError, json.JSONDecodeError, KeyError) as error:
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError, KeyError, SafetensorError) as error:
         raise RetrievalError(f"{file}: no readable text encoder ({error}); fit the TRM again") from None
     if inner.fingerprint != facts["fingerprint"]:
         raise RetrievalError(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from deeprec.errors import RetrievalError, RunError
+from deeprec.run import read_jsonl
 
 TINY = ("--preset", "ci", "--data", "ml-100k")
 
@@ -29,6 +33,12 @@ def check_one_line(outcome: Any, kind: str, *parts: str) -> None:
             ("unknown key 'rl.learnin_rate'", "did you mean 'rl.learning_rate'?"),
         ),
         (("--preset", "ci", "--set", "trm.width=wide"), ("'trm.width' = 'wide'",)),
+        (("--preset", "ci", "--set", "rl.learning_rate=inf"), ("'rl.learning_rate' = inf", "finite")),
+        (
+            ("--preset", "ci", "--set", "rl.cold_start.weights={format=nan}"),
+            ("'rl.cold_start.weights.format' = nan", "finite"),
+        ),
+        (("--preset", "ci", "--set", "seed=4294967296"), ("'seed' = 4294967296", "less than 4294967296")),
         (("--preset", "ci", "--set", "seed"), ("expected key=value",)),
         (("--preset", "cii"), ("unknown preset 'cii'", "did you mean 'ci'?")),
         (("--config", "no-such.toml"), ("no-such.toml: can't be read",)),
@@ -114,3 +124,66 @@ def test_an_unknown_command_is_a_usage_error(deeprec: Callable) -> None:
     assert outcome.code == 2
     assert "quickstrat" in outcome.err
     assert "Traceback" not in outcome.err
+
+
+def _stop_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def stop(*_: object) -> Path:
+        raise error
+
+    monkeypatch.setattr("deeprec.pipeline.run_pipeline", stop)
+
+
+def test_an_interruption_says_that_the_same_command_goes_on(
+    deeprec: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _stop_with(monkeypatch, KeyboardInterrupt())
+    outcome = deeprec("quickstart", "--run", tmp_path / "run", "--preset", "ci", "--data", "synthetic")
+    assert outcome.code == 130
+    assert outcome.err.strip().splitlines() == [
+        "Interrupted. Finished stages are kept; the same command goes on from there."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [(errno.ENOSPC, "free space"), (errno.EROFS, "--run"), (errno.EACCES, "permissions")],
+)
+def test_a_disk_that_refuses_names_the_file(
+    deeprec: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, remedy: str
+) -> None:
+    file = tmp_path / "run" / "stages.json.part"
+    _stop_with(monkeypatch, OSError(code, "refused", str(file)))
+    outcome = deeprec("quickstart", "--run", tmp_path / "run", "--preset", "ci", "--data", "synthetic")
+    check_one_line(outcome, "OSError", f"{file}: refused; ", remedy)
+
+
+def test_an_unknown_stage_names_the_known_ones(deeprec: Callable, tmp_path: Path) -> None:
+    outcome = deeprec("recommend", "--run", tmp_path / "nowhere", "--user", "1", "--stage", "cold_strat")
+    check_one_line(outcome, "RunError", "--stage 'cold_strat'", "cold_start or recommendation")
+
+
+@pytest.mark.parametrize("text", ["[]", '{"trm": 1}', '{"trm": {}}', "{"])
+def test_a_damaged_record_of_stages_names_the_file(deeprec: Callable, tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.toml").write_text("")
+    (tmp_path / "stages.json").write_text(text)
+    outcome = deeprec("policy", "show", "--run", tmp_path)
+    check_one_line(outcome, "RunError", str(tmp_path / "stages.json"), "delete it to run the stages again")
+
+
+@pytest.mark.parametrize("line", [b"[1]", b"\xff", b"{"])
+def test_a_damaged_log_names_the_line(tmp_path: Path, line: bytes) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 2}\n')
+    with pytest.raises(RunError, match=r"metrics\.jsonl line 2: .*; delete the line"):
+        read_jsonl(file)
+    file.write_bytes(b'{"step": 1}\n{"st')
+    assert read_jsonl(file) == [{"step": 1}]
+
+
+def test_a_cut_text_encoder_is_to_be_fitted_again(tmp_path: Path) -> None:
+    from deeprec.trm.text import load_text_encoder
+
+    (tmp_path / "encoder.json").write_text('{"kind": "lsa"}')
+    (tmp_path / "encoder.safetensors").write_bytes(b"cut")
+    with pytest.raises(RetrievalError, match=r"no readable text encoder .*; fit the TRM again"):
+        load_text_encoder(tmp_path, None)
