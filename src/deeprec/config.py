@@ -204,9 +204,6 @@ class RLConfig(_Section):
     clip_low: float = Field(0.2, gt=0, description="PPO clipping below.")
     clip_high: float = Field(0.28, gt=0, description="PPO clipping above.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradient clipping.")
-    train_embeddings: bool = Field(
-        True, description="Whether token embeddings (and an output layer tied to them) are trained as well."
-    )
     adam_beta2: float = Field(
         0.95, gt=0, lt=1, description="Adam's memory of squared gradients (published: 0.95)."
     )
