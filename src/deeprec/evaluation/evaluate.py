@@ -30,6 +30,7 @@ from deeprec.types import Example, Trajectory
 
 Columns = dict[str, NDArray[np.float64]]
 RewardFunction = Callable[[Sequence[Trajectory], Sequence[Example]], Mapping[str, NDArray[np.float64]]]
+SampledFunction = Callable[[Recommender, Sequence[Example]], Mapping[str, NDArray[np.float64]]]
 
 PROTOCOL = "leave-one-out by time, whole catalogue"
 _BASELINES = ("trm", "warm_start")
@@ -64,32 +65,37 @@ def evaluate(
     retriever: Retriever | None = None,
     encoder: TextEncoder | None = None,
     rewards: RewardFunction | None = None,
+    sampled: SampledFunction | None = None,
     baselines: Sequence[str] | None = None,
 ) -> EvaluationResult:
     """Rank for every user of `part` (or a sample) with every recommender, and compare.
 
     `retriever` is the TRM that pools are held against, `encoder` embeds preferences,
-    `rewards` gives the reward parts of trajectories as columns. Differences are taken to
+    `rewards` gives the reward parts of trajectories as columns, `sampled` further columns of
+    a recommender that can sample (none for another). Differences are taken to
     each of `baselines` (None: to `trm` and `warm_start`, as far as they are evaluated).
     Raises EvaluationError for an empty part, two methods of one name, an unknown baseline,
     or a recommender that answers wrongly or fills in for a failed policy.
     """
     names = [recommender.name for recommender in recommenders]
     chosen = _check_names(names, baselines)
-    examples, sampled = choose_examples(dataset, part, config.max_users, seed)
+    examples, is_sample = choose_examples(dataset, part, config.max_users, seed)
     recommendations, seconds = _recommend_all(recommenders, examples, dataset, k)
     per_user = {name: _columns(found, examples, k, rewards) for name, found in recommendations.items()}
+    if sampled is not None:
+        for recommender in recommenders:
+            per_user[recommender.name] |= sampled(recommender, examples)
     setting = _Setting(dataset, examples, retriever, encoder, config.bootstrap, seed)
     summary = EvaluationSummary(
         dataset=dataset.name,
         protocol=PROTOCOL,
         part=part,
         users=len(examples),
-        sampled=sampled,
+        sampled=is_sample,
         without_target=_without_target(dataset, part),
         items=dataset.catalog.n_items,
         k=k,
-        targets=_targets_hash(dataset, part, examples, sampled),
+        targets=_targets_hash(dataset, part, examples, is_sample),
         seed=seed,
         resamples=config.bootstrap,
         methods={

@@ -39,7 +39,8 @@ from deeprec.run import Run, environment, read_jsonl, write_atomically
 
 FILE = "report.html"
 _POLICY_COLUMNS = (
-    "validity", "retrievals", "tokens", "pool_recall", "reward/cold_start", "reward/recommendation"
+    "validity", "retrievals", "tokens", "pool_recall", "reward/cold_start", "reward/recommendation",
+    "sampled/recommendation",
 )  # fmt: skip
 _FAULTS = 10  # kinds of malformed text that are listed
 _REWARD_TITLES = {"cold_start": "= stage 1", "recommendation": "= stage 2"}

@@ -17,6 +17,7 @@ TITLES = {
     "ndcg@5": "NDCG@5", "ndcg@10": "NDCG@10", "mrr": "MRR@10",
     "validity": "Valid", "retrievals": "Retrievals", "tokens": "Sampled tokens", "pool_recall": "Pool recall",
     "reward/cold_start": "Stage 1 reward", "reward/recommendation": "Stage 2 reward",
+    "sampled/cold_start": "Stage 1 reward, sampled", "sampled/recommendation": "Stage 2 reward, sampled",
 }  # fmt: skip
 BEHAVIOUR = (
     "validity",
@@ -25,6 +26,8 @@ BEHAVIOUR = (
     "pool_recall",
     "reward/cold_start",
     "reward/recommendation",
+    "sampled/cold_start",
+    "sampled/recommendation",
 )
 METHOD_ORDER = ("popularity", "trm", "warm_start", "cold_start", "recommendation", "oracle")
 # What is compared with what: metric, baseline, methods (none: all).
@@ -32,6 +35,7 @@ _COMPARISONS = (
     ("ndcg@10", "trm", None),
     ("reward/cold_start", "warm_start", ("cold_start",)),
     ("reward/recommendation", "warm_start", ("recommendation",)),
+    ("sampled/recommendation", "warm_start", ("recommendation",)),
 )
 _INTRODUCTION = """\
 # Results
@@ -42,6 +46,9 @@ Every figure is a mean over all evaluated users, ranked over the whole catalogue
 counts as a miss. MRR is cut at rank 10, like the longest list. With several seeds a cell is the mean over
 seeds ± their standard deviation (n - 1); with one it stands alone. Methods share a table only if they were
 evaluated on the same targets (the hash says so) and made by the same command.
+
+Policies decode greedily, except in the columns "sampled": the reward of one trajectory a user, sampled as in
+training, which is what reinforcement learning raises.
 
 Differences are paired: the same users with either method. A cell gives the mean over seeds (with one seed,
 its 95% bootstrap interval too), and in how many seeds that interval lies above 0 (ahead), below 0 (behind),

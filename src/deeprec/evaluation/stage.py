@@ -21,6 +21,7 @@ from deeprec.evaluation.summary import EvaluationSummary, read_summary
 from deeprec.recommender import Recommender
 from deeprec.rewards.mixture import mix, reward_parts
 from deeprec.rl.stage import reward_space
+from deeprec.rollout.recommender import DeepRecRecommender
 from deeprec.run import Run, environment, fingerprint, write_atomically
 from deeprec.types import Example, Trajectory
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 # Runs of other seeds must draw the same users and resamples: else their figures don't compare.
 SEED = 0
+_FORMAT = 2  # raised when an evaluation holds other figures than before
 _EARLIER = ("data", "trm", "warm_start", "cold_start", "recommendation")
 
 
@@ -89,6 +91,14 @@ def evaluate_run(
         parts = reward_parts(trajectories, examples, space)
         return parts | {name: mix(parts, stage.weights) for name, stage in stages.items()}
 
+    def sampled(recommender: Recommender, examples: Sequence[Example]) -> dict[str, NDArray[np.float64]]:
+        # What training raises is the reward of sampled trajectories; greedy ones follow, or don't.
+        if not isinstance(recommender, DeepRecRecommender):
+            return {}
+        trajectories = recommender.explore(examples, greedy=False)
+        values = rewards(trajectories, examples)
+        return {f"sampled/{name}": values[name] for name in stages}
+
     return evaluate(
         recommenders,
         dataset,
@@ -99,6 +109,7 @@ def evaluate_run(
         retriever=trm,
         encoder=trm.encoder,
         rewards=rewards,
+        sampled=sampled,
     )
 
 
@@ -123,7 +134,12 @@ def _inputs(run: Run, dataset: Dataset, part: str, methods: list[str]) -> str:
     config = run.config
     settings = (config.evaluation, config.rollout, config.rl.cold_start, config.rl.recommendation)
     return fingerprint(
-        dataset.fingerprint, part, methods, earlier, [entry.model_dump(mode="json") for entry in settings]
+        _FORMAT,
+        dataset.fingerprint,
+        part,
+        methods,
+        earlier,
+        [entry.model_dump(mode="json") for entry in settings],
     )
 
 

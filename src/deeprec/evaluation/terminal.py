@@ -34,6 +34,7 @@ _POLICY_COLUMNS = {
     "pool_recall": ("Pool", 3),
     "reward/cold_start": ("Reward 1", 3),
     "reward/recommendation": ("Reward 2", 3),
+    "sampled/recommendation": ("Sampled 2", 3),
 }
 _STYLES = {"ahead": "green", "behind": "red", "no clear difference": ""}
 

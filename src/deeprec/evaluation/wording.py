@@ -67,16 +67,23 @@ def standing(summary: EvaluationSummary) -> str:
 
 
 def learning(summary: EvaluationSummary) -> str | None:
-    """One sentence: whether stage 2 beats the warm start in stage 2's own reward; None if unknown."""
-    name = "reward/recommendation"
+    """Whether stage 2 beats the warm start in stage 2's own reward, greedy and sampled; None if unknown."""
     policy = summary.methods.get("recommendation")
-    if policy is None or name not in policy.differences.get("warm_start", {}):
+    if policy is None or "reward/recommendation" not in policy.differences.get("warm_start", {}):
         return None
+    sentences = [_learned(summary, "reward/recommendation", "greedy trajectories")]
+    if "sampled/recommendation" in policy.differences["warm_start"]:
+        sentences.append(_learned(summary, "sampled/recommendation", "trajectories sampled as in training"))
+    return " ".join(sentences)
+
+
+def _learned(summary: EvaluationSummary, name: str, what: str) -> str:
+    policy = summary.methods["recommendation"]
     difference = policy.differences["warm_start"][name]
     before = summary.methods["warm_start"].metrics[name]
     verbs = {"ahead": "raised", "behind": "lowered", "no clear difference": "did not clearly change"}
     return (
-        f"Reinforcement learning {verbs[difference.verdict]} the reward of stage 2 on these users: from "
+        f"Reinforcement learning {verbs[difference.verdict]} the reward of stage 2 in {what} of these users: from "
         f"{before.mean:.3f} after the warm start to {policy.metrics[name].mean:.3f}, a difference of "
         f"{describe_difference(difference, 3)}."
     )

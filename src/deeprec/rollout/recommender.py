@@ -32,12 +32,22 @@ class DeepRecRecommender:
         watch: Callable[[Episode], None] | None = None,
     ) -> list[Recommendation]:
         """One recommendation per example, in order; items of the history are left out."""
-        with progress_bar(f"Exploring: {self.name}", len(examples)) as bar:
-            trajectories = run_episodes(examples, self.environment, greedy=True, bar=bar, watch=watch)
+        trajectories = self.explore(examples, greedy=True, watch=watch)
         return [
             self._answer(example, trajectory, k)
             for example, trajectory in zip(examples, trajectories, strict=True)
         ]
+
+    def explore(
+        self,
+        examples: Sequence[Example],
+        *,
+        greedy: bool,
+        watch: Callable[[Episode], None] | None = None,
+    ) -> list[Trajectory]:
+        """One trajectory per example, in order: greedy, or sampled as in training."""
+        with progress_bar(f"Exploring: {self.name}", len(examples)) as bar:
+            return run_episodes(examples, self.environment, greedy=greedy, bar=bar, watch=watch)
 
     def _answer(self, example: Example, trajectory: Trajectory, k: int) -> Recommendation:
         excluded = set(self.environment.dataset.exclusions(example))
