@@ -1,11 +1,11 @@
 """Texts and scripted trajectories that a policy is warm-started on. Sees only the fit part.
 
 A policy that never writes a tag can't be rewarded for it, so it is first shown the
-format. The scripts don't teach what to ask: a preference is a shot in the dark, a habit
-of the user or the sum of what they had lately, whichever comes. The final list is the last
-retrieved one in the TRM's order, with the next *fit* item moved to the top where it was
-found. (Other orders were tried: a small policy takes many times longer to learn to merge
-lists, see docs/log.md.)
+format. The scripts are no teacher of taste: a preference is a guess drawn from what the
+next item of the *fit* history is like, or from what the user had lately, and the final
+list is the last retrieved one in the TRM's order, with the next item at the top where it
+was found. (Other orders were tried: a small policy takes many times longer to learn to
+merge lists, see docs/log.md.)
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ from deeprec.types import Example, Trajectory
 
 TURNS = (1, 2, 3)
 TURN_SHARES = (0.3, 0.4, 0.3)  # every count is sampled, so that stage 1 can choose among them
+NARROW_PHRASES = (1, 2)  # fewest and most in a preference that explores
+WIDE_PHRASES = (2, 4)  # and in the last one
 TARGET_FIRST_SHARE = 0.8  # a next item that was retrieved is put first this often
+
+Rarity = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ def facts(catalog: Catalog) -> list[str]:
 
 def corpus(dataset: Dataset) -> list[str]:
     """All free text a tokenizer should know: facts, and the words of prompts and scripts."""
-    words = [line for wish in WISHES for line in (_thought(wish, ["a", "b"]), _CLOSING)]
+    words = [line for last in (False, True) for line in (_thought(["a", "b"], is_last=last), _CLOSING)]
     profiles = [f"{key}: {value}" for user in dataset.fit_histories() for key, value in user.profile.items()]
     return [*facts(dataset.catalog), *words, *profiles, "History\n", " | ", "; "]
 
@@ -132,7 +136,7 @@ def _script_chunk(
     rng: np.random.Generator,
 ) -> list[Trajectory]:
     catalog = dataset.catalog
-    words = Words.of(dataset)
+    rarity = phrase_rarity(catalog)
     episodes = [Episode(key, e, catalog, codec, config, context_length) for key, e in enumerate(examples)]
     most = min(max(TURNS), config.max_retrievals)
     turns = np.minimum(rng.choice(TURNS, size=len(examples), p=TURN_SHARES), most)
@@ -141,7 +145,8 @@ def _script_chunk(
         if not active:
             break
         for episode in active:
-            _speak(episode, codec, _exploration(episode, catalog, words, rng))
+            is_last = turns[episode.key] == turn + 1
+            _speak(episode, codec, _exploration(episode, catalog, rarity, rng, is_last=is_last))
         waiting = [episode for episode in active if episode.preference is not None]
         if waiting:
             answer_preferences(waiting, dataset, retriever, config)
@@ -162,61 +167,45 @@ def _speak(episode: Episode, codec: Codec, text: str) -> None:
 _CLOSING = "Now rank."
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """A way of asking: its opening word, how often it is taken, and how many phrases it joins."""
-
-    opening: str
-    share: float
-    fewest: int
-    most: int
+def _thought(phrases: Sequence[str], *, is_last: bool) -> str:
+    return f"{'Overall' if is_last else 'Perhaps'}: {', '.join(phrases)}."
 
 
-# Mostly a shot in the dark, sometimes a habit, sometimes the sum of what the user had lately. Which
-# of them pays is not told: that is what reinforcement learning finds out.
-GUESS = Wish("Perhaps", 0.5, 1, 2)
-HABIT = Wish("Again", 0.2, 1, 2)
-SUMMARY = Wish("Overall", 0.3, 2, 4)
-WISHES = (GUESS, HABIT, SUMMARY)
-
-
-def _thought(wish: Wish, phrases: Sequence[str]) -> str:
-    return f"{wish.opening}: {', '.join(phrases)}."
-
-
-def _exploration(episode: Episode, catalog: Catalog, words: Words, rng: np.random.Generator) -> str:
+def _exploration(
+    episode: Episode, catalog: Catalog, rarity: Rarity, rng: np.random.Generator, *, is_last: bool
+) -> str:
     turn = len(episode.turns)
     recent = episode.example.history[-10:]
     counts = Counter(phrase for item in recent for phrase in _phrases(catalog, item))
     # What the user has more of than the catalogue, not what everybody has.
-    usual = sorted(counts, key=lambda phrase: (-counts[phrase] * words.rarity[phrase], phrase))
+    usual = sorted(counts, key=lambda phrase: (-counts[phrase] * rarity[phrase], phrase))
     shown = usual[turn : turn + 2] or usual[:2] or ["new"]
-    wish = WISHES[rng.choice(len(WISHES), p=[wish.share for wish in WISHES])]
-    preference = _preference(wish, episode, catalog, words, rng)
-    return f"{_thought(wish, shown)}{TAGS.begin_preference}{preference}{TAGS.end_preference}"
+    preference = _preference(episode, catalog, rarity, rng, is_last=is_last)
+    thought = _thought(shown, is_last=is_last)
+    return f"{thought}{TAGS.begin_preference}{preference}{TAGS.end_preference}"
 
 
 def _preference(
-    wish: Wish, episode: Episode, catalog: Catalog, words: Words, rng: np.random.Generator
+    episode: Episode, catalog: Catalog, rarity: Rarity, rng: np.random.Generator, *, is_last: bool
 ) -> str:
-    """Phrases of any item that somebody's fit history holds, of a recent one, or of several recent ones.
+    """First a narrow wish: one or two phrases of the next fit item or of recent ones. At last a wide one.
 
-    Never one already asked for, if that can be helped. Rare phrases come a little more
-    often than they stand in the catalogue, or the commonest genre would be the likeliest
-    word for every user.
+    The last list is the one that is answered with, so its wish is the sum of several recent
+    items. Never one already asked for, if that can be helped. Rare phrases come a little
+    more often than they stand in the catalogue, or the commonest genre would be the
+    likeliest word for every user.
     """
     asked = {turn.preference for turn in episode.turns}
     history = episode.example.history
+    sources = (history[-1:], history[-5:]) if is_last else ((episode.example.target,), history[-5:])
+    fewest, most = WIDE_PHRASES if is_last else NARROW_PHRASES
     text = ""
     for _ in range(4):
-        if wish is GUESS:
-            items: Sequence[int] = (int(rng.choice(words.items)),)
-        else:
-            items = history[-5:] if wish is SUMMARY else (int(rng.choice(history[-5:])),)
+        items = sources[rng.integers(len(sources))]
         phrases = list(dict.fromkeys(phrase for item in items for phrase in _phrases(catalog, item)))
         phrases = phrases or [catalog[items[-1]].label]
-        share = np.array([words.rarity.get(phrase, 1.0) for phrase in phrases]) ** 0.5
-        size = min(len(phrases), int(rng.integers(wish.fewest, wish.most + 1)))
+        share = np.array([rarity.get(phrase, 1.0) for phrase in phrases]) ** 0.5
+        size = min(len(phrases), int(rng.integers(fewest, most + 1)))
         chosen = sorted(rng.choice(len(phrases), size=size, replace=False, p=share / share.sum()))
         text = join_phrases([phrases[index] for index in chosen])
         if text not in asked:
@@ -229,19 +218,10 @@ def _phrases(catalog: Catalog, item_index: int) -> list[str]:
     return [phrase for phrase in item_phrases(catalog[item_index]) if not phrase.isdigit()]
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
-    """What scripts may guess at: items of fit histories, and how rare each phrase of the catalogue is."""
-
-    items: tuple[int, ...]
-    rarity: dict[str, float]  # one over the number of items that a phrase describes
-
-    @classmethod
-    def of(cls, dataset: Dataset) -> Words:
-        """Gathered from the catalogue and the fit part."""
-        counts = Counter(phrase for item in dataset.catalog.items for phrase in item_phrases(item))
-        items = sorted({item for example in dataset.fit_histories() for item in example.history})
-        return cls(tuple(items), {phrase: 1.0 / count for phrase, count in counts.items()})
+def phrase_rarity(catalog: Catalog) -> Rarity:
+    """For every phrase one over the number of items that it describes."""
+    counts = Counter(phrase for item in catalog.items for phrase in item_phrases(item))
+    return {phrase: 1.0 / count for phrase, count in counts.items()}
 
 
 def _rank(episode: Episode, size: int, rng: np.random.Generator) -> list[int]:
