@@ -70,15 +70,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
     parser.add_argument("--json", action="store_true", help="one JSON object a row")
     arguments = parser.parse_args()
     config = load_config(overrides=arguments.overrides)
-    dataset = prepare(config.data, arguments.seed)
+    dataset = prepare(config.data, config.data.synthetic.seed)
     examples = dataset.examples("test")
     targets = [example.target for example in examples]
-    best = oracle(config.data.synthetic, arguments.seed, dataset)
+    best = oracle(config.data.synthetic, config.data.synthetic.seed, dataset)
     rankings = {"oracle": [list(entry.ranking) for entry in best.recommend(examples)]}
     for name, scorer in scorers(dataset).items():
         rankings[name] = [top(scorer, example) for example in examples]

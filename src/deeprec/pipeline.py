@@ -36,10 +36,12 @@ def run_pipeline(run: Run, announce: Callable[[str], None] = lambda _: None) -> 
     from deeprec.evaluation.stage import run_evaluation
     from deeprec.rl.stage import run_rl
     from deeprec.rl.warm_start import run_warm_start
+    from deeprec.rollout.runner import check_list_sizes
     from deeprec.trm.stage import run_trm
 
     announce("data")
     dataset = run_data(run)
+    check_list_sizes(run.config.rollout, dataset)  # now, not after the TRM's minutes
     announce("trm")
     trm = run_trm(run, dataset)
     announce("warm_start")

@@ -71,6 +71,8 @@ class Run:
             values = tomllib.loads(file.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise RunError(f"{file}: not valid TOML: {error}") from None
+        if not values:
+            raise RunError(f"{file}: is empty; restore it, or make the run again in another folder")
         return cls(folder, parse_config(values, str(file)))
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -103,7 +104,11 @@ class Dataset:
     def known_history(self, user_id: str) -> Example:
         """Everything known of a user, with nothing to predict: what serving starts from."""
         if user_id not in self._users:
-            raise DataError(f"unknown user '{user_id}' in data set '{self.name}'")
+            near = difflib.get_close_matches(user_id, self._users, n=3) or list(self._users)[:3]
+            hint = ", ".join(f"'{user}'" for user in near)
+            raise DataError(
+                f"unknown user '{user_id}' in data set '{self.name}'; users are called like {hint}"
+            )
         rows = self._users[user_id]
         return self._example(user_id, rows, len(rows.items), None)
 

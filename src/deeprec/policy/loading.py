@@ -148,7 +148,10 @@ def _read_model(name: str, config: PolicyConfig) -> PreTrainedModel:
 def _unreadable(name: str, what: str, error: BaseException) -> str:
     reason = str(error).strip().split("\n")[0] or type(error).__name__
     if Path(name).expanduser().is_dir():
-        return f"{name}: its {what} can't be read ({reason}); copy or download the folder again"
+        return (
+            f"{name}: its {what} can't be read ({reason}); copy or download the folder again "
+            "(a run's own policy: delete it, and `deeprec quickstart` makes it again)"
+        )
     return (
         f"{name}: its {what} can't be fetched from the hub ({reason}); check the name, or on a machine with access "
         f"run `hf download {name} --local-dir FOLDER`, bring FOLDER here and set policy.model to its path"

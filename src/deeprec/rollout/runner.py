@@ -38,13 +38,17 @@ class Environment:
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
-        for key in ("retrieved", "recommended"):
-            wanted = getattr(self.config, key)
-            if wanted > self.dataset.catalog.n_items:
-                raise RetrievalError(
-                    f"rollout.{key} = {wanted} is more than the catalogue's "
-                    f"{self.dataset.catalog.n_items} items; lower it"
-                )
+        check_list_sizes(self.config, self.dataset)
+
+
+def check_list_sizes(config: RolloutConfig, dataset: Dataset) -> None:
+    """Raise RetrievalError for lists longer than the catalogue."""
+    for key in ("retrieved", "recommended"):
+        wanted, most = getattr(config, key), dataset.catalog.n_items
+        if wanted > most:
+            raise RetrievalError(
+                f"rollout.{key} = {wanted} is more than the catalogue's {most} items; lower it"
+            )
 
 
 def run_episodes(
