@@ -1,6 +1,6 @@
 """How far simple rankings stay below the best possible one on the simulated world.
 
-python benchmarks/synthetic_ceiling.py [--seed 0] [--set data.synthetic.users=800] [--json]
+python benchmarks/synthetic_ceiling.py [--set data.synthetic.users=800] [--json]
 """
 
 from __future__ import annotations

@@ -164,10 +164,28 @@ def test_an_unknown_stage_names_the_known_ones(deeprec: Callable, tmp_path: Path
 
 @pytest.mark.parametrize("text", ["[]", '{"trm": 1}', '{"trm": {}}', "{"])
 def test_a_damaged_record_of_stages_names_the_file(deeprec: Callable, tmp_path: Path, text: str) -> None:
-    (tmp_path / "run.toml").write_text("")
+    (tmp_path / "run.toml").write_text("seed = 0")
     (tmp_path / "stages.json").write_text(text)
     outcome = deeprec("policy", "show", "--run", tmp_path)
     check_one_line(outcome, "RunError", str(tmp_path / "stages.json"), "delete it to run the stages again")
+
+
+def test_an_empty_run_is_not_a_run_with_defaults(deeprec: Callable, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text("")
+    outcome = deeprec("policy", "show", "--run", tmp_path)
+    check_one_line(outcome, "RunError", str(tmp_path / "run.toml"), "is empty")
+
+
+def test_lists_beyond_the_catalogue_are_refused_before_the_trm_is_fitted(
+    deeprec: Callable, tmp_path: Path
+) -> None:
+    small = ("data.synthetic.users=30", "data.synthetic.items=25", "rollout.retrieved=26")
+    sets = [word for setting in small for word in ("--set", setting)]
+    outcome = deeprec("quickstart", "--run", tmp_path / "run", "--preset", "ci", "--data", "synthetic", *sets)
+    assert outcome.code == 2
+    said = outcome.err.strip().splitlines()[-1]  # behind the heading of the data stage
+    assert said == "RetrievalError: rollout.retrieved = 26 is more than the catalogue's 25 items; lower it"
+    assert not (tmp_path / "run" / "trm").exists()
 
 
 @pytest.mark.parametrize("line", [b"[1]", b"\xff", b"{"])
