@@ -184,7 +184,7 @@ def rerun_command(config: RunConfig) -> str:
     # A setting that a preset gives and this run leaves open can't be taken back by --set.
     changes = {name: found for name, found in changes.items() if None not in found.values()}
     changes = changes or {"": _changes(config, RunConfig())}
-    best = min(changes, key=lambda name: (len(changes[name]), name))
+    best = min(changes, key=lambda name: (len(changes[name]), name != config.data.name, name))
     words = ["deeprec quickstart", *([f"--preset {best}"] if best else [])]
     found = changes[best]
     if "data.name" in found:
