@@ -1,6 +1,6 @@
 # `make quickstart` and `make test` work on a fresh machine with Python 3.11 or newer; nothing else is needed.
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test lint docs clean
+.PHONY: help venv peers quickstart test lint docs clean
 
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
@@ -17,6 +17,15 @@ venv: .venv/installed ## Create .venv and install deeprec with its development t
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name it: make PYTHON=/path/to/python3"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+peers: .venv-peers/installed ## Install the libraries that benchmarks compare with, apart from deeprec.
+
+# They want other versions than deeprec (numpy < 2), hence an environment of their own.
+.venv-peers/installed: benchmarks/peers/requirements.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name it: make PYTHON=/path/to/python3"; exit 1; }
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
 quickstart: venv ## Data, TRM, policy, two-stage RL, evaluation, report (simulated data; no download).
