@@ -14,35 +14,18 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from deeprec.bench.rows import Row, make_row, row_text
 from deeprec.data.dataset import Dataset
 from deeprec.data.stage import load_data
 from deeprec.run import Run
 from deeprec.trm.quality import compare, draw_preferences, pool_recall, steering_overlap
 from deeprec.trm.retriever import TRM
 from deeprec.trm.stage import load_trm
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure beside its peer's."""
-
-    name: str
-    value: float
-    unit: str
-    peer: str
-    peer_value: float
-    ratio: float
-
-
-def make_row(name: str, value: float, unit: str, peer: str, peer_value: float) -> Row:
-    """A row; the ratio is value / peer value."""
-    ratio = round(value / peer_value, 4) if peer_value else float("nan")
-    return Row(name, round(value, 5), unit, peer, round(peer_value, 5), ratio)
 
 
 def quality_rows(trm: TRM, dataset: Dataset, part: str, seed: int) -> list[Row]:
@@ -105,11 +88,7 @@ def main() -> None:
     seed = run.config.seed
     rows = quality_rows(trm, dataset, options.part, seed) + pool_rows(trm, dataset, options.part, seed)
     for row in rows:
-        if options.json:
-            print(json.dumps(asdict(row)))
-        else:
-            peer = f"{row.peer} {row.peer_value:g}"
-            print(f"{row.name:46s} {row.value:9.4f} {row.unit:18s} {peer:24s} x {row.ratio:.3f}")
+        print(json.dumps(asdict(row)) if options.json else row_text(row))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import platform
 import statistics
 import sys
@@ -256,7 +257,7 @@ def report(split: Split, model: SASRecModel, watch: Watch, options: argparse.Nam
         "stopped": watch.reason,
         "curve": watch.curve,
         "threads": torch.get_num_threads(),
-        "machine": f"{platform.machine()}, {device_name()}",
+        "machine": machine(),
         "versions": {name: version(name) for name in ("rectools", "torch", "pytorch-lightning", "numpy")}
         | {"python": platform.python_version()},
     }  # fmt: skip
@@ -296,9 +297,10 @@ def recommend_times(split: Split, model: SASRecModel, options: argparse.Namespac
     return {"together_ms": statistics.median(together), "alone_ms": statistics.median(alone)}
 
 
-def device_name() -> str:
-    """What the training ran on."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+def machine() -> str:
+    """Processor and size of this machine, as deeprec says it."""
+    text = f"{len(os.sched_getaffinity(0))} cores {platform.machine()}"
+    return f"{text}, {torch.cuda.get_device_name()}" if torch.cuda.is_available() else text
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -49,6 +49,7 @@ class ResultRow(BaseModel):
     machine: str
     commit: str | None = None
     versions: dict[str, str] = {}
+    note: str | None = Field(None, description="What a reader must know of this row.")
 
     @model_validator(mode="after")
     def _check(self) -> ResultRow:
@@ -194,6 +195,20 @@ def rerun_command(config: RunConfig) -> str:
     found.pop("seed", None)
     words += [f"--set {key}={_value(key, value)}" for key, value in found.items()]
     return " ".join([*words, f"--set seed={config.seed}"])
+
+
+def fit_commands(config: RunConfig) -> str:
+    """The commands that prepare the data of a run and fit its TRM, one a line."""
+    changes = _changes(config, RunConfig())
+    prepare = ["deeprec data prepare", config.data.name]
+    if config.data.source is not None:
+        prepare.append(f"--source {Path(config.data.source).name}")
+    for key in ("data.name", "data.source"):
+        changes.pop(key, None)
+    words = {key: f"--set {key}={_value(key, value)}" for key, value in changes.items()}
+    prepare += [word for key, word in words.items() if key.startswith("data.")]
+    fit = [word for key, word in words.items() if key.startswith("trm.")]
+    return "\n".join((" ".join(prepare), " ".join(["deeprec trm fit", *fit, f"--set seed={config.seed}"])))
 
 
 def _value(key: str, value: Any) -> str:

@@ -29,7 +29,7 @@ BEHAVIOUR = (
     "sampled/cold_start",
     "sampled/recommendation",
 )
-METHOD_ORDER = ("popularity", "trm", "warm_start", "cold_start", "recommendation", "oracle")
+METHOD_ORDER = ("popularity", "item-knn", "trm", "warm_start", "cold_start", "recommendation", "oracle")
 # What is compared with what: metric, baseline, methods (none: all).
 _COMPARISONS = (
     ("ndcg@10", "trm", None),
@@ -106,7 +106,7 @@ def _table(rows: Sequence[ResultRow]) -> str:
             for name, group in methods.items()
         ]),
     ]  # fmt: skip
-    lines += _behaviour_table(methods) + _difference_table(methods)
+    lines += _notes(methods) + _behaviour_table(methods) + _difference_table(methods)
     machines = ", ".join(sorted({row.machine for row in rows}))
     commits = ", ".join(f"`{commit}`" for commit in sorted({row.commit for row in rows if row.commit}))
     seeds = ", ".join(str(seed) for seed in sorted({row.seed for row in rows}))
@@ -121,6 +121,16 @@ def _by_method(rows: Sequence[ResultRow]) -> dict[str, list[ResultRow]]:
     known = {name: place for place, name in enumerate(METHOD_ORDER)}
     names = sorted({row.method for row in rows}, key=lambda name: (known.get(name, len(known)), name))
     return {name: [row for row in rows if row.method == name] for name in names}
+
+
+def _notes(methods: dict[str, list[ResultRow]]) -> list[str]:
+    """What rows say of themselves, each note once."""
+    found = [
+        f"- {name}: {note}."
+        for name, group in methods.items()
+        for note in dict.fromkeys(row.note for row in group if row.note)
+    ]
+    return [*found, ""] if found else []
 
 
 def _behaviour_table(methods: dict[str, list[ResultRow]]) -> list[str]:

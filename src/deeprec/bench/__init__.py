@@ -1,0 +1,1 @@
+"""Speed beside peers: the rows of `deeprec bench`."""

@@ -1,0 +1,38 @@
+"""A figure beside its peer's: the one record that every benchmark prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure beside its peer's.
+
+    Where the peer could not be measured, `peer` says why and the last two are None.
+    """
+
+    name: str
+    value: float
+    unit: str
+    peer: str
+    peer_value: float | None
+    ratio: float | None  # value / peer_value: above 1 is better for a rate, below 1 for a time
+
+
+def make_row(name: str, value: float, unit: str, peer: str, peer_value: float | None) -> Row:
+    """A row with its ratio; no ratio to a peer that is 0 or missing.
+
+    >>> make_row("fit", 30000.0, "tokens/s", "peer", 10000.0).ratio
+    3.0
+    """
+    ratio = round(value / peer_value, 4) if peer_value else None
+    shown = None if peer_value is None else round(peer_value, 5)
+    return Row(name, round(value, 5), unit, peer, shown, ratio)
+
+
+def row_text(row: Row) -> str:
+    """One line of a plain table."""
+    peer = row.peer if row.peer_value is None else f"{row.peer} {row.peer_value:g}"
+    ratio = "" if row.ratio is None else f"x {row.ratio:.3f}"
+    return f"{row.name:46s} {row.value:12.4f} {row.unit:18s} {peer:34s} {ratio}".rstrip()
