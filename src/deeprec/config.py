@@ -81,18 +81,24 @@ class TRMConfig(_Section):
     )
     dropout: Fraction = Field(0.3, description="Dropout rate.")
     history: Positive = Field(50, description="Latest items that the encoder reads.")
-    temperature: float = Field(0.07, gt=0, description="Softmax temperature of cosine scores in training.")
     id_dropout: Fraction = Field(
         0.1, description="Share of items that a training step sees by their text alone."
     )
-    preference_share: Fraction = Field(
-        0.3, description="Positions trained a second time with a preference (0: no preference branch)."
+    weight_average: Fraction = Field(
+        0.999, description="Memory of the running mean of the weights, per step (0: the weights themselves)."
+    )
+    match_width: Positive = Field(64, description="Width of the space where preferences meet item texts.")
+    preference_steps: int = Field(
+        600, ge=0, description="Steps that train the preference branch (0: the texts' own similarity)."
+    )
+    preference_learning_rate: float = Field(
+        3e-3, gt=0, description="Peak learning rate of the preference branch."
     )
     preference_noise: Fraction = Field(
-        0.6,
-        description="Of these, the share whose preference is about another item, the same user's or anybody's.",
+        0.5,
+        description="Share of its questions that are about another item, the same user's or anybody's.",
     )
-    text_only_share: Fraction = Field(0.1, description="Of these, the share whose history is dropped.")
+    text_only_share: Fraction = Field(0.1, description="Share of its questions that have no history.")
     validation_users: Positive = Field(
         5000, description="Validation examples that early stopping looks at, at most."
     )
@@ -100,7 +106,13 @@ class TRMConfig(_Section):
     weight_decay: float = Field(1e-4, ge=0, description="AdamW weight decay.")
     epochs: Positive = Field(60, description="Epochs at most.")
     patience: Positive = Field(3, description="Epochs without a better validation NDCG@10 before stopping.")
-    users_per_batch: Positive = Field(32, description="Histories in one optimizer step.")
+    tokens_per_batch: Positive = Field(
+        4096, description="Items of histories in one optimizer step at most, padding included."
+    )
+    precision: Literal["auto", "float32"] = Field(
+        "auto",
+        description="`auto`: bfloat16 where the processor multiplies it natively; `float32`: always exact.",
+    )
     max_minutes: float | None = Field(None, gt=0, description="Stop after this time, keeping the best epoch.")
 
 

@@ -18,7 +18,7 @@ from deeprec.trm.text import build_text_encoder
 from deeprec.trm.training import fit
 
 SMALL = TRMConfig(
-    width=16, layers=1, inner=32, text_dim=16, experts=1, history=12, epochs=6, users_per_batch=8
+    width=16, layers=1, inner=32, text_dim=16, experts=1, history=12, epochs=6, tokens_per_batch=104, preference_steps=60
 )
 
 

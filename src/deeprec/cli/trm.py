@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from deeprec.data.catalog import Catalog
     from deeprec.data.dataset import TargetPart
     from deeprec.trm.base import Retrieval
-    from deeprec.trm.quality import Quality
+    from deeprec.trm.quality import Pool, Quality, Steering
 
 app = typer.Typer(help="Fit, inspect and evaluate the TRM.", no_args_is_help=True)
 
@@ -74,17 +74,17 @@ def evaluate_command(
     run: RunOption = DEFAULT_RUN,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare popularity, item-kNN and the TRM, plain and with preferences about the target.
+    """Measure the TRM: beside its baselines, with every kind of preference, and as a pool to explore.
 
-    The row with a true phrase is told something about the answer: it shows what a
-    preference can do, not what the TRM can do alone.
+    Rows with a true phrase, and the pools called oracle, are told something about the answer:
+    they show what a preference can do, not what the TRM can do alone.
 
     Example: deeprec trm evaluate --run runs/ml-100k --part validation
     """
     from deeprec.data.stage import load_data
     from deeprec.errors import ConfigError
     from deeprec.run import Run
-    from deeprec.trm.quality import compare, steering_overlap
+    from deeprec.trm.quality import compare, examples_of, pool_table, steering
     from deeprec.trm.stage import load_trm
 
     parts: dict[str, TargetPart] = {"test": "test", "validation": "validation", "rl": "rl"}
@@ -93,10 +93,12 @@ def evaluate_command(
     opened = Run.open(run)
     dataset = load_data(opened)
     trm = load_trm(opened, dataset)
-    rows = compare(trm, dataset, parts[part], opened.config.seed)
-    k = min(20, dataset.catalog.n_items)
-    overlap = steering_overlap(trm, dataset, dataset.examples(parts[part]), k, opened.config.seed)
-    _print_rows(rows, overlap, dataset.targets_hash(parts[part]), as_json)
+    seed, k = opened.config.seed, min(20, dataset.catalog.n_items)
+    rows = compare(trm, dataset, parts[part], seed)
+    examples = [example for example in examples_of(dataset, parts[part]) if example.history]
+    steered = steering(trm, dataset, examples, k, seed)
+    pools = pool_table(trm, dataset, examples, k, seed)
+    _print_quality(rows, steered, pools, dataset.targets_hash(parts[part]), as_json)
 
 
 def _show(catalog: Catalog, plain: Retrieval, steered: Retrieval, preference: str, as_json: bool) -> None:
@@ -127,11 +129,14 @@ def _show(catalog: Catalog, plain: Retrieval, steered: Retrieval, preference: st
     Console().print(table)
 
 
-def _print_rows(rows: list[Quality], overlap: float, targets: str, as_json: bool) -> None:
+def _print_quality(
+    rows: list[Quality], steered: Steering, pools: list[Pool], targets: str, as_json: bool
+) -> None:
     from dataclasses import asdict
 
     if as_json:
-        print_json({"targets": targets, "overlap@20": overlap, "methods": [asdict(row) for row in rows]})
+        found = {"methods": [asdict(row) for row in rows], "steering": asdict(steered)}
+        print_json({"targets": targets, **found, "pools": [asdict(pool) for pool in pools]})
         return
     from rich.console import Console
     from rich.table import Table
@@ -141,4 +146,13 @@ def _print_rows(rows: list[Quality], overlap: float, targets: str, as_json: bool
         values = [f"{row.ndcg_at_10:.4f}", f"{row.recall_at_10:.4f}", f"{row.recall_at_20:.4f}"]
         table.add_row(row.method, *values, f"{row.median_rank:.0f}")
     Console().print(table)
-    typer.echo(f"overlap of the top 20 for two different preferences: {overlap:.3f}; targets {targets}")
+    names = ("plain", "oracle", "plain, then oracle", "from history", "random")
+    table = Table("recall of the pool", *names)
+    for pool in pools:
+        recalls = (pool.plain, pool.oracle, pool.plain_then_oracle, pool.from_history, pool.random)
+        table.add_row(f"{pool.turns} x {pool.k}", *(f"{value:.4f}" for value in recalls))
+    Console().print(table)
+    typer.echo(
+        f"two different phrases share {steered.overlap:.3f} of their top lists; {steered.fit:.3f} of a list bears "
+        f"its phrase (plain: {steered.fit_plain:.3f}); targets {targets}"
+    )

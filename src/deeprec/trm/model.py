@@ -1,4 +1,15 @@
-"""The preference-aware sequential network (paper section 3, preference-aware TRM)."""
+"""The preference-aware sequential network (paper section 3, preference-aware TRM).
+
+A sequential encoder ranks items for a history; beside it, a preference branch adds what a
+text says about an item. Both end in one inner product, so that one index serves both:
+
+    item     [e_v ; B f_v]
+    query    [h ; sum over phrases of gate(h, phrase) * A t_phrase]
+
+e_v is the item's vector, h the state after the history, t_phrase the text vector of a phrase,
+f_v the summed text vectors of the item's own phrases. Without a preference the second half
+of the query is zero: the plain ranking, exactly.
+"""
 
 from __future__ import annotations
 
@@ -49,22 +60,25 @@ class Block(nn.Module):
         batch, length, width = states.shape
         qkv = self.qkv(self.norm_attention(states)).view(batch, length, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, T, W / heads)
-        seen = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        if states.device.type == "cpu":  # torch's bfloat16 attention is several times slower there
+            with torch.autocast("cpu", enabled=False):
+                seen = functional.scaled_dot_product_attention(
+                    query.float(), key.float(), value.float(), is_causal=True
+                )
+        else:
+            seen = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         states = states + self.dropout(self.out(seen.transpose(1, 2).reshape(batch, length, width)))
         answer: Tensor = states + self.dropout(self.inner(self.norm_inner(states)))
         return answer
 
 
-class PreferenceNetwork(nn.Module):
-    """Sequential encoder over items, conditioned on the text of a preference.
+class SequentialEncoder(nn.Module):
+    """Items and histories to vectors whose inner product ranks.
 
     item vector  e_v = id(v) + adaptor(text(v))
-    user state   h = encoder([start, e_v1, ..., e_vn]) at the last position
-    query        q = LayerNorm(h + gate(h, a) * a), a = preference_adaptor(text(p))
-    score        cosine(q, e_v)
+    user state   h = LayerNorm(blocks([start, items of the history])) at the last position
 
-    Without a preference a is zero, hence q = LayerNorm(h), exactly the plain query. The
-    state of `start` alone answers an empty history.
+    The state of `start` alone answers an empty history.
     """
 
     def __init__(
@@ -86,21 +100,16 @@ class PreferenceNetwork(nn.Module):
         self.positions = nn.Embedding(history + 1, width)
         self.start = nn.Parameter(torch.randn(width) * 0.05)
         self.text_adaptor = Adaptor(text_dim, width, experts)
-        self.preference_adaptor = Adaptor(text_dim, width, experts)
         self.input_dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(Block(width, heads, inner, dropout) for _ in range(layers))
         self.state_norm = nn.LayerNorm(width)
-        self.gate = nn.Linear(2 * width, width)
-        self.query_norm = nn.LayerNorm(width)
-        for table in (self.ids, self.positions):
-            nn.init.normal_(table.weight, std=0.05)
-        nn.init.zeros_(self.gate.weight)
-        nn.init.zeros_(self.gate.bias)
+        nn.init.normal_(self.ids.weight, std=0.02)
+        nn.init.normal_(self.positions.weight, std=0.05)
         with torch.no_grad():
             self.ids.weight[0] = 0
 
     def item_table(self, text: Tensor, keep_id: Tensor) -> Tensor:
-        """Item vectors (I + 1, W), not normalised, row 0 zero.
+        """Item vectors (I + 1, W), row 0 zero.
 
         `text` is (I + 1, D). `keep_id` (I + 1,) is 0 for items that must do with their text:
         those that training never met, and in training a random few, so that text alone is
@@ -114,20 +123,91 @@ class PreferenceNetwork(nn.Module):
 
         `histories` (B, L) is padded with 0 on the right, which no earlier position sees.
         """
-        items = table[histories]
+        items = functional.embedding(histories, table)
         start = self.start.expand(len(histories), 1, -1)
-        length = histories.shape[1] + 1
-        states = torch.cat([start, items], dim=1) + self.positions.weight[:length]
+        states = torch.cat([start, items], dim=1) * self.start.shape[0] ** 0.5
+        states = states + self.positions.weight[: states.shape[1]]
         states = self.input_dropout(states)
         for block in self.blocks:
             states = block(states)
         normed: Tensor = self.state_norm(states)
         return normed
 
-    def query(self, states: Tensor, preferences: Tensor | None = None) -> Tensor:
-        """Unit queries (N, W) from states (N, W) and the preferences' text vectors (N, D)."""
-        if preferences is not None:
-            wanted = self.preference_adaptor(preferences)
-            gate = 2 * torch.sigmoid(self.gate(torch.cat([states, wanted], dim=-1)))
-            states = states + gate * wanted
-        return functional.normalize(self.query_norm(states), dim=-1)
+
+class PreferenceBranch(nn.Module):
+    """What a preference adds to the score of an item, by text alone.
+
+    Both maps start as the same projection `basis` (D, M), so that before any training their
+    inner product is that of the texts; training learns what is added to it. `gate` says how
+    loud a phrase may speak for this user: a phrase that fits everything the user does tells
+    little about the next item.
+    """
+
+    basis: Tensor
+
+    def __init__(self, text_dim: int, width: int, match_width: int, inner: int = 64) -> None:
+        super().__init__()
+        self.register_buffer("basis", torch.eye(text_dim, match_width))
+        self.phrase_map = nn.Parameter(torch.zeros(text_dim, match_width))
+        self.item_map = nn.Parameter(torch.zeros(text_dim, match_width))
+        self.gate = nn.Sequential(
+            nn.Linear(width + 2 * match_width, inner), nn.GELU(), nn.Linear(inner, 1), nn.Softplus()
+        )
+
+    def items(self, features: Tensor) -> Tensor:
+        """Summed phrase vectors of the items (I, D) -> (I, M)."""
+        return features @ (self.basis + self.item_map)
+
+    def wanted(self, states: Tensor, phrases: Tensor) -> Tensor:
+        """User states (N, W) and phrases (N, P, D), zero rows where there are fewer -> (N, M)."""
+        mapped = phrases @ (self.basis + self.phrase_map)  # (N, P, M)
+        count = phrases.any(dim=-1).sum(dim=1).clamp(min=1)[:, None, None]
+        together = (mapped.sum(dim=1, keepdim=True) / count).expand_as(mapped)
+        seen = torch.cat([states.unsqueeze(1).expand(-1, phrases.shape[1], -1), mapped, together], dim=-1)
+        answer: Tensor = (self.gate(seen) * mapped).sum(dim=1)
+        return answer
+
+
+class PreferenceNetwork(nn.Module):
+    """Encoder and preference branch; see the module's text."""
+
+    def __init__(
+        self,
+        *,
+        n_items: int,
+        text_dim: int,
+        width: int,
+        layers: int,
+        heads: int,
+        inner: int,
+        experts: int,
+        dropout: float,
+        history: int,
+        match_width: int,
+    ) -> None:
+        super().__init__()
+        self.encoder = SequentialEncoder(
+            n_items=n_items,
+            text_dim=text_dim,
+            width=width,
+            layers=layers,
+            heads=heads,
+            inner=inner,
+            experts=experts,
+            dropout=dropout,
+            history=history,
+        )
+        self.branch = PreferenceBranch(text_dim, width, min(match_width, text_dim))
+
+    def items(self, table: Tensor, features: Tensor) -> Tensor:
+        """What is searched (I + 1, W + M), row 0 zero.
+
+        `table` is the encoder's, `features` (I + 1, D) the items' summed phrase vectors.
+        """
+        return torch.cat([table, self.branch.items(features)], dim=-1)
+
+    def queries(self, states: Tensor, phrases: Tensor | None = None) -> Tensor:
+        """Queries (N, W + M) from states (N, W); `phrases` (N, P, D), none: the second half is zero."""
+        if phrases is None:
+            return functional.pad(states, (0, self.branch.basis.shape[1]))
+        return torch.cat([states, self.branch.wanted(states, phrases)], dim=-1)

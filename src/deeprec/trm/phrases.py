@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from deeprec.data.catalog import clean_text
 from deeprec.types import Item
 
 SEPARATOR = "; "  # between the phrases of one preference, as in the published prompts
+_WORD = re.compile(r"\w+")
 
 
 def item_phrases(item: Item) -> list[str]:
@@ -22,6 +25,16 @@ def item_phrases(item: Item) -> list[str]:
     return list(dict.fromkeys(phrase for phrase in phrases if phrase))
 
 
+def title_phrases(item: Item, most: int = 3) -> list[str]:
+    """Pieces of the title, one to three words each, at most `most`, from its beginning.
+
+    >>> title_phrases(Item(1, "a", "The Good, the Bad and the Ugly", "", (), 1966))
+    ['The Good the', 'Bad and the', 'Ugly']
+    """
+    words = _WORD.findall(clean_text(item.title))
+    return [" ".join(words[start : start + 3]) for start in range(0, len(words), 3)][:most]
+
+
 def join_phrases(phrases: list[str]) -> str:
     """One preference out of several phrases.
 
@@ -29,3 +42,13 @@ def join_phrases(phrases: list[str]) -> str:
     'Action; 1990s'
     """
     return SEPARATOR.join(phrases)
+
+
+def split_phrases(preference: str | None) -> list[str]:
+    """The phrases of a preference, in order, without repeats; empty for none.
+
+    >>> split_phrases(" Action;1990s;; Action ")
+    ['Action', '1990s']
+    """
+    parts = (preference or "").split(SEPARATOR.strip())
+    return list(dict.fromkeys(part.strip() for part in parts if part.strip()))

@@ -1,4 +1,4 @@
-"""How good a TRM is: beside its baselines, and with true, wrong and meaningless preferences."""
+"""How good a TRM is: beside its baselines, with every kind of preference, and as a pool to explore."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ from deeprec.trm.ranking import target_ranks
 from deeprec.types import Example
 
 MEANINGLESS = "qwxzv plorfig; zzkrub"  # words that no catalogue uses
+SMALL_TALK = (  # says nothing about any item
+    "something I would enjoy",
+    "please recommend what to try next",
+    "I am not sure; anything is fine",
+    "whatever you think is best for me",
+    "a nice choice for tonight",
+)
 
 
 @dataclass(frozen=True)
@@ -31,42 +38,79 @@ class Quality:
     median_rank: float
 
 
+@dataclass(frozen=True)
+class Steering:
+    """How different and how fitting the lists for different phrases are, over all users.
+
+    `overlap` is the share that the top k for two different phrases have in common (1: text is
+    ignored); `fit` the share of the top k that bears the phrase asked for, `fit_plain` that
+    of the plain top k for the same phrases.
+    """
+
+    overlap: float
+    fit: float
+    fit_plain: float
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Recall of the union of `turns` retrievals of `k`, each without what came before.
+
+    `plain` asks nothing, which is the plain top turns x k. `oracle` asks each time for other
+    phrases of the target, `plain_then_oracle` begins with a plain turn, `from_history` asks for
+    phrases of random items of the history, `random` for those of random catalogue items.
+    """
+
+    turns: int
+    k: int
+    plain: float
+    oracle: float
+    plain_then_oracle: float
+    from_history: float
+    random: float
+
+
 def compare(trm: Retriever, dataset: Dataset, part: TargetPart, seed: int = 0) -> list[Quality]:
     """Popularity, item-kNN and the TRM: plain, and with each kind of preference.
 
-    `trm + true phrase` is told one or two phrases of the target (an oracle: it bounds what a
-    preference can do), `trm + wrong phrase` those of a random other target of the part.
+    A true phrase is one phrase of the target (an oracle: it bounds what a preference can do),
+    a wrong one that of a random other target of the part.
     """
-    examples = dataset.examples(part)
-    if not examples:
-        raise RetrievalError(
-            f"data set '{dataset.name}': no examples in part '{part}'; prepare it with more data"
-        )
+    examples = examples_of(dataset, part)
+    baselines = [
+        quality(name, target_ranks(retriever, examples, dataset=dataset))
+        for name, retriever in (("popularity", Popularity.fit(dataset)), ("item-knn", ItemKNN.fit(dataset)))
+    ]
+    asked = preference_kinds(dataset, examples, seed)
+    return baselines + [
+        quality(f"trm + {kind}" if kind else "trm", target_ranks(trm, examples, preferences, dataset=dataset))
+        for kind, preferences in asked.items()
+    ]
+
+
+def preference_kinds(
+    dataset: Dataset, examples: Sequence[Example], seed: int = 0
+) -> dict[str, list[str] | None]:
+    """One preference per example of each kind; the kind "" is none."""
     rng = np.random.default_rng(seed)
     targets = [example.target for example in examples]
-    true = draw_preferences(dataset, targets, rng)
-    wrong = draw_preferences(dataset, [targets[row] for row in rng.permutation(len(targets))], rng)
-    asked: list[tuple[str, Retriever, list[str] | None]] = [
-        ("popularity", Popularity.fit(dataset), None),
-        ("item-knn", ItemKNN.fit(dataset), None),
-        ("trm", trm, None),
-        ("trm + true phrase", trm, true),
-        ("trm + wrong phrase", trm, wrong),
-        ("trm + unknown words", trm, [MEANINGLESS] * len(examples)),
-    ]
-    return [
-        _quality(name, target_ranks(retriever, examples, preferences, dataset=dataset))
-        for name, retriever, preferences in asked
-    ]
+    one = draw_preferences(dataset, targets, rng, most=1)
+    two = draw_preferences(dataset, targets, rng, least=2, most=2)
+    other = [targets[row] for row in rng.permutation(len(targets))]
+    return {
+        "": None,
+        "unknown words": [MEANINGLESS] * len(examples),
+        "small talk": [SMALL_TALK[row % len(SMALL_TALK)] for row in range(len(examples))],
+        "wrong phrase": draw_preferences(dataset, other, rng, most=1),
+        "true phrase": one,
+        "two true phrases": two,
+    }
 
 
-def steering_overlap(
+def steering(
     trm: Retriever, dataset: Dataset, examples: Sequence[Example], k: int = 20, seed: int = 0
-) -> float:
-    """Mean share of the top k that two different preferences have in common for one user.
-
-    The two are single phrases of two random catalogue items; 1 means that text is ignored.
-    """
+) -> Steering:
+    """Lists for two different single phrases of two random catalogue items each."""
     rng = np.random.default_rng(seed)
     phrases = sorted({phrase for item in dataset.catalog.items for phrase in item_phrases(item)})
     if len(phrases) < 2:
@@ -74,52 +118,90 @@ def steering_overlap(
     drawn = [rng.choice(len(phrases), 2, replace=False) for _ in examples]
     histories = [example.history for example in examples]
     exclude = [dataset.exclusions(example) for example in examples]
-    first, second = (
-        trm.retrieve(histories, [phrases[pair[side]] for pair in drawn], k, exclude).item_indices
-        for side in (0, 1)
-    )
-    return float(
-        np.mean([len(set(a) & set(b)) / k for a, b in zip(first.tolist(), second.tolist(), strict=True)])
-    )
+    asked = [[phrases[pair[side]] for pair in drawn] for side in (0, 1)]
+    first, second = (trm.retrieve(histories, wanted, k, exclude).item_indices.tolist() for wanted in asked)
+    plain = trm.retrieve(histories, None, k, exclude).item_indices.tolist()
+    shared = [len(set(a) & set(b)) / k for a, b in zip(first, second, strict=True)]
+    return Steering(float(np.mean(shared)), _fit(dataset, first, asked[0]), _fit(dataset, plain, asked[0]))
 
 
-def pool_recall(
+def pool_table(
+    trm: Retriever, dataset: Dataset, examples: Sequence[Example], k: int = 20, seed: int = 0
+) -> list[Pool]:
+    """What 1, 2, 3 and 4 retrievals can find; see Pool. Needs examples with a history."""
+    rng = np.random.default_rng(seed)
+    most = 4
+    oracle = _distinct_phrases(dataset, [example.target for example in examples], most, rng)
+    anywhere = [rng.integers(1, dataset.catalog.n_items + 1, len(examples)).tolist() for _ in range(most)]
+    before = [[int(rng.choice(example.history)) for example in examples] for _ in range(most)]
+    none: list[str | None] = [None] * len(examples)
+    asked: dict[str, list[Sequence[str | None]]] = {
+        "plain": [none] * most,
+        "oracle": list(oracle),
+        "plain_then_oracle": [none, *oracle[: most - 1]],
+        "from_history": [draw_preferences(dataset, items, rng) for items in before],
+        "random": [draw_preferences(dataset, items, rng) for items in anywhere],
+    }
+    found = {name: pool_recalls(trm, dataset, examples, turns, k) for name, turns in asked.items()}
+    return [
+        Pool(turn, k, **{name: values[turn - 1] for name, values in found.items()})
+        for turn in range(1, most + 1)
+    ]
+
+
+def pool_recalls(
     trm: Retriever,
     dataset: Dataset,
     examples: Sequence[Example],
     turns: Sequence[Sequence[str | None]],
     k: int = 20,
-) -> float:
-    """Share of targets within the union of one retrieval of `k` a turn, items of earlier turns left out.
+) -> list[float]:
+    """Share of targets within the union of the first 1, 2, ... retrievals of `k`, earlier items left out.
 
-    `turns` holds for each turn one preference per example, None for none.
+    `turns` holds for each turn one preference per example, None for none. A turn asks for
+    fewer than `k` where the catalogue has no more left.
     """
     histories = [example.history for example in examples]
     known = [set(dataset.exclusions(example)) for example in examples]
     hits = np.zeros(len(examples), dtype=np.bool_)
+    recalls = []
     for preferences in turns:
-        found = trm.retrieve(
-            histories, preferences, k, [sorted(items) for items in known]
-        ).item_indices.tolist()
-        for row, items in enumerate(found):
-            hits[row] |= examples[row].target in items
-            known[row].update(items)
-    return float(hits.mean())
+        count = min(k, trm.n_items - max(len(items) for items in known))
+        if count > 0:
+            exclude = [sorted(items) for items in known]
+            found = trm.retrieve(histories, preferences, count, exclude).item_indices.tolist()
+            for row, items in enumerate(found):
+                hits[row] |= examples[row].target in items
+                known[row].update(items)
+        recalls.append(float(hits.mean()))
+    return recalls
 
 
-def draw_preferences(dataset: Dataset, items: Sequence[int], rng: np.random.Generator) -> list[str]:
-    """One or two phrases of each item, as a preference; empty for an item without phrases."""
+def draw_preferences(
+    dataset: Dataset, items: Sequence[int], rng: np.random.Generator, least: int = 1, most: int = 2
+) -> list[str]:
+    """`least` to `most` phrases of each item, as a preference; fewer, or none, where it has no more."""
     drawn = []
     for item in items:
         phrases = item_phrases(dataset.catalog[item])
-        count = min(len(phrases), int(rng.integers(1, 3)))
-        drawn.append(
-            join_phrases([phrases[place] for place in sorted(rng.permutation(len(phrases))[:count])])
-        )
+        count = min(len(phrases), int(rng.integers(least, most + 1)))
+        picked = sorted(rng.permutation(len(phrases))[:count])
+        drawn.append(join_phrases([phrases[place] for place in picked]))
     return drawn
 
 
-def _quality(method: str, ranks: NDArray[np.int64]) -> Quality:
+def examples_of(dataset: Dataset, part: TargetPart) -> list[Example]:
+    """The examples of a part; raises RetrievalError where there are none."""
+    examples = dataset.examples(part)
+    if not examples:
+        raise RetrievalError(
+            f"data set '{dataset.name}': no examples in part '{part}'; prepare it with more data"
+        )
+    return examples
+
+
+def quality(method: str, ranks: NDArray[np.int64]) -> Quality:
+    """The figures of one method's ranks (U,)."""
     return Quality(
         method=method,
         ndcg_at_10=float(ndcg(ranks, 10).mean()),
@@ -127,3 +209,22 @@ def _quality(method: str, ranks: NDArray[np.int64]) -> Quality:
         recall_at_20=float(recall(ranks, 20).mean()),
         median_rank=float(np.median(ranks)),
     )
+
+
+def _fit(dataset: Dataset, lists: Sequence[Sequence[int]], asked: Sequence[str]) -> float:
+    bears = [
+        np.mean([phrase in item_phrases(dataset.catalog[item]) for item in items])
+        for items, phrase in zip(lists, asked, strict=True)
+    ]
+    return float(np.mean(bears))
+
+
+def _distinct_phrases(
+    dataset: Dataset, items: Sequence[int], turns: int, rng: np.random.Generator
+) -> list[list[str | None]]:
+    """For each turn one phrase per item, no phrase of an item twice; None when it has no more."""
+    shuffled = []
+    for item in items:
+        phrases = item_phrases(dataset.catalog[item])
+        shuffled.append([phrases[place] for place in rng.permutation(len(phrases))])
+    return [[row[turn] if turn < len(row) else None for row in shuffled] for turn in range(turns)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,23 @@ from torch.nn import functional
 from deeprec.config import TRMConfig
 from deeprec.data.catalog import Catalog
 from deeprec.errors import RetrievalError
+from deeprec.trm.bank import phrase_features
 from deeprec.trm.base import Histories, Preferences, Retrieval
 from deeprec.trm.model import PreferenceNetwork
+from deeprec.trm.phrases import split_phrases
 from deeprec.trm.ranking import check_histories, check_preferences, top_items
 from deeprec.trm.text import CachedEncoder, item_text, load_text_encoder
+from deeprec.trm.windows import pad_right
 
 _SCORES_PER_CHUNK = 16_000_000  # floats that one chunk of scores may take: 64 MB
+
+
+@dataclass(frozen=True)
+class ItemTexts:
+    """Text of the items as vectors, (n_items + 1, D) each, row 0 zero."""
+
+    whole: NDArray[np.float32]  # title, categories and time as one text; unit rows
+    features: NDArray[np.float32]  # title and phrases, each alone, summed
 
 
 class TRM:
@@ -39,7 +51,7 @@ class TRM:
         catalog: Catalog,
         config: TRMConfig,
         seen: NDArray[np.bool_],
-        text: NDArray[np.float32] | None = None,
+        texts: ItemTexts | None = None,
     ) -> None:
         """`seen` (n_items + 1,) marks the items that occur in the fit part."""
         self.network = network.eval()
@@ -47,7 +59,7 @@ class TRM:
         self.catalog = catalog
         self.config = config
         self.seen = seen
-        self._text = text
+        self._texts = texts
 
     @property
     def n_items(self) -> int:
@@ -57,21 +69,25 @@ class TRM:
     @property
     def device(self) -> torch.device:
         """Where the network lives."""
-        return self.network.start.device
+        return self.network.encoder.start.device
+
+    def texts(self) -> ItemTexts:
+        """The items' text vectors."""
+        if self._texts is None:
+            self._texts = catalog_texts(self.encoder, self.catalog)
+        return self._texts
 
     def text_vectors(self) -> NDArray[np.float32]:
         """Text embeddings of the items (n_items + 1, D_text), unit rows, row 0 zero."""
-        if self._text is None:
-            self._text = catalog_text_vectors(self.encoder, self.catalog)
-        return self._text
+        return self.texts().whole
 
     def item_vectors(self) -> NDArray[np.float32]:
-        """Unit-length item vectors (n_items + 1, D), row 0 zero."""
-        vectors: NDArray[np.float32] = self._unit_table.cpu().numpy()
+        """Unit-length item vectors (n_items + 1, D), row 0 zero: what history alone ranks by."""
+        vectors: NDArray[np.float32] = functional.normalize(self._table, dim=-1).cpu().numpy()
         return vectors
 
     def score(self, histories: Histories, preferences: Preferences | None = None) -> NDArray[np.float32]:
-        """Cosine of query and item, (B, n_items + 1); column 0 is -inf. Chunked over histories.
+        """Inner product of query and item, (B, n_items + 1); column 0 is -inf. Chunked over histories.
 
         Raises RetrievalError for an unknown item index or a preference that is too long.
         """
@@ -81,7 +97,7 @@ class TRM:
         step = max(1, min(1024, _SCORES_PER_CHUNK // (self.n_items + 1)))
         for start in range(0, len(histories), step):
             rows = slice(start, start + step)
-            scores[rows] = (self.queries(histories[rows], wanted[rows]) @ self._unit_table.T).cpu().numpy()
+            scores[rows] = (self.queries(histories[rows], wanted[rows]) @ self._items.T).cpu().numpy()
         scores[:, 0] = -np.inf
         return scores
 
@@ -97,18 +113,16 @@ class TRM:
 
     @torch.inference_mode()
     def queries(self, histories: Histories, preferences: Preferences | None = None) -> Tensor:
-        """Unit queries (B, D); score = query @ item vector."""
+        """Queries (B, D); score = query @ row of `items`."""
         if not len(histories):
-            return torch.zeros(0, self._unit_table.shape[1], device=self.device)
-        limit = self.network.history
-        recent = [list(items[-limit:]) for items in histories]
+            return torch.zeros(0, self._items.shape[1], device=self.device)
+        recent = [items[-self.network.encoder.history :] for items in histories]
         lengths = torch.tensor([len(items) for items in recent], device=self.device)
-        padded = pad_right(recent, self.device)
-        states = self.network.states(self._table, padded)
+        states = self.network.encoder.states(self._table, pad_right(recent, self.device))
         last = states[torch.arange(len(recent), device=self.device), lengths]
         if preferences is None or not any(preferences):
-            return self.network.query(last)
-        return self.network.query(last, self._preference_vectors(preferences))
+            return self.network.queries(last)
+        return self.network.queries(last, self._phrase_vectors(preferences))
 
     def save(self, folder: Path) -> None:
         """Write `model.safetensors`, `trm.json` and the encoder's files into an existing folder."""
@@ -153,22 +167,27 @@ class TRM:
         return cls(network.to(device), load_text_encoder(folder, folder / "cache"), catalog, config, seen)
 
     @cached_property
+    @torch.inference_mode()
     def _table(self) -> Tensor:
-        with torch.inference_mode():
-            text = torch.from_numpy(self.text_vectors()).to(self.device)
-            keep = torch.from_numpy(self.seen).to(self.device, torch.float32)
-            return self.network.item_table(text, keep)
+        text = torch.from_numpy(self.texts().whole).to(self.device)
+        keep = torch.from_numpy(self.seen).to(self.device, torch.float32)
+        return self.network.encoder.item_table(text, keep)
 
     @cached_property
-    def _unit_table(self) -> Tensor:
-        with torch.inference_mode():
-            return functional.normalize(self._table, dim=-1)
+    @torch.inference_mode()
+    def _items(self) -> Tensor:
+        """What is searched (n_items + 1, D)."""
+        return self.network.items(self._table, torch.from_numpy(self.texts().features).to(self.device))
 
-    def _preference_vectors(self, preferences: Preferences) -> Tensor:
-        vectors = np.zeros((len(preferences), self.encoder.dim), dtype=np.float32)
-        asked = [row for row, text in enumerate(preferences) if text]
-        instruction = self.config.preference_instruction
-        vectors[asked] = self.encoder.encode([f"{instruction}{preferences[row]}" for row in asked])
+    def _phrase_vectors(self, preferences: Preferences) -> Tensor:
+        """Vectors of the preferences' phrases (B, P, D_text), zero rows where there are fewer."""
+        phrases = [split_phrases(text) for text in preferences]
+        vectors = np.zeros(
+            (len(phrases), max(len(row) for row in phrases), self.encoder.dim), dtype=np.float32
+        )
+        texts = [f"{self.config.preference_instruction}{text}" for row in phrases for text in row]
+        places = [(row, place) for row, found in enumerate(phrases) for place in range(len(found))]
+        vectors[tuple(zip(*places, strict=True))] = self.encoder.encode(texts)
         return torch.from_numpy(vectors).to(self.device)
 
 
@@ -191,22 +210,19 @@ def build_network(config: TRMConfig, n_items: int, text_dim: int) -> PreferenceN
         experts=config.experts,
         dropout=config.dropout,
         history=config.history,
+        match_width=config.match_width,
     )
+
+
+def catalog_texts(encoder: CachedEncoder, catalog: Catalog) -> ItemTexts:
+    """Both kinds of text vectors of all items."""
+    return ItemTexts(catalog_text_vectors(encoder, catalog), phrase_features(catalog, encoder))
 
 
 def catalog_text_vectors(encoder: CachedEncoder, catalog: Catalog) -> NDArray[np.float32]:
     """Text embeddings (n_items + 1, D_text) of all items, row 0 zero."""
     vectors = encoder.encode([item_text(item) for item in catalog.items])
     return np.concatenate([np.zeros((1, vectors.shape[1]), np.float32), vectors])
-
-
-def pad_right(histories: list[list[int]], device: torch.device | str = "cpu") -> Tensor:
-    """Item indices (B, longest), 0 behind the end of each history."""
-    longest = max(len(items) for items in histories)
-    padded = np.zeros((len(histories), longest), dtype=np.int64)
-    for row, items in enumerate(histories):
-        padded[row, : len(items)] = items
-    return torch.from_numpy(padded).to(device)
 
 
 def _read_facts(folder: Path) -> dict[str, Any]:

@@ -24,7 +24,8 @@ def small_config() -> TRMConfig:
         epochs=16,
         patience=16,
         dropout=0.1,
-        users_per_batch=16,
+        tokens_per_batch=272,
+        preference_steps=200,
         preference_noise=0.2,
     )
 

@@ -1,0 +1,46 @@
+"""Cross-entropy over the whole catalogue, with its gradient written out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_LOGITS_PER_CHUNK = 1_000_000  # numbers in one block of logits on a CPU: a few MB, which stay in the cache
+_LOGITS_PER_CHUNK_GPU = 100_000_000
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the processor multiplies it natively (there it is 3 to 4 times as fast), else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    able = torch.cpu.get_capabilities()
+    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
+
+
+def softmax_backward(queries: Tensor, items: Tensor, wanted: Tensor, dtype: torch.dtype) -> Tensor:
+    """Back-propagate the mean cross-entropy over all items; return that of each row (N,).
+
+    `queries` (N, D) times `items` (I, D) are the logits, `wanted` (N,) rows of `items`. The
+    gradient is softmax minus one-hot; written out it costs half of autograd's on a CPU, and
+    the logits (N, I) are made in blocks, so that a large catalogue costs time, not memory.
+    `dtype` is that of the blocks; sums and gradients are float32 or wider.
+    """
+    with torch.no_grad():
+        wide = queries.dtype
+        q, e = queries.detach(), items.detach()
+        fast_q, fast_e = q.to(dtype), e.to(dtype)
+        q_grad, e_grad = torch.empty_like(q), torch.zeros_like(e)
+        losses = torch.empty(len(q), dtype=wide, device=q.device)
+        step = max(1, (_LOGITS_PER_CHUNK if q.device.type == "cpu" else _LOGITS_PER_CHUNK_GPU) // len(e))
+        for start in range(0, len(q), step):
+            rows = slice(start, start + step)
+            part = fast_q[rows] @ fast_e.T  # (n, I) logits, then their exponentials, in place
+            top = part.amax(dim=1, keepdim=True)
+            logit = part.gather(1, wanted[rows, None])
+            total = part.sub_(top).exp_().sum(dim=1, keepdim=True, dtype=wide)
+            losses[rows] = (total.log() + top - logit)[:, 0]
+            q_grad[rows] = (part @ fast_e) / total - e[wanted[rows]]
+            e_grad += part.T @ (q[rows] / total).to(dtype)
+        e_grad.index_add_(0, wanted, q, alpha=-1)
+    torch.autograd.backward([queries, items], [q_grad / len(q), e_grad / len(q)])
+    return losses
