@@ -154,6 +154,16 @@ class PreferenceBranch(nn.Module):
             nn.Linear(width + 2 * match_width, inner), nn.GELU(), nn.Linear(inner, 1), nn.Softplus()
         )
 
+    @torch.no_grad()
+    def start_from(self, features: Tensor) -> None:
+        """Take the main directions of the items' summed phrases (I, D) as the basis.
+
+        The inner product of two of them survives as well as M directions allow.
+        """
+        rows = features.double()
+        directions = torch.linalg.svd(rows.T @ rows).U[:, : self.basis.shape[1]]
+        self.basis.copy_(directions)
+
     def items(self, features: Tensor) -> Tensor:
         """Summed phrase vectors of the items (I, D) -> (I, M)."""
         return features @ (self.basis + self.item_map)

@@ -124,6 +124,11 @@ class TRM:
             return self.network.queries(last)
         return self.network.queries(last, self._phrase_vectors(preferences))
 
+    def refresh(self) -> None:
+        """Forget what was computed from the network's weights: they have changed."""
+        for name in ("_table", "_items"):
+            self.__dict__.pop(name, None)
+
     def save(self, folder: Path) -> None:
         """Write `model.safetensors`, `trm.json` and the encoder's files into an existing folder."""
         from safetensors.torch import save_file

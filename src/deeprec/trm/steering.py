@@ -58,11 +58,9 @@ class BranchTrainer:
         with torch.no_grad():
             keep = torch.from_numpy(seen).to(self.device, torch.float32)
             self.table = network.encoder.item_table(torch.from_numpy(texts.whole).to(self.device), keep)
-        maps = [self.branch.phrase_map, self.branch.item_map]
-        groups = [
-            {"params": maps, "weight_decay": _BASIS_PULL},
-            {"params": list(self.branch.gate.parameters()), "weight_decay": 0.0},
-        ]
+        pulled = [value for name, value in self.branch.named_parameters() if name.endswith("_map")]
+        free = [value for name, value in self.branch.named_parameters() if not name.endswith("_map")]
+        groups = [{"params": pulled, "weight_decay": _BASIS_PULL}, {"params": free, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=config.preference_learning_rate)
 
     def step(self, windows: Tensor, share: float) -> float:
@@ -120,8 +118,8 @@ def fit_branch(
 
     Raises TrainingError when the loss is lost.
     """
-    set_basis(network, texts.features)
     trainer = BranchTrainer(network, texts, seen, bank, config, rng)
+    network.branch.start_from(trainer.features[1:])
     network.train()  # dropout makes the states as uncertain as those of unseen histories
     losses: list[float] = []
     steps = config.preference_steps if len(bank.texts) > 1 else 0
@@ -140,11 +138,3 @@ def fit_branch(
                     break
     network.eval()
     return float(np.mean(losses[-max(1, steps // 10) :])) if losses else 0.0
-
-
-@torch.no_grad()
-def set_basis(network: PreferenceNetwork, features: NDArray[np.float32]) -> None:
-    """Start the branch from the main directions of the items' phrases: their inner product survives."""
-    rows = torch.from_numpy(features[1:]).to(torch.float64)
-    directions = torch.linalg.svd(rows.T @ rows).U[:, : network.branch.basis.shape[1]]  # (D, M)
-    network.branch.basis.copy_(directions)

@@ -63,18 +63,14 @@ def fit(
     seed: int = 0,
     log: Log | None = None,
     device: str | None = None,
-    held_out_phrases: Collection[str] = (),
 ) -> TRM:
     """Train on `dataset.fit_histories()`, stop early on validation NDCG@10, return the best epoch.
 
     Nothing of the rl, validation and test parts is trained on; the validation part decides
-    when to stop. `held_out_phrases` are never said in training: to measure what an unseen
-    phrase does. Raises TrainingError when there is nothing to train on, or the loss is lost.
+    when to stop. Raises TrainingError when there is nothing to train on, or the loss is lost.
     """
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    histories = [np.asarray(example.history, dtype=np.int64) for example in dataset.fit_histories()]
-    if not any(len(history) > 1 for history in histories):
-        raise TrainingError(f"data set '{dataset.name}': no user has two interactions in the fit part")
+    histories = _fit_histories(dataset)
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
@@ -93,10 +89,9 @@ def fit(
 
         best = _run_epochs(trainer, histories, validate if examples else None, log)
         network.encoder.load_state_dict(best)
-        bank = build_bank(dataset.catalog, text_encoder, config.preference_instruction, held_out_phrases)
-        started = time.monotonic()
-        loss = fit_branch(network, texts, seen, bank, histories, config, rng)
     trm = TRM(network, text_encoder, dataset.catalog, config, seen, texts)
+    started = time.monotonic()
+    loss = fit_preferences(trm, dataset, seed)
     if log is not None:
         record = {"stage": "trm", "preference_loss": round(loss, 5)}
         if examples:
@@ -105,6 +100,20 @@ def fit(
             record.update(measure(trm, dataset, examples, phrases).record("_true_phrase"))
         log({**record, "seconds": round(time.monotonic() - started, 2)})
     return trm
+
+
+def fit_preferences(trm: TRM, dataset: Dataset, seed: int = 0, held_out: Collection[str] = ()) -> float:
+    """Train the preference branch of `trm` anew, in place, on the fit part; the loss at its end.
+
+    Phrases in `held_out` are never said in this training: to measure what an unseen one does.
+    """
+    rng = np.random.default_rng([seed, 1])
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed + 1)
+        bank = build_bank(trm.catalog, trm.encoder, trm.config.preference_instruction, held_out)
+        loss = fit_branch(trm.network, trm.texts(), trm.seen, bank, _fit_histories(dataset), trm.config, rng)
+    trm.refresh()
+    return loss
 
 
 def measure(
@@ -235,6 +244,13 @@ def _run_epochs(
             if waited >= config.patience or late:
                 break
     return best
+
+
+def _fit_histories(dataset: Dataset) -> list[NDArray[np.int64]]:
+    histories = [np.asarray(example.history, dtype=np.int64) for example in dataset.fit_histories()]
+    if not any(len(history) > 1 for history in histories):
+        raise TrainingError(f"data set '{dataset.name}': no user has two interactions in the fit part")
+    return histories
 
 
 def _validation_examples(dataset: Dataset, most: int, seed: int) -> list[Example]:

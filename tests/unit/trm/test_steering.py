@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -8,11 +10,11 @@ from deeprec.config import TRMConfig
 from deeprec.data.dataset import Dataset
 from deeprec.errors import TrainingError
 from deeprec.trm.bank import PHRASES, build_bank, phrase_features
+from deeprec.trm.model import PreferenceBranch
 from deeprec.trm.phrases import item_phrases, title_phrases
 from deeprec.trm.retriever import TRM
-from deeprec.trm.steering import set_basis
 from deeprec.trm.text import build_text_encoder
-from deeprec.trm.training import fit
+from deeprec.trm.training import fit, fit_preferences
 
 
 def test_bank_says_what_is_true_of_an_item(small_dataset: Dataset, small_trm: TRM) -> None:
@@ -52,9 +54,10 @@ def test_features_are_sums_of_phrases(small_dataset: Dataset, small_trm: TRM) ->
 
 def test_basis_keeps_what_texts_have_in_common(small_trm: TRM) -> None:
     features = small_trm.texts().features
-    set_basis(small_trm.network, features)
-    mapped = features @ small_trm.network.branch.basis.numpy()
-    np.testing.assert_allclose(mapped @ mapped.T, features @ features.T, atol=0.05)  # M = D here
+    branch = PreferenceBranch(features.shape[1], 8, features.shape[1])
+    branch.start_from(torch.from_numpy(features[1:]))
+    mapped = branch.items(torch.from_numpy(features)).detach().numpy()
+    np.testing.assert_allclose(mapped @ mapped.T, features @ features.T, atol=1e-3)
 
 
 def test_branch_leaves_the_plain_ranking_alone(small_dataset: Dataset, small_config: TRMConfig) -> None:
@@ -68,10 +71,12 @@ def test_branch_leaves_the_plain_ranking_alone(small_dataset: Dataset, small_con
     assert not np.array_equal(scores[0][1], scores[1][1])
 
 
-def test_an_unseen_phrase_still_finds_its_items(small_dataset: Dataset, small_config: TRMConfig) -> None:
+def test_an_unseen_phrase_still_finds_its_items(small_dataset: Dataset, small_trm: TRM) -> None:
     genre = small_dataset.catalog[1].categories[0]
-    encoder = build_text_encoder(small_config, small_dataset.catalog)
-    trm = fit(small_dataset, encoder, small_config, device="cpu", held_out_phrases=[genre])
+    args = (small_trm.encoder, small_trm.catalog, small_trm.config, small_trm.seen)
+    trm = TRM(deepcopy(small_trm.network), *args)
+    fit_preferences(trm, small_dataset, held_out=[genre])
+    assert np.array_equal(trm.score([[1, 2]]), small_trm.score([[1, 2]]))
     histories = [example.history for example in small_dataset.examples("validation")][:50]
     bears = []
     for preference in (None, genre):
