@@ -56,6 +56,7 @@ COMMANDS = (
     ("evaluate",),
     ("report",),
     ("recommend",),
+    ("bench", "trm"),
     ("results", "render"),
     ("doctor",),
 )

@@ -14,6 +14,7 @@ from deeprec.types import Item
 _GENRES = 12
 _FEWEST, _MEDIAN, _MOST = 20, 96, 2300  # interactions of a user, as in MovieLens 1M
 _SPREAD = 1.0  # of their logarithm
+_NOISE = 1.0  # length of what sets an item apart from its centre, which has length 1
 
 
 def made_up_dataset(users: int, items: int, seed: int) -> Dataset:
@@ -53,10 +54,10 @@ def _catalog(items: int, rng: np.random.Generator) -> Catalog:
 
 
 def clustered_vectors(items: int, width: int, seed: int) -> NDArray[np.float32]:
-    """Unit vectors (items + 1, width) around sqrt(items) centres; row 0 is padding, zero."""
+    """Unit vectors (items + 1, width), half centre and half noise, sqrt(items) centres; row 0 is zero."""
     rng = np.random.default_rng(seed)
     centres = _unit(rng.standard_normal((round(items**0.5), width), dtype=np.float32))
-    noise = rng.standard_normal((items, width), dtype=np.float32) * np.float32(0.6 * width**-0.5)
+    noise = rng.standard_normal((items, width), dtype=np.float32) * np.float32(_NOISE * width**-0.5)
     vectors = np.zeros((items + 1, width), dtype=np.float32)
     vectors[1:] = _unit(centres[rng.integers(0, len(centres), items)] + noise)
     return vectors
@@ -66,7 +67,7 @@ def queries_near(vectors: NDArray[np.float32], count: int, seed: int) -> NDArray
     """Unit queries (count, width), each as far from a random item as items are from their centre."""
     rng = np.random.default_rng(seed)
     width = vectors.shape[1]
-    noise = rng.standard_normal((count, width), dtype=np.float32) * np.float32(0.6 * width**-0.5)
+    noise = rng.standard_normal((count, width), dtype=np.float32) * np.float32(_NOISE * width**-0.5)
     return _unit(vectors[rng.integers(1, len(vectors), count)] + noise)
 
 

@@ -29,10 +29,3 @@ def make_row(name: str, value: float, unit: str, peer: str, peer_value: float | 
     ratio = round(value / peer_value, 4) if peer_value else None
     shown = None if peer_value is None else round(peer_value, 5)
     return Row(name, round(value, 5), unit, peer, shown, ratio)
-
-
-def row_text(row: Row) -> str:
-    """One line of a plain table."""
-    peer = row.peer if row.peer_value is None else f"{row.peer} {row.peer_value:g}"
-    ratio = "" if row.ratio is None else f"x {row.ratio:.3f}"
-    return f"{row.name:46s} {row.value:12.4f} {row.unit:18s} {peer:34s} {ratio}".rstrip()

@@ -7,7 +7,19 @@ import sys
 
 import typer
 
-from deeprec.cli import data, doctor, evaluate, policy, quickstart, recommend, report, results, train, trm
+from deeprec.cli import (
+    bench,
+    data,
+    doctor,
+    evaluate,
+    policy,
+    quickstart,
+    recommend,
+    report,
+    results,
+    train,
+    trm,
+)
 from deeprec.errors import DeepRecError
 
 _INTERRUPTED = 130
@@ -38,6 +50,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)
 app.command("recommend")(recommend.recommend)
 app.add_typer(results.app, name="results")
+app.add_typer(bench.app, name="bench")
 app.command("doctor")(doctor.doctor)
 
 

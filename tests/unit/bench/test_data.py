@@ -32,4 +32,4 @@ def test_vectors_lie_in_clusters_and_queries_near_them() -> None:
     for rows in (vectors[1:], queries):
         np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
     scores = np.sort(queries @ vectors[1:].T, axis=1)
-    assert scores[:, -1].mean() > 0.8 > scores[:, 200].mean() + 0.5
+    assert scores[:, -1].mean() > 0.65 > scores[:, 200].mean() + 0.5
