@@ -69,6 +69,21 @@ class DataConfig(_Section):
 class TRMConfig(_Section):
     """The preference-aware traditional recommendation model."""
 
+    kind: str = Field(
+        "deeprec",
+        description="`deeprec` (our network), `popularity`, `item-knn`, `vectors`, or yours: `package.module:factory`.",
+    )
+    vectors: str | None = Field(
+        None, description="For `vectors`: folder of `items.parquet` and, if you have it, `users.parquet`."
+    )
+    steer: float = Field(
+        1.0,
+        ge=0,
+        description="Weight of a preference's text for kinds that read none (0: your retriever reads preferences).",
+    )
+    approximate_from: Positive = Field(
+        250_000, description="Catalogue size from which retrieval is approximate, if faiss is installed."
+    )
     text_encoder: str = Field("lsa", description="`lsa`, or a sentence-transformers model by name or path.")
     text_dim: Positive = Field(128, description="Width of `lsa` embeddings (other encoders have their own).")
     preference_instruction: str = Field("", description="Text put before a preference when it is embedded.")

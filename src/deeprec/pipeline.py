@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from deeprec.rl.stage import StageName
     from deeprec.rollout.recommender import DeepRecRecommender
     from deeprec.rollout.runner import Environment
-    from deeprec.trm.retriever import TRM
+    from deeprec.trm.base import ExplorableRetriever
 
 POLICIES = ("warm_start", "cold_start", "recommendation")
 METHODS = ("popularity", "trm", *POLICIES)
@@ -61,7 +61,7 @@ def known_methods(config: RunConfig) -> tuple[str, ...]:
     return (*METHODS, ORACLE) if config.data.name == "synthetic" else METHODS
 
 
-def load_stages(run: Run) -> tuple[Dataset, TRM]:
+def load_stages(run: Run) -> tuple[Dataset, ExplorableRetriever]:
     """Data set and TRM of a run; raises RunError naming the command that makes a missing one."""
     from deeprec.data.format import read_dataset
     from deeprec.trm.stage import load_trm
@@ -101,7 +101,7 @@ def build_recommenders(run: Run, methods: Sequence[str]) -> dict[str, Recommende
 
 
 def build_deeprec(
-    run: Run, dataset: Dataset, trm: TRM, stage: str | None = None, *, fill_in: bool = False
+    run: Run, dataset: Dataset, trm: ExplorableRetriever, stage: str | None = None, *, fill_in: bool = False
 ) -> DeepRecRecommender:
     """DeepRec with the policy of `stage` (none: the last one trained)."""
     from deeprec.policy.loading import load_policy
@@ -118,7 +118,7 @@ def build_deeprec(
 def build_environment(
     config: RunConfig,
     dataset: Dataset,
-    trm: TRM,
+    trm: ExplorableRetriever,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
 ) -> Environment:

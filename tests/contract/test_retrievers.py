@@ -11,14 +11,25 @@ from deeprec.config import DataConfig, SyntheticConfig, TRMConfig
 from deeprec.data.dataset import Dataset
 from deeprec.data.prepare import prepare
 from deeprec.errors import RetrievalError
-from deeprec.trm.base import Retriever
-from deeprec.trm.baselines import ItemKNN, Popularity
+from deeprec.trm.base import ExplorableRetriever, Retriever
+from deeprec.trm.baselines import ItemKNN, Popularity, item_counts
+from deeprec.trm.own import FunctionRetriever
 from deeprec.trm.ranking import MAX_PREFERENCE
-from deeprec.trm.text import build_text_encoder
+from deeprec.trm.text import build_text_encoder, item_text
+from deeprec.trm.text_steered import TextSteered
 from deeprec.trm.training import fit
+from deeprec.trm.vectors import VectorRetriever
 
 SMALL = TRMConfig(
-    width=16, layers=1, inner=32, text_dim=16, experts=1, history=12, epochs=6, tokens_per_batch=104, preference_steps=60
+    width=16,
+    layers=1,
+    inner=32,
+    text_dim=16,
+    experts=1,
+    history=12,
+    epochs=6,
+    tokens_per_batch=104,
+    preference_steps=60,
 )
 
 
@@ -33,11 +44,50 @@ def _trm(dataset: Dataset, experts: int) -> Retriever:
     return fit(dataset, build_text_encoder(config, dataset.catalog), config, device="cpu")
 
 
+def _vectors(dataset: Dataset, users: bool = False, cold: int = 0) -> Retriever:
+    """Drawn vectors; every user of the fit part has one, or none has. The last items may have none."""
+    rng = np.random.default_rng(5)
+    items = rng.standard_normal((dataset.catalog.n_items + 1, 8)).astype(np.float32)
+    items[0] = 0
+    items[len(items) - cold :] = 0
+    histories = [example.history for example in dataset.fit_histories()] if users else []
+    known = {history: rng.standard_normal(8).astype(np.float32) for history in histories}
+    return VectorRetriever(items, item_counts(dataset), known)
+
+
+def _function(dataset: Dataset) -> Retriever:
+    """Item-kNN behind a function that knows ids only, and lists no more than 15 items."""
+    knn, catalog = ItemKNN.fit(dataset), dataset.catalog
+
+    def ask(
+        histories: list[list[str]], preferences: list[str | None], k: int
+    ) -> tuple[list[list[str]], list[list[float]]]:
+        indices = [[catalog.index_of(item) or 0 for item in items] for items in histories]
+        found = knn.retrieve(indices, k=min(k, 15))
+        return [[catalog[item].item_id for item in row] for row in found.item_indices.tolist()], (
+            found.scores.tolist()
+        )
+
+    return FunctionRetriever.fit(ask, dataset)
+
+
+def _steered(dataset: Dataset, inner: Retriever) -> Retriever:
+    return TextSteered(inner, build_text_encoder(SMALL, dataset.catalog), dataset.catalog)
+
+
 BUILDERS: dict[str, Callable[[Dataset], Retriever]] = {
     "trm": lambda dataset: _trm(dataset, 1),
     "trm-experts": lambda dataset: _trm(dataset, 8),
     "popularity": Popularity.fit,
     "item-knn": ItemKNN.fit,
+    "vectors": _vectors,
+    "vectors-users": lambda dataset: _vectors(dataset, users=True),
+    "vectors-cold": lambda dataset: _vectors(dataset, cold=5),
+    "function": _function,
+    "popularity-steered": lambda dataset: _steered(dataset, Popularity.fit(dataset)),
+    "item-knn-steered": lambda dataset: _steered(dataset, ItemKNN.fit(dataset)),
+    "vectors-cold-steered": lambda dataset: _steered(dataset, _vectors(dataset, users=True, cold=5)),
+    "function-steered": lambda dataset: _steered(dataset, _function(dataset)),
 }
 
 
@@ -128,7 +178,36 @@ def test_item_vectors_are_unit_or_absent(retriever: Retriever) -> None:
     vectors = retriever.item_vectors()
     if vectors is not None:
         assert len(vectors) == retriever.n_items + 1
-        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), [0] + [1] * retriever.n_items, atol=1e-5)
+        lengths = np.linalg.norm(vectors, axis=1)
+        assert lengths[0] == 0
+        assert (np.isclose(lengths, 1, atol=1e-5) | (lengths == 0)).all()
+        assert lengths[1:].mean() > 0.5
+
+
+def test_the_last_item_is_reached_by_its_text(retriever: Retriever, dataset: Dataset) -> None:
+    """Where there are cold items it is one of them; then nothing but its text can find it."""
+    if not isinstance(retriever, ExplorableRetriever):
+        pytest.skip("reads no text")
+    histories = [*_histories(dataset), ()]
+    last = retriever.n_items
+    wanted = item_text(dataset.catalog[last])
+
+    def places(preference: str | None) -> np.ndarray:
+        found = retriever.retrieve(histories, [preference] * len(histories), k=last).item_indices
+        return np.argmax(found == last, axis=1)
+
+    plain, steered = places(None), places(wanted)
+    assert (steered <= plain).all()
+    assert np.median(steered) < 10
+
+
+def test_what_rewards_measure_with(retriever: Retriever, dataset: Dataset) -> None:
+    if not isinstance(retriever, ExplorableRetriever):
+        pytest.skip("reads no text")
+    text = retriever.text_vectors()
+    assert text.shape == (retriever.n_items + 1, retriever.encoder.dim)
+    lengths = np.linalg.norm(text, axis=1)
+    np.testing.assert_allclose(lengths, [0] + [1] * retriever.n_items, atol=1e-5)
 
 
 def test_bad_questions_are_refused(retriever: Retriever) -> None:

@@ -62,6 +62,8 @@ def show_command(
     dataset = load_data(opened)
     trm = load_trm(opened, dataset)
     example = dataset.known_history(user) if user is not None else Example("", ())
+    if not example.history and not as_json:
+        typer.echo("No history: what is popular answers, and the text of the preference.")
     exclude = [dataset.exclusions(example)]
     plain = trm.retrieve([example.history], None, k, exclude)
     steered = trm.retrieve([example.history], [preference], k, exclude)

@@ -16,14 +16,14 @@ from deeprec.run import Run
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from deeprec.trm.retriever import TRM
+    from deeprec.trm.base import ExplorableRetriever
 
 # Runs of other seeds are watched on the same users.
 _SEED = 0
 
 
 def build_heldout(
-    run: Run, dataset: Dataset, trm: TRM, stage: StageName
+    run: Run, dataset: Dataset, trm: ExplorableRetriever, stage: StageName
 ) -> Callable[[PreTrainedModel, PreTrainedTokenizerBase], dict[str, float]]:
     """What `run_rl` takes as its evaluator: `rl.evaluate_users` validation users, decoded greedily.
 

@@ -26,7 +26,7 @@ from deeprec.run import Run, environment, fingerprint, write_atomically
 from deeprec.types import Example, Trajectory
 
 if TYPE_CHECKING:
-    from deeprec.trm.retriever import TRM
+    from deeprec.trm.base import ExplorableRetriever
 
 # Runs of other seeds must draw the same users and resamples: else their figures don't compare.
 SEED = 0
@@ -37,7 +37,7 @@ _EARLIER = ("data", "trm", "warm_start", "cold_start", "recommendation")
 def run_evaluation(
     run: Run,
     dataset: Dataset,
-    trm: TRM,
+    trm: ExplorableRetriever,
     recommenders: Mapping[str, Recommender],
     part: TargetPart = "test",
 ) -> EvaluationSummary:
@@ -76,7 +76,7 @@ def run_evaluation(
 def evaluate_run(
     run: Run,
     dataset: Dataset,
-    trm: TRM,
+    trm: ExplorableRetriever,
     recommenders: Sequence[Recommender],
     part: TargetPart,
     config: EvaluationConfig,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from deeprec.rl.sampling import Sampler
     from deeprec.rl.trl import StagePlan
-    from deeprec.trm.retriever import TRM
+    from deeprec.trm.base import ExplorableRetriever
 
     Evaluate = Callable[[PreTrainedModel, PreTrainedTokenizerBase], Mapping[str, float]]
 
@@ -37,7 +37,9 @@ _WITHOUT_EFFECT = {
 }
 
 
-def run_rl(run: Run, dataset: Dataset, trm: TRM, stage: StageName, evaluate: Evaluate | None = None) -> None:
+def run_rl(
+    run: Run, dataset: Dataset, trm: ExplorableRetriever, stage: StageName, evaluate: Evaluate | None = None
+) -> None:
     """Leave the stage's policy at `run.policy(stage)`; does nothing if that is up to date.
 
     Starts from the policy of the stage before. `evaluate(model, tokenizer)` gives held-out
@@ -104,7 +106,7 @@ def stage_inputs(config: RunConfig, dataset: Dataset, stage: StageName, before: 
 def build_sampler(
     run: Run,
     dataset: Dataset,
-    trm: TRM,
+    trm: ExplorableRetriever,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     stage: StageName,
@@ -132,7 +134,7 @@ def build_sampler(
     )
 
 
-def reward_space(run: Run, dataset: Dataset, trm: TRM) -> RewardSpace:
+def reward_space(run: Run, dataset: Dataset, trm: ExplorableRetriever) -> RewardSpace:
     """What this run's rewards measure with."""
     return RewardSpace(
         catalog=dataset.catalog,

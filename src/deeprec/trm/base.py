@@ -52,7 +52,10 @@ class Retriever(Protocol):
         ...
 
     def item_vectors(self) -> NDArray[np.float32] | None:
-        """Unit-length item vectors (n_items + 1, D), row 0 zero; None if there are none."""
+        """Unit-length item vectors (n_items + 1, D), row 0 zero; None if there are none.
+
+        The row of an item without a vector is zero too.
+        """
         ...
 
 
@@ -72,4 +75,18 @@ class TextEncoder(Protocol):
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors (N, D) of unit length; a text without any known word gets a zero row."""
+        ...
+
+
+@runtime_checkable
+class ExplorableRetriever(Retriever, Protocol):
+    """A retriever that a policy can be trained against: rewards measure with its text vectors."""
+
+    @property
+    def encoder(self) -> TextEncoder:
+        """What preferences are embedded with."""
+        ...
+
+    def text_vectors(self) -> NDArray[np.float32]:
+        """Text vectors of the items (n_items + 1, D_text) in the encoder's space, unit rows, row 0 zero."""
         ...

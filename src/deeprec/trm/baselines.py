@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeprec.data.dataset import Dataset
-from deeprec.trm.base import Histories, Preferences, Retrieval
-from deeprec.trm.ranking import check_histories, check_preferences, top_items
+from deeprec.trm.base import Histories, Preferences
+from deeprec.trm.ranking import Scored, check_histories, check_preferences
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 
-class Popularity:
+class Popularity(Scored):
     """Ranks by the number of interactions in the fit part; the same for every history."""
 
     def __init__(self, counts: NDArray[np.float32]) -> None:
@@ -40,22 +40,8 @@ class Popularity:
         check_preferences(preferences, len(histories))
         return np.tile(self._scores, (len(histories), 1))
 
-    def retrieve(
-        self,
-        histories: Histories,
-        preferences: Preferences | None = None,
-        k: int = 20,
-        exclude: Histories | None = None,
-    ) -> Retrieval:
-        """Top k items per history; see the Retriever contract."""
-        return top_items(self.score(histories, preferences), k, exclude)
 
-    def item_vectors(self) -> None:
-        """None: there are none."""
-        return
-
-
-class ItemKNN:
+class ItemKNN(Scored):
     """Items by their summed cosine with the latest items of the history.
 
     The cosine of two items counts the users who had both in the fit part, shrunk towards
@@ -120,20 +106,6 @@ class ItemKNN:
         scores = scores + self._prior
         scores[:, 0] = -np.inf
         return scores
-
-    def retrieve(
-        self,
-        histories: Histories,
-        preferences: Preferences | None = None,
-        k: int = 20,
-        exclude: Histories | None = None,
-    ) -> Retrieval:
-        """Top k items per history; see the Retriever contract."""
-        return top_items(self.score(histories, preferences), k, exclude)
-
-    def item_vectors(self) -> None:
-        """None: there are none."""
-        return
 
 
 def item_counts(dataset: Dataset) -> NDArray[np.float32]:

@@ -16,6 +16,28 @@ from deeprec.types import Example
 MAX_PREFERENCE = 2_000  # characters; longer text is a runaway generation, not a preference
 
 
+class Scored:
+    """`retrieve` and `item_vectors` for a retriever that scores the whole catalogue and has no vectors."""
+
+    def score(self, histories: Histories, preferences: Preferences | None = None) -> NDArray[np.float32]:
+        """Scores of all items, (B, n_items + 1); column 0 is -inf."""
+        raise NotImplementedError
+
+    def retrieve(
+        self,
+        histories: Histories,
+        preferences: Preferences | None = None,
+        k: int = 20,
+        exclude: Histories | None = None,
+    ) -> Retrieval:
+        """Top k items per history; see the Retriever contract."""
+        return top_items(self.score(histories, preferences), k, exclude)
+
+    def item_vectors(self) -> NDArray[np.float32] | None:
+        """None: there are none."""
+        return None
+
+
 def check_histories(histories: Histories, n_items: int) -> None:
     """Raise RetrievalError for an item index that is not in the catalogue (0 included)."""
     ItemLists(histories, n_items, "history")

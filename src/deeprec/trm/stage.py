@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from pathlib import Path
@@ -9,19 +10,25 @@ from typing import Any
 
 from deeprec.config import TRMConfig
 from deeprec.data.dataset import Dataset
-from deeprec.errors import RunError
+from deeprec.errors import RetrievalError, RunError
 from deeprec.run import Run, append_jsonl, fingerprint, whole_folder
+from deeprec.trm.base import ExplorableRetriever
+from deeprec.trm.kinds import NETWORK, build_retriever, check_kind, source_fingerprint
 from deeprec.trm.retriever import TRM
-from deeprec.trm.text import build_text_encoder
+from deeprec.trm.text import CachedEncoder, build_text_encoder, load_text_encoder
 from deeprec.trm.training import fit
 
 
-def run_trm(run: Run, dataset: Dataset) -> TRM:
+def run_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
     """Fit the TRM and save it to `run.trm`, or load it if neither data nor settings changed.
+
+    A TRM of another kind than ours (`trm.kind`) is built from the data set each time it is
+    loaded; only its text encoder is kept.
 
     Epochs are appended to `run.metrics`. An interrupted fit leaves the former TRM's files,
     but not its record: the stage runs again.
     """
+    check_kind(run.config.trm)
     inputs = stage_inputs(run, dataset)
     if run.is_current("trm", inputs) and (run.trm / "trm.json").is_file():
         return load_trm(run, dataset)
@@ -37,15 +44,17 @@ def run_trm(run: Run, dataset: Dataset) -> TRM:
     config = run.config.trm
     cache = run.trm / "cache"
     encoder = build_text_encoder(config, dataset.catalog, run.config.seed, cache)
-    trm = fit(dataset, encoder, config, seed=run.config.seed, log=log)
-    _save(trm, run.trm, cache)
+    if config.kind == NETWORK:
+        _save(fit(dataset, encoder, config, seed=run.config.seed, log=log), run.trm, cache)
+    else:
+        _save_other(build_retriever(dataset, config, encoder), config, dataset, encoder, run.trm)
     facts = {key: best[key] for key in ("epoch", "ndcg", "median_rank", "ndcg_true_phrase") if key in best}
     run.finish("trm", inputs, (time.monotonic() - started) / 60, validation=facts)
     return load_trm(run, dataset)
 
 
-def load_trm(run: Run, dataset: Dataset) -> TRM:
-    """The fitted TRM of a run.
+def load_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
+    """The fitted TRM of a run, or what its settings name in its place.
 
     Raises RunError if the stage has not been run, RetrievalError if the checkpoint is broken
     or belongs to another catalogue or text encoder.
@@ -55,13 +64,57 @@ def load_trm(run: Run, dataset: Dataset) -> TRM:
     run.require("trm", "deeprec trm fit")
     if not run.trm.is_dir():
         raise RunError(f"{run.trm}: is gone; run `deeprec trm fit --run {run.folder}`")
-    return TRM.load(run.trm, dataset.catalog, "cuda" if torch.cuda.is_available() else "cpu")
+    config = run.config.trm
+    _check_saved(run, dataset)
+    if config.kind == NETWORK:
+        return TRM.load(run.trm, dataset.catalog, "cuda" if torch.cuda.is_available() else "cpu")
+    return build_retriever(dataset, config, load_text_encoder(run.trm, run.trm / "cache"))
 
 
 def stage_inputs(run: Run, dataset: Dataset) -> str:
     """What the fit depends on: data, settings, seed."""
     settings: TRMConfig = run.config.trm
-    return fingerprint(dataset.fingerprint, settings.model_dump(), run.config.seed)
+    return fingerprint(
+        dataset.fingerprint, settings.model_dump(), run.config.seed, source_fingerprint(settings)
+    )
+
+
+def _save_other(
+    trm: ExplorableRetriever, config: TRMConfig, dataset: Dataset, encoder: CachedEncoder, folder: Path
+) -> None:
+    """What tells later loads apart: kind and catalogue, and the encoder that texts are embedded with."""
+    trm.text_vectors()  # fills the encoder's cache, and fails now rather than in training
+    facts = {"kind": config.kind, "catalog": dataset.catalog.fingerprint, "n_items": trm.n_items}
+    try:
+        with whole_folder(folder) as part:
+            (part / "trm.json").write_text(json.dumps(facts), encoding="utf-8")
+            encoder.save(part)
+            if (folder / "cache").is_dir():
+                shutil.copytree(folder / "cache", part / "cache")
+    except OSError as error:
+        raise RunError(f"{folder}: the TRM can't be written ({error}); free space, then run again") from None
+
+
+def _check_saved(run: Run, dataset: Dataset) -> None:
+    """Raise RetrievalError for a checkpoint of another kind or catalogue."""
+    file = run.trm / "trm.json"
+    again = f"run `deeprec trm fit --run {run.folder}`"
+    if not file.is_file():
+        raise RetrievalError(f"{run.trm}: no fitted TRM here (no trm.json); {again}")
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RetrievalError(f"{file}: not readable ({error}); {again}") from None
+    kind = facts.get("kind", NETWORK)
+    if kind != run.config.trm.kind:
+        raise RetrievalError(
+            f"{file}: holds a TRM of kind '{kind}', trm.kind = '{run.config.trm.kind}'; {again}"
+        )
+    if kind != NETWORK and facts.get("catalog") != dataset.catalog.fingerprint:
+        raise RetrievalError(
+            f"{file}: this TRM was made for another catalogue ({facts.get('n_items')} items; "
+            f"here {dataset.catalog.n_items}); {again}"
+        )
 
 
 def _save(trm: TRM, folder: Path, cache: Path) -> None:

@@ -1,0 +1,72 @@
+"""Retrievers other than our network, by the name that the settings give them."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from deeprec.config import TRMConfig
+from deeprec.data.dataset import Dataset
+from deeprec.errors import ConfigError
+from deeprec.trm.base import ExplorableRetriever, Retriever, TextEncoder
+from deeprec.trm.baselines import ItemKNN, Popularity
+from deeprec.trm.own import build_own
+from deeprec.trm.text_steered import TextSteered
+from deeprec.trm.vectors import load_vectors
+
+NETWORK = "deeprec"
+KINDS = (NETWORK, "popularity", "item-knn", "vectors")
+
+
+def check_kind(config: TRMConfig) -> None:
+    """Raise ConfigError for a `trm.kind` that is neither known nor `package.module:factory`."""
+    module, colon, name = config.kind.partition(":")
+    if config.kind not in KINDS and not (colon and module and name):
+        raise ConfigError(
+            f"trm.kind = '{config.kind}': choose {', '.join(KINDS)}, or name a factory as package.module:factory"
+        )
+    if (config.kind == "vectors") != (config.vectors is not None):
+        raise ConfigError(
+            f"trm.kind = '{config.kind}', trm.vectors = {config.vectors!r}: "
+            "kind 'vectors' needs the folder of the vectors, and no other kind reads one"
+        )
+
+
+def build_retriever(dataset: Dataset, config: TRMConfig, encoder: TextEncoder) -> ExplorableRetriever:
+    """The retriever that `trm.kind` names, steered by text unless it reads preferences itself.
+
+    Raises ConfigError for a factory that can't be used, RetrievalError for unusable vectors.
+    """
+    check_kind(config)
+    found: Retriever
+    if config.kind == "popularity":
+        found = Popularity.fit(dataset)
+    elif config.kind == "item-knn":
+        found = ItemKNN.fit(dataset)
+    elif config.kind == "vectors":
+        found = load_vectors(Path(config.vectors or ""), dataset, config.approximate_from)
+    else:
+        found = build_own(config.kind, dataset, config)
+        if isinstance(found, ExplorableRetriever):
+            return found
+    return TextSteered(found, encoder, dataset.catalog, config.steer, config.preference_instruction)
+
+
+def source_fingerprint(config: TRMConfig) -> dict[str, Any]:
+    """Hashes of the files that the retriever is made from, besides data and settings."""
+    files: list[Path] = []
+    if config.vectors is not None:
+        files = sorted(Path(config.vectors).glob("*.parquet"))
+    elif ":" in config.kind:
+        files = _module_file(config.kind.partition(":")[0])
+    return {file.name: sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def _module_file(module: str) -> list[Path]:
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):  # build_own says what is wrong with it
+        return []
+    return [Path(spec.origin)] if spec is not None and spec.origin and Path(spec.origin).is_file() else []
