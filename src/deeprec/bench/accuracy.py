@@ -35,6 +35,7 @@ class Contestant:
     ranks: NDArray[np.int64]
     minutes: float
     history: int | None = None
+    seed: int | None = None  # None: that of the run
     note: str | None = None
     machine: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
@@ -82,6 +83,7 @@ def read_peer(file: Path, dataset: Dataset) -> Contestant:
         ranks=ranks,
         minutes=found["seconds"] / 60,
         history=settings["history"],
+        seed=settings["seed"],
         note=_note(found),
         machine=found["machine"],
         versions={name: found["versions"][name] for name in _PEER_PACKAGES if name in found["versions"]},
@@ -96,7 +98,8 @@ def _note(found: dict[str, Any]) -> str:
     )
     ending = "stopped by validation NDCG@10"
     if not found["converged"]:
-        ending = f"stopped by its limit of {found['stopped']}: more epochs might have helped"
+        limit = f"{settings['max_minutes']:g} minutes" if found["stopped"] == "time" else "epochs"
+        ending = f"stopped by its limit of {limit}: more epochs might have helped"
     return f"{sizes}; {found['epochs']} epochs, the best is {found['best_epoch']}; {ending}"
 
 
@@ -127,6 +130,9 @@ def _row(
     command: str | None,
 ) -> ResultRow:
     resamples, here = run.config.evaluation.bootstrap, environment()
+    # A peer keeps its seed: held against the TRM of several seeds, it is still one training.
+    seed = run.config.seed if contestant.seed is None else contestant.seed
+    made = run.config.model_copy(update={"seed": seed})
     own, ours = columns[contestant.name], columns[OURS]
     intervals = _named(mean_intervals(own, resamples, seed=0))
     differences = {}
@@ -138,13 +144,13 @@ def _row(
         protocol=PROTOCOL,
         history=contestant.history,
         method=contestant.name,
-        seed=run.config.seed,
+        seed=seed,
         targets=dataset.targets_hash("test"),
         users=len(own),
         metrics={name: round(value.mean, 6) for name, value in intervals.items()},
         interval={name: _triple(value)[1:] for name, value in intervals.items()},
         differences=differences,
-        command=command or f"{fit_commands(run.config)}\npython benchmarks/trm_accuracy.py --peer PEER.json",
+        command=command or f"{fit_commands(made)}\npython benchmarks/trm_accuracy.py --peer PEER.json",
         minutes=round(contestant.minutes, 2),
         machine=contestant.machine or here["machine"],
         commit=here["commit"],

@@ -42,7 +42,8 @@ def peer(dataset: Dataset, **changes: Any) -> dict[str, Any]:
     return {
         "method": "SASRec (made up)", "fingerprint": dataset.fingerprint, "test": test, "seconds": 90.0,
         "settings": {
-            "history": 12, "width": 8, "blocks": 2, "heads": 2, "dropout": 0.2, "batch_size": 4, "lr": 0.1
+            "history": 12, "width": 8, "blocks": 2, "heads": 2, "dropout": 0.2, "batch_size": 4, "lr": 0.1,
+            "seed": 5, "max_minutes": 45.0
         },
         "epochs": 7, "best_epoch": 5, "converged": False, "stopped": "time", "machine": "2 cores",
         "versions": {"rectools": "0.19.0", "torch": "2", "numpy": "1"}, **changes,
@@ -58,7 +59,7 @@ def test_a_peer_is_read_with_what_limits_it(dataset: Dataset, tmp_path: Path) ->
     found = read_peer(written(tmp_path, peer(dataset)), dataset)
     assert (found.name, found.minutes, found.history) == ("SASRec (made up)", 1.5, 12)
     assert found.versions == {"rectools": "0.19.0", "torch": "2"}
-    assert "7 epochs, the best is 5; stopped by its limit of time: more epochs" in str(found.note)
+    assert "7 epochs, the best is 5; stopped by its limit of 45 minutes: more epochs" in str(found.note)
     done = read_peer(written(tmp_path, peer(dataset, converged=True)), dataset)
     assert str(done.note).endswith("stopped by validation NDCG@10")
 
@@ -83,6 +84,8 @@ def test_rows_hold_metrics_differences_and_notes(run: Run, dataset: Dataset, tmp
     assert rows["trm"].minutes == pytest.approx(6.0, abs=0.1)
     assert rows["SASRec (made up)"].metrics["mrr"] == 1.0
     assert not rows["trm"].differences
+    assert {name: row.seed for name, row in rows.items()} == dict.fromkeys(rows, 0) | {"SASRec (made up)": 5}
+    assert {row.recipe for row in rows.values()} == {rows["trm"].recipe}
     assert rows["popularity"].differences["trm"]["ndcg@10"] == (0.0, 0.0, 0.0)  # the "trm" is popularity here
     mean, low, high = rows["SASRec (made up)"].differences["trm"]["recall@1"]
     assert mean == pytest.approx(1 - rows["trm"].metrics["recall@1"], abs=1e-5)
