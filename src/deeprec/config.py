@@ -104,7 +104,7 @@ class TRMConfig(_Section):
     )
     match_width: Positive = Field(64, description="Width of the space where preferences meet item texts.")
     preference_steps: int = Field(
-        600, ge=0, description="Steps that train the preference branch (0: the texts' own similarity)."
+        400, ge=0, description="Steps that train the preference branch (0: the texts' own similarity)."
     )
     preference_learning_rate: float = Field(
         3e-3, gt=0, description="Peak learning rate of the preference branch."

@@ -212,8 +212,8 @@ def fit_commands(config: RunConfig) -> str:
 
 
 def _value(key: str, value: Any) -> str:
-    if key in {"data.items", "data.users"}:
-        value = Path(str(value)).name
+    if key in {"data.items", "data.users"} or (key == "trm.text_encoder" and Path(str(value)).exists()):
+        value = Path(str(value)).name  # a place on one machine means nothing on another
     if isinstance(value, dict):
         text = "{" + ", ".join(f"{name} = {json.dumps(entry)}" for name, entry in value.items()) + "}"
     else:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.results import ResultRow, load_rows
+from deeprec.evaluation.tables import load_tables, render_table
 from deeprec.metrics import RANKING_METRICS
 from deeprec.run import write_atomically
 
@@ -40,7 +41,8 @@ _COMPARISONS = (
 _INTRODUCTION = """\
 # Results
 
-This page is generated from the rows in `results/*.json` by `deeprec results render`; don't edit it.
+This page is generated from `results/*.json` (rows) and `results/tables/*.json` by `deeprec results render`;
+don't edit it.
 
 Every figure is a mean over all evaluated users, ranked over the whole catalogue; a trajectory that fails
 counts as a miss. MRR is cut at rank 10, like the longest list. With several seeds a cell is the mean over
@@ -59,15 +61,17 @@ can be better on average. Minutes are the time to train all that a method needs,
 
 def render_results(folder: Path) -> str:
     """The whole page for the rows in `folder`; raises EvaluationError for rows that don't fit together."""
-    rows = load_rows(folder)
-    if not rows:
+    rows, tables = load_rows(folder), load_tables(folder / "tables")
+    if not rows and not tables:
         return _INTRODUCTION + "\nThere are no results yet.\n"
     rows.sort(key=_place)
     parts = [_INTRODUCTION]
-    for dataset, of_dataset in groupby(rows, key=lambda row: row.dataset):
+    for dataset in sorted({row.dataset for row in rows} | {table.dataset for table in tables}):
         parts.append(f"## {dataset}\n")
+        of_dataset = [row for row in rows if row.dataset == dataset]
         for _, group in groupby(of_dataset, key=lambda row: _place(row)[1:]):
             parts.append(_table(list(group)))
+        parts += [render_table(table) for table in tables if table.dataset == dataset]
     return "\n".join(parts)
 
 

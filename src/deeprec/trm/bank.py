@@ -11,9 +11,13 @@ from numpy.typing import NDArray
 from deeprec.data.catalog import Catalog
 from deeprec.trm.base import TextEncoder
 from deeprec.trm.phrases import item_phrases, title_phrases
+from deeprec.trm.talk import small_talk, wrap
 
 PHRASES = 3  # at most, in one preference of the training
-_TITLE_SHARE = 0.15  # of the phrases drawn about an item, pieces of its title
+_TITLE_SHARE = 0.15  # of the preferences drawn about an item, those with a piece of its title
+_WRAPPED_SHARE = 0.2  # of the phrases, those with words around them
+_TALK_SHARE = 0.1  # of the preferences, those that say nothing about any item
+_TALK = 400  # different ones
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,8 @@ class PhraseBank:
     """Phrases and their vectors; phrase 0 is empty, its vector zero.
 
     `tags[item_index, :tag_counts[item_index]]` are the item's categories, decade and year;
-    `pieces` and `piece_counts` are the same for pieces of its title.
+    `pieces` and `piece_counts` are the same for pieces of its title. `wrapped` gives for each
+    phrase the same with words around it, `talk` lists phrases that say nothing.
     """
 
     texts: tuple[str, ...]
@@ -30,11 +35,13 @@ class PhraseBank:
     tag_counts: NDArray[np.int64]  # (n_items + 1,)
     pieces: NDArray[np.int64]
     piece_counts: NDArray[np.int64]
+    wrapped: NDArray[np.int64]  # (P,)
+    talk: NDArray[np.int64]
 
     def sample(self, items: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
         """One to PHRASES different phrases of each item (N, PHRASES), 0 behind the last.
 
-        A row is empty where the item has no phrase.
+        A row is empty where the item has no phrase, and in a few rows the phrase is small talk.
         """
         picked = _draw(self.tags, self.tag_counts, items, PHRASES, rng)
         wanted = rng.integers(1, PHRASES + 1, len(items))
@@ -43,11 +50,19 @@ class PhraseBank:
         instead = (piece > 0) & ((rng.random(len(items)) < _TITLE_SHARE) | (self.tag_counts[items] == 0))
         instead &= (picked != piece[:, None]).all(axis=1)  # a title may hold a tag, its year say
         picked[instead, 0] = piece[instead]
+        picked = np.where(rng.random(picked.shape) < _WRAPPED_SHARE, self.wrapped[picked], picked)
+        talking = rng.random(len(items)) < _TALK_SHARE
+        picked[talking] = 0
+        picked[talking, 0] = rng.choice(self.talk, int(talking.sum()))
         return picked
 
 
 def build_bank(
-    catalog: Catalog, encoder: TextEncoder, instruction: str, held_out: Collection[str] = ()
+    catalog: Catalog,
+    encoder: TextEncoder,
+    instruction: str,
+    rng: np.random.Generator,
+    held_out: Collection[str] = (),
 ) -> PhraseBank:
     """All phrases of all items but those `held_out`, which training then never says."""
     index: dict[str, int] = {"": 0}
@@ -63,11 +78,14 @@ def build_bank(
 
     tags = rows([item_phrases(item) for item in catalog.items])
     pieces = rows([title_phrases(item) for item in catalog.items])
+    plain = list(index)
+    wrapped = np.array([0, *(index.setdefault(wrap(text, rng), len(index)) for text in plain[1:])])
+    wrapped = np.concatenate([wrapped, np.arange(len(plain), len(index))])  # not a second time
+    talk = np.array([index.setdefault(text, len(index)) for text in small_talk(_TALK, rng)])
     texts = tuple(index)
     vectors = np.zeros((len(texts), encoder.dim), dtype=np.float32)
-    if len(texts) > 1:
-        vectors[1:] = encoder.encode([f"{instruction}{text}" for text in texts[1:]])
-    return PhraseBank(texts, vectors, *tags, *pieces)
+    vectors[1:] = encoder.encode([f"{instruction}{text}" for text in texts[1:]])
+    return PhraseBank(texts, vectors, *tags, *pieces, wrapped, talk)
 
 
 def phrase_features(catalog: Catalog, encoder: TextEncoder) -> NDArray[np.float32]:

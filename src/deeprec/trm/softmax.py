@@ -23,6 +23,7 @@ def softmax_backward(queries: Tensor, items: Tensor, wanted: Tensor, dtype: torc
     `queries` (N, D) times `items` (I, D) are the logits, `wanted` (N,) rows of `items`. The
     gradient is softmax minus one-hot; written out it costs half of autograd's on a CPU, and
     the logits (N, I) are made in blocks, so that a large catalogue costs time, not memory.
+    Whichever of the two asks for no gradient gets none.
     `dtype` is that of the blocks; sums and gradients are float32 or wider.
     """
     with torch.no_grad():
@@ -40,7 +41,10 @@ def softmax_backward(queries: Tensor, items: Tensor, wanted: Tensor, dtype: torc
             total = part.sub_(top).exp_().sum(dim=1, keepdim=True, dtype=wide)
             losses[rows] = (total.log() + top - logit)[:, 0]
             q_grad[rows] = (part @ fast_e) / total - e[wanted[rows]]
-            e_grad += part.T @ (q[rows] / total).to(dtype)
+            if items.requires_grad:
+                e_grad += part.T @ (q[rows] / total).to(dtype)
         e_grad.index_add_(0, wanted, q, alpha=-1)
-    torch.autograd.backward([queries, items], [q_grad / len(q), e_grad / len(q)])
+    pairs = [(queries, q_grad / len(q)), (items, e_grad / len(q))]
+    asking = [(tensor, gradient) for tensor, gradient in pairs if tensor.requires_grad]
+    torch.autograd.backward([tensor for tensor, _ in asking], [gradient for _, gradient in asking])
     return losses

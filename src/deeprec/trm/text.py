@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _WORD = re.compile(r"\w+")
 _PROBE = ("Action; 1990s", "a quiet story about a small town", "Role-Playing")
+_HELD = 0.1  # share of a text's length that must survive the projection
 _MEMORY = 200_000  # texts kept in memory by a cached encoder
 
 
@@ -40,8 +41,8 @@ def item_text(item: Item) -> str:
 class LsaEncoder:
     """TF-IDF of words and word pairs, reduced by a truncated SVD, unit rows.
 
-    Works on any text; words that the catalogue never uses are ignored, and a text made of
-    such words only gets a zero row. Word pairs never cross a `;`.
+    Works on any text; words that the catalogue never uses and English function words are
+    ignored, and a text made of such words only gets a zero row. Word pairs never cross a `;`.
     """
 
     def __init__(
@@ -62,7 +63,8 @@ class LsaEncoder:
 
         counts: Counter[str] = Counter()
         for text in texts:
-            counts.update(set(_terms(text)))
+            counts.update({term for phrase in _phrases(text) for term in _terms(phrase)})
+        counts = Counter({term: n for term, n in counts.items() if n > 1 or " " not in term})
         terms = sorted(counts)
         vocabulary = {term: column for column, term in enumerate(terms)}
         frequency = np.array([counts[term] for term in terms], dtype=np.float64)
@@ -86,10 +88,18 @@ class LsaEncoder:
         return self._fingerprint
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors (N, D) of unit length; a text without any known word gets a zero row."""
+        """Vectors (N, D) of unit length.
+
+        A text of which the space holds hardly anything gets a zero row, as one without any
+        known word does: scaled up, what is left of it would be noise.
+        """
         if not texts or not self._vocabulary:
             return np.zeros((len(texts), self.dim), np.float32)
-        return unit_rows(np.asarray(self._weigh(texts) @ self._components.T, dtype=np.float32))
+        weights = self._weigh(texts)
+        whole = np.sqrt(np.asarray(weights.multiply(weights).sum(axis=1), dtype=np.float32))  # (N, 1)
+        vectors = np.asarray(weights @ self._components.T, dtype=np.float32)
+        held = np.linalg.norm(vectors, axis=1, keepdims=True) >= _HELD * whole
+        return unit_rows(np.where(held, vectors, 0).astype(np.float32))
 
     def save(self, folder: Path) -> None:
         """Write `encoder.json` and `encoder.safetensors`."""
@@ -110,20 +120,26 @@ class LsaEncoder:
         return cls(vocabulary, arrays["idf"], arrays["components"])
 
     def _weigh(self, texts: Sequence[str]) -> csr_matrix:
-        """TF-IDF rows (N, V) of unit length, term counts damped by a logarithm."""
+        """Summed TF-IDF rows (N, V) of each text's phrases, those of unit length, term counts damped.
+
+        So a category of one word counts as much as a title of ten.
+        """
         from scipy.sparse import csr_matrix
 
         ends, columns, values = [0], [], []
         for text in texts:
-            known = Counter(term for term in _terms(text) if term in self._vocabulary)
-            row = [self._vocabulary[term] for term in known]
-            weights = (1 + np.log(np.array(list(known.values()), dtype=np.float32))) * self._idf[row]
-            columns += row
-            values += (weights / max(float(np.linalg.norm(weights)), 1e-12)).tolist()
+            for phrase in _phrases(text):
+                known = Counter(term for term in _terms(phrase) if term in self._vocabulary)
+                row = [self._vocabulary[term] for term in known]
+                weights = (1 + np.log(np.array(list(known.values()), dtype=np.float32))) * self._idf[row]
+                columns += row
+                values += (weights / max(float(np.linalg.norm(weights)), 1e-12)).tolist()
             ends.append(len(columns))
         shape = (len(texts), len(self._vocabulary))
         data = np.array(values, dtype=np.float32)
-        return csr_matrix((data, np.array(columns, dtype=np.int64), np.array(ends)), shape=shape)
+        matrix = csr_matrix((data, np.array(columns, dtype=np.int64), np.array(ends)), shape=shape)
+        matrix.sum_duplicates()
+        return matrix
 
 
 class SentenceEncoder:
@@ -271,11 +287,13 @@ def unit_rows(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(norms > 1e-6, matrix / np.maximum(norms, 1e-6), 0).astype(np.float32)
 
 
-def _terms(text: str) -> list[str]:
-    """Lower-case words and word pairs; pairs stay within one phrase."""
-    terms: list[str] = []
-    for phrase in text.casefold().split(";"):
-        words = _WORD.findall(phrase)
-        terms += words
-        terms += [f"{first} {second}" for first, second in pairwise(words)]
-    return terms
+def _phrases(text: str) -> list[str]:
+    return text.casefold().split(SEPARATOR.strip())
+
+
+def _terms(phrase: str) -> list[str]:
+    """Words and word pairs of a lower-case phrase, without words like "the"."""
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    words = [word for word in _WORD.findall(phrase) if word not in ENGLISH_STOP_WORDS]
+    return words + [f"{first} {second}" for first, second in pairwise(words)]

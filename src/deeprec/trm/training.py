@@ -110,7 +110,7 @@ def fit_preferences(trm: TRM, dataset: Dataset, seed: int = 0, held_out: Collect
     rng = np.random.default_rng([seed, 1])
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed + 1)
-        bank = build_bank(trm.catalog, trm.encoder, trm.config.preference_instruction, held_out)
+        bank = build_bank(trm.catalog, trm.encoder, trm.config.preference_instruction, rng, held_out)
         loss = fit_branch(trm.network, trm.texts(), trm.seen, bank, _fit_histories(dataset), trm.config, rng)
     trm.refresh()
     return loss
