@@ -90,7 +90,7 @@ def rl_panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
 
 def fit_panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
     """What was logged before the RL: the TRM by epoch, the warm start by optimizer step."""
-    trm = [record for record in records if record.get("stage") == "trm"]
+    trm = [record for record in records if record.get("stage") == "trm" and "epoch" in record]
     keys = dict.fromkeys(key for record in trm for key in record if key.startswith("ndcg"))
     warm = [record for record in records if record.get("stage") == "warm_start"]
     panels = [

@@ -19,13 +19,14 @@ from deeprec.data.catalog import Catalog
 from deeprec.errors import RetrievalError
 from deeprec.trm.bank import phrase_features
 from deeprec.trm.base import Histories, Preferences, Retrieval
+from deeprec.trm.index import ItemIndex, build_index
 from deeprec.trm.model import PreferenceNetwork
 from deeprec.trm.phrases import split_phrases
-from deeprec.trm.ranking import check_histories, check_preferences, top_items
+from deeprec.trm.ranking import check_histories, check_preferences
 from deeprec.trm.text import CachedEncoder, item_text, load_text_encoder
 from deeprec.trm.windows import pad_right
 
-_SCORES_PER_CHUNK = 16_000_000  # floats that one chunk of scores may take: 64 MB
+_CHUNK = 256  # histories encoded together
 
 
 @dataclass(frozen=True)
@@ -87,19 +88,11 @@ class TRM:
         return vectors
 
     def score(self, histories: Histories, preferences: Preferences | None = None) -> NDArray[np.float32]:
-        """Inner product of query and item, (B, n_items + 1); column 0 is -inf. Chunked over histories.
+        """Inner product of query and item, (B, n_items + 1); column 0 is -inf.
 
         Raises RetrievalError for an unknown item index or a preference that is too long.
         """
-        check_histories(histories, self.n_items)
-        wanted = check_preferences(preferences, len(histories))
-        scores = np.empty((len(histories), self.n_items + 1), dtype=np.float32)
-        step = max(1, min(1024, _SCORES_PER_CHUNK // (self.n_items + 1)))
-        for start in range(0, len(histories), step):
-            rows = slice(start, start + step)
-            scores[rows] = (self.queries(histories[rows], wanted[rows]) @ self._items.T).cpu().numpy()
-        scores[:, 0] = -np.inf
-        return scores
+        return self._index.score(self._asked(histories, preferences))
 
     def retrieve(
         self,
@@ -108,8 +101,21 @@ class TRM:
         k: int = 20,
         exclude: Histories | None = None,
     ) -> Retrieval:
-        """Top k items per history; see the Retriever contract."""
-        return top_items(self.score(histories, preferences), k, exclude)
+        """Top k items per history; see the Retriever contract.
+
+        Exact, or approximate from `trm.approximate_from` items on where faiss is installed.
+        """
+        return self._index.search(self._asked(histories, preferences), k, exclude)
+
+    def _asked(self, histories: Histories, preferences: Preferences | None) -> NDArray[np.float32]:
+        """Checked, encoded in chunks: queries (B, D)."""
+        check_histories(histories, self.n_items)
+        wanted = check_preferences(preferences, len(histories))
+        parts = [
+            self.queries(histories[start : start + _CHUNK], wanted[start : start + _CHUNK]).cpu().numpy()
+            for start in range(0, max(1, len(histories)), _CHUNK)
+        ]
+        return np.concatenate(parts)
 
     @torch.inference_mode()
     def queries(self, histories: Histories, preferences: Preferences | None = None) -> Tensor:
@@ -126,7 +132,7 @@ class TRM:
 
     def refresh(self) -> None:
         """Forget what was computed from the network's weights: they have changed."""
-        for name in ("_table", "_items"):
+        for name in ("_table", "_items", "_index"):
             self.__dict__.pop(name, None)
 
     def save(self, folder: Path) -> None:
@@ -183,6 +189,10 @@ class TRM:
     def _items(self) -> Tensor:
         """What is searched (n_items + 1, D)."""
         return self.network.items(self._table, torch.from_numpy(self.texts().features).to(self.device))
+
+    @cached_property
+    def _index(self) -> ItemIndex:
+        return build_index(self._items.cpu().numpy(), large=self.config.approximate_from)
 
     def _phrase_vectors(self, preferences: Preferences) -> Tensor:
         """Vectors of the preferences' phrases (B, P, D_text), zero rows where there are fewer."""

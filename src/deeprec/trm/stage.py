@@ -40,6 +40,7 @@ def run_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
         append_jsonl(run.metrics, record)
         if record.get("ndcg", -1.0) > best.get("ndcg", -2.0):
             best.update(record)
+        best.update({key: value for key, value in record.items() if key.endswith("_true_phrase")})
 
     config = run.config.trm
     cache = run.trm / "cache"
@@ -48,7 +49,7 @@ def run_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
         _save(fit(dataset, encoder, config, seed=run.config.seed, log=log), run.trm, cache)
     else:
         _save_other(build_retriever(dataset, config, encoder), config, dataset, encoder, run.trm)
-    facts = {key: best[key] for key in ("epoch", "ndcg", "median_rank", "ndcg_true_phrase") if key in best}
+    facts = {key: best[key] for key in ("epoch", "ndcg", "median_rank", "median_rank_true_phrase") if key in best}
     run.finish("trm", inputs, (time.monotonic() - started) / 60, validation=facts)
     return load_trm(run, dataset)
 

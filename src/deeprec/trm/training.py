@@ -37,7 +37,7 @@ from deeprec.trm.text import CachedEncoder
 from deeprec.trm.windows import Window, cut_batches, cut_windows, pad_right
 from deeprec.types import Example
 
-_WARMUP_STEPS = 100
+_WARMUP_STEPS = 100  # at most; little data warms up within two epochs
 
 Log = Callable[[dict[str, Any]], None]
 
@@ -157,11 +157,14 @@ class EncoderTrainer:
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
         self.averaged = AveragedModel(encoder, multi_avg_fn=_running_mean(config.weight_average))
         self.steps = 0
+        self.warmup = _WARMUP_STEPS
 
     def epoch(self, histories: Sequence[Window]) -> tuple[float, int]:
         """One pass over freshly cut windows; the mean loss and the number of trained positions."""
         self.encoder.train()
         windows = cut_windows(histories, self.config.history + 1, self.rng)
+        steps = sum(len(window) for window in windows) // self.config.tokens_per_batch + 1
+        self.warmup = min(_WARMUP_STEPS, 2 * steps)
         total, count = 0.0, 0
         for batch in cut_batches(windows, self.config.tokens_per_batch, self.rng):
             losses = self.step(pad_right(batch, self.device))
@@ -189,7 +192,7 @@ class EncoderTrainer:
         torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 1.0)
         self.steps += 1
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * min(1.0, self.steps / _WARMUP_STEPS)
+            group["lr"] = self.config.learning_rate * min(1.0, self.steps / self.warmup)
         self.optimizer.step()
         self.averaged.update_parameters(self.encoder)
         return losses
