@@ -1,87 +1,58 @@
-"""Your own TRM: item-kNN, steered by how well an item's text fits the preference.
+"""Your own TRM: what followed what, as a function of item ids.
 
 `python examples/own_trm.py [FOLDER]` warm-starts a tiny policy against it, trains a few steps
-of stage 1, and recommends for one user. See docs/howto/own-trm.md.
+of stage 1, and recommends for one user. The commands take it too:
+`PYTHONPATH=examples deeprec quickstart --set trm.kind=own_trm:build`. See docs/howto/own-trm.md.
 """
 
 from __future__ import annotations
 
 import sys
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from deeprec import Dataset, Recommendation, Retrieval, Run, build_deeprec, load_config
+from deeprec import Dataset, Recommendation, Retriever, Run, build_deeprec, load_config
+from deeprec.config import TRMConfig
 from deeprec.data.stage import run_data
 from deeprec.rl.stage import run_rl
 from deeprec.rl.warm_start import run_warm_start
-from deeprec.trm.base import Histories, Preferences, TextEncoder
-from deeprec.trm.baselines import ItemKNN
-from deeprec.trm.ranking import check_preferences, top_items
-from deeprec.trm.retriever import catalog_text_vectors
-from deeprec.trm.text import build_text_encoder
+from deeprec.trm.own import FunctionRetriever
+from deeprec.trm.stage import run_trm
 
 
-class SteeredKNN:
-    """Neighbours of the history; a preference moves items that fit its words up."""
+def build(dataset: Dataset, config: TRMConfig) -> Retriever:
+    """What `trm.kind = "own_trm:build"` calls; it must read `dataset.fit_histories()` alone."""
+    followers: dict[str, Counter[str]] = defaultdict(Counter)
+    for user in dataset.fit_histories():
+        for earlier, later in pairwise(dataset.catalog[item].item_id for item in user.history):
+            followers[earlier][later] += 1
 
-    def __init__(self, neighbours: ItemKNN, encoder: TextEncoder, text: NDArray[np.float32]) -> None:
-        """`text` (n_items + 1, D) are the items' text vectors, unit rows, row 0 zero."""
-        self._neighbours = neighbours
-        self._text = text
-        self.encoder = encoder  # rewards measure the diversity of preferences with it
+    def ask(
+        histories: list[list[str]], preferences: list[str | None], k: int
+    ) -> tuple[list[list[str]], list[list[float]]]:
+        """Ids in, ids and scores out, best first: it need not rank everything, nor read preferences."""
+        lists, scores = [], []
+        for history in histories:
+            found: Counter[str] = Counter()
+            for age, item_id in enumerate(reversed(history[-10:]), 1):
+                for other, count in followers.get(item_id, {}).items():
+                    found[other] += count / age
+            best = sorted(found.items(), key=lambda entry: (-entry[1], entry[0]))[:k]
+            lists.append([item_id for item_id, _ in best])
+            scores.append([score for _, score in best])
+        return lists, scores
 
-    @classmethod
-    def fit(cls, dataset: Dataset, run: Run) -> SteeredKNN:
-        """Neighbours from the fit part; the text encoder that the settings name."""
-        encoder = build_text_encoder(run.config.trm, dataset.catalog, run.config.seed)
-        return cls(ItemKNN.fit(dataset), encoder, catalog_text_vectors(encoder, dataset.catalog))
-
-    @property
-    def n_items(self) -> int:
-        """Size of the catalogue."""
-        return len(self._text) - 1
-
-    def score(self, histories: Histories, preferences: Preferences | None = None) -> NDArray[np.float32]:
-        """Neighbours' scores scaled to at most 1, plus the cosine with the preference."""
-        scores = self._neighbours.score(histories)
-        scores[:, 1:] /= np.maximum(scores[:, 1:].max(axis=1, keepdims=True), 1e-9)
-        wanted = check_preferences(preferences, len(histories))  # blank ones become None
-        steered = [row for row, text in enumerate(wanted) if text is not None]
-        if steered:
-            vectors = self.encoder.encode([wanted[row] or "" for row in steered])  # (S, D)
-            scores[steered] += vectors @ self._text.T
-        scores[:, 0] = -np.inf
-        return scores
-
-    def retrieve(
-        self,
-        histories: Histories,
-        preferences: Preferences | None = None,
-        k: int = 20,
-        exclude: Histories | None = None,
-    ) -> Retrieval:
-        """Top k items per history, best first, ties by index."""
-        return top_items(self.score(histories, preferences), k, exclude)
-
-    def text_vectors(self) -> NDArray[np.float32]:
-        """What the similarity reward compares items by."""
-        return self._text
-
-    def item_vectors(self) -> None:
-        """None: kNN has no item vectors, so that reward looks at text alone."""
-        return
+    return FunctionRetriever.fit(ask, dataset)
 
 
 def main(folder: Path, overrides: Sequence[str] = ()) -> Recommendation:
     """Data, our TRM, warm start, a little of stage 1, and one recommendation."""
-    run = Run.create(folder, load_config("ci", overrides=["data.name=synthetic", *overrides]))
+    settings = load_config("ci", overrides=["data.name=synthetic", "trm.kind=own_trm:build", *overrides])
+    run = Run.create(folder, settings)
     dataset = run_data(run)
-    trm = SteeredKNN.fit(dataset, run)
-    # The run only needs to know that the stage is done, and from what: change the text when your TRM changes.
-    run.finish("trm", f"steered kNN on {dataset.fingerprint}", minutes=0.0)
+    trm = run_trm(run, dataset)  # steered by the items' texts, since `ask` reads no preference
     run_warm_start(run, dataset, trm)
     run_rl(run, dataset, trm, "cold_start")
     deeprec = build_deeprec(run, dataset, trm, fill_in=True)

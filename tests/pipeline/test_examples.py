@@ -10,7 +10,9 @@ from types import ModuleType
 import pytest
 
 from deeprec import Retriever, Run, load_config
+from deeprec.data.stage import run_data
 from deeprec.rollout.tags import TAGS
+from deeprec.trm.stage import run_trm
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
@@ -48,7 +50,8 @@ def test_own_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert dataset.examples("test")[0].ratings == (5, 4, 5, 2)
 
 
-def test_own_trm(tmp_path: Path) -> None:
+def test_own_trm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "examples")
     example = load_example("own_trm")
     found = example.main(tmp_path / "run", SMALL)
     assert len(set(found.ranking)) == 10
@@ -58,11 +61,14 @@ def test_own_trm(tmp_path: Path) -> None:
     )
 
 
-def test_own_trm_is_a_retriever_that_a_preference_steers(tmp_path: Path) -> None:
-    example = load_example("own_trm")
-    run = Run.create(tmp_path / "run", load_config("ci", overrides=["data.name=synthetic", *SMALL]))
-    dataset = example.run_data(run)
-    trm = example.SteeredKNN.fit(dataset, run)
+def test_own_trm_is_a_retriever_that_a_preference_steers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    settings = ["data.name=synthetic", "trm.kind=own_trm:build", *SMALL]
+    run = Run.create(tmp_path / "run", load_config("ci", overrides=settings))
+    dataset = run_data(run)
+    trm = run_trm(run, dataset)
     assert isinstance(trm, Retriever)
     wanted = dataset.catalog.items[0].categories[0]
     history = [dataset.examples("test")[0].history]
