@@ -173,6 +173,7 @@ def _learn_codes(faiss: Any, vectors: NDArray[np.float32], seed: int) -> Any:
     The turn spreads what few features would hold over all; inner products stay as they are.
     """
     import torch
+    from threadpoolctl import threadpool_limits
 
     faiss.omp_set_num_threads(torch.get_num_threads())  # each brings its own OpenMP, and its own setting
     n_items, width = len(vectors) - 1, vectors.shape[1]
@@ -182,8 +183,10 @@ def _learn_codes(faiss: Any, vectors: NDArray[np.float32], seed: int) -> Any:
     codes.pq.cp.seed = 1 + seed
     index = faiss.IndexPreTransform(turn, codes)
     size = min(n_items, _SAMPLE)
-    index.train(vectors[1 + np.sort(np.random.default_rng(seed).choice(n_items, size, replace=False))])
-    index.add(vectors[1:])
+    sample = 1 + np.sort(np.random.default_rng(seed).choice(n_items, size, replace=False))
+    with threadpool_limits(1, "blas"):  # thousands of tiny products: threads only wait for each other
+        index.train(vectors[sample])
+        index.add(vectors[1:])
     return index
 
 
