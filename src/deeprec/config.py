@@ -107,10 +107,10 @@ class TRMConfig(_Section):
         400, ge=0, description="Steps that train the preference branch (0: the texts' own similarity)."
     )
     preference_learning_rate: float = Field(
-        3e-3, gt=0, description="Peak learning rate of the preference branch."
+        6e-3, gt=0, description="Peak learning rate of the preference branch."
     )
     preference_noise: Fraction = Field(
-        0.5,
+        0.4,
         description="Share of its questions that are about another item, the same user's or anybody's.",
     )
     text_only_share: Fraction = Field(0.1, description="Share of its questions that have no history.")

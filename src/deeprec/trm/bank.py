@@ -14,9 +14,9 @@ from deeprec.trm.phrases import item_phrases, title_phrases
 from deeprec.trm.talk import small_talk, wrap
 
 PHRASES = 3  # at most, in one preference of the training
-_TITLE_SHARE = 0.15  # of the preferences drawn about an item, those with a piece of its title
+_TITLE_SHARE = 0.05  # of the preferences drawn about an item, those with a piece of its title
 _WRAPPED_SHARE = 0.2  # of the phrases, those with words around them
-_TALK_SHARE = 0.1  # of the preferences, those that say nothing about any item
+_TALK_SHARE = 0.15  # of the preferences, those that say nothing about any item
 _TALK = 400  # different ones
 
 
