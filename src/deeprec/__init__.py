@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from deeprec.pipeline import build_deeprec, build_recommenders, load_stages, run_pipeline
     from deeprec.recommender import Recommendation, Recommender
     from deeprec.run import Run
-    from deeprec.trm.base import Retrieval, Retriever, TextEncoder
+    from deeprec.trm.base import ExplorableRetriever, Retrieval, Retriever, TextEncoder
     from deeprec.types import Example, Item, StopReason, Trajectory, Turn
 
 _HOMES = {
@@ -53,7 +53,7 @@ _HOMES = {
     "deeprec.pipeline": ("build_deeprec", "build_recommenders", "load_stages", "run_pipeline"),
     "deeprec.recommender": ("Recommendation", "Recommender"),
     "deeprec.run": ("Run",),
-    "deeprec.trm.base": ("Retrieval", "Retriever", "TextEncoder"),
+    "deeprec.trm.base": ("ExplorableRetriever", "Retrieval", "Retriever", "TextEncoder"),
     "deeprec.types": ("Example", "Item", "StopReason", "Trajectory", "Turn"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -68,6 +68,7 @@ __all__ = [
     "EngineError",
     "EvaluationError",
     "Example",
+    "ExplorableRetriever",
     "Item",
     "MissingExtraError",
     "PolicyError",
