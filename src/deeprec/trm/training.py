@@ -183,8 +183,9 @@ class EncoderTrainer:
             keep = keep * (torch.rand_like(self.seen) >= self.config.id_dropout)
         table = self.encoder.item_table(self.text, keep)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            states = self.encoder.states(table, windows[:, :-1])  # (B, L + 1, W); state t has seen t items
-        places = windows.flatten().nonzero()[:, 0]  # targets: every real item
+            # (B, L + 1, W); state t has seen t items
+            states = self.encoder.states(table, self.histories(windows))
+        places = self.places(windows)
         queries = states.flatten(0, 1).index_select(0, places).float()
         targets = windows.flatten()[places]
         self.optimizer.zero_grad(set_to_none=True)
@@ -196,6 +197,14 @@ class EncoderTrainer:
         self.optimizer.step()
         self.averaged.update_parameters(self.encoder)
         return losses
+
+    def histories(self, windows: Tensor) -> Tensor:
+        """What the encoder reads of windows (B, L + 1): all but the last place, (B, L)."""
+        return windows[:, :-1]
+
+    def places(self, windows: Tensor) -> Tensor:
+        """Which places of the flattened windows are targets: every real item."""
+        return windows.flatten().nonzero()[:, 0]
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of what would be kept now: the running mean of the weights."""
