@@ -49,7 +49,9 @@ def run_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
         _save(fit(dataset, encoder, config, seed=run.config.seed, log=log), run.trm, cache)
     else:
         _save_other(build_retriever(dataset, config, encoder), config, dataset, encoder, run.trm)
-    facts = {key: best[key] for key in ("epoch", "ndcg", "median_rank", "median_rank_true_phrase") if key in best}
+    facts = {
+        key: best[key] for key in ("epoch", "ndcg", "median_rank", "median_rank_true_phrase") if key in best
+    }
     run.finish("trm", inputs, (time.monotonic() - started) / 60, validation=facts)
     return load_trm(run, dataset)
 
