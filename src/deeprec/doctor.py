@@ -15,11 +15,12 @@ from deeprec.errors import RunError
 from deeprec.run import STAGES, Run, read_jsonl
 
 _LOW_DISK = 2e9  # bytes; a quickstart with its checkpoints stays well below this
+_NETWORK = "trm/model.safetensors"
 
 # What each finished stage must have left behind, relative to the run folder.
 _LEFT_BY = {
     "data": ("data/dataset.json",),
-    "trm": ("trm/trm.json", "trm/model.safetensors", "trm/encoder.json"),
+    "trm": ("trm/trm.json", _NETWORK, "trm/encoder.json"),
     "warm_start": ("policy/warm_start/config.json",),
     "cold_start": ("policy/cold_start/config.json",),
     "recommendation": ("policy/recommendation/config.json",),
@@ -101,6 +102,7 @@ def _problems(run: Run, finished: dict[str, dict[str, Any]]) -> list[str]:
             f"stage '{stage}' finished, but {run.folder / file} is gone; run the stage again"
             for file in files
             if not (run.folder / file).exists()
+            and not (file == _NETWORK and run.config.trm.kind != "deeprec")  # other kinds keep no weights
         ]
         # The evaluation may stand on any policy; every other stage needs the one before it.
         position = STAGES.index(stage)

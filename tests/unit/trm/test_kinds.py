@@ -17,6 +17,7 @@ from deeprec.cli.trm import app
 from deeprec.config import DataConfig, RunConfig, SyntheticConfig, TRMConfig
 from deeprec.data.dataset import Dataset
 from deeprec.data.stage import run_data
+from deeprec.doctor import inspect_run
 from deeprec.errors import ConfigError, RetrievalError
 from deeprec.run import Run
 from deeprec.trm.base import ExplorableRetriever
@@ -68,6 +69,7 @@ def test_fit_load_and_steer(tmp_path: Path, module: ModuleType, kind: str) -> No
     arguments = ["show", "--run", str(run.folder), "--preference", wanted, "-k", "3"]
     shown = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
     assert shown.startswith("No history: what is popular answers")
+    assert inspect_run(run.folder).problems == ()
     record = run.finished()["trm"]["time"]
     result = CliRunner().invoke(app, ["fit", "--run", str(run.folder)], catch_exceptions=False)
     assert result.exit_code == 0
