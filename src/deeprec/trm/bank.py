@@ -16,8 +16,8 @@ from deeprec.trm.talk import small_talk, wrap
 PHRASES = 3  # at most, in one preference of the training
 _TITLE_SHARE = 0.05  # of the preferences drawn about an item, those with a piece of its title
 _WRAPPED_SHARE = 0.2  # of the phrases, those with words around them
-_TALK_SHARE = 0.15  # of the preferences, those that say nothing about any item
-_TALK = 400  # different ones
+_TALK_SHARE = 0.2  # of the preferences, those that say nothing about any item
+_TALK = 1000  # different ones
 
 
 @dataclass(frozen=True)

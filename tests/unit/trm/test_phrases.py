@@ -29,7 +29,7 @@ def test_small_talk_is_varied_repeatable_and_not_what_is_measured_with() -> None
     said = small_talk(400, np.random.default_rng(0))
     assert said == small_talk(400, np.random.default_rng(0))
     assert all(said)
-    assert len(set(said)) > 300
+    assert len(set(said)) > 250
     assert not set(said) & {phrase for text in SMALL_TALK for phrase in split_phrases(text)}
 
 
