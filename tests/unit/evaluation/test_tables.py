@@ -40,7 +40,14 @@ def test_a_table_survives_the_disk(tmp_path: Path) -> None:
 def test_markdown_holds_cells_command_and_targets() -> None:
     text = render_table(_table())
     assert "| way | NDCG@10 | users |\n|---|---|---|\n| ours / all | 0.2500 | 3 |\n| none | - | 3 |" in text
-    for part in ("`0123456789abcdef`", "seed 1", "deeprec trm fit", "A note.", "commit unknown", "torch 2.13.0"):
+    for part in (
+        "`0123456789abcdef`",
+        "seed 1",
+        "deeprec trm fit",
+        "A note.",
+        "commit unknown",
+        "torch 2.13.0",
+    ):
         assert part in text
 
 
