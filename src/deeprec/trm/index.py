@@ -12,7 +12,8 @@ from deeprec.errors import MissingExtraError, RetrievalError
 from deeprec.trm.base import Histories, Retrieval
 from deeprec.trm.topk import COLUMNS, ROWS, ItemLists, best_items, check_request, too_few
 
-# Below it the exact search is as fast, or fast enough; see docs/howto/own-trm.md for the figures.
+# A judgement, not a measured crossing: an exact query of so many items takes some 17 ms on two busy cores
+# (a quarter of the 68 ms for a million in docs/howto/own-trm.md); below that exactness is worth more than time.
 APPROXIMATE_FROM = 250_000
 
 _SAMPLE = 16_384  # items that the codes are learned from
