@@ -21,6 +21,7 @@ from deeprec.errors import ConfigError
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Ranking = Literal["generate", "score", "constrained"]
 
 
 class _Section(BaseModel):
@@ -55,6 +56,14 @@ class DataConfig(_Section):
     min_user_interactions: Positive = Field(5, description="Users with fewer interactions are dropped.")
     min_item_interactions: Positive = Field(1, description="Items with fewer interactions are dropped.")
     rl_targets: int = Field(3, ge=0, description="Interactions per user held back as RL targets, at most.")
+    script_targets: int = Field(
+        0,
+        ge=0,
+        description="Interactions per user before those, held back from the TRM for warm-start scripts, at most.",
+    )
+    rl_users: Positive | None = Field(
+        None, description="Only this many users have RL and script targets; the others' stay in the fit part."
+    )
     allow_repeats: bool = Field(False, description="Whether an item of the history may be recommended again.")
     unknown_items: Literal["refuse", "drop"] = Field(
         "refuse", description="Interactions with items that the item file lacks: an error, or left out."
@@ -75,6 +84,9 @@ class TRMConfig(_Section):
     )
     vectors: str | None = Field(
         None, description="For `vectors`: folder of `items.parquet` and, if you have it, `users.parquet`."
+    )
+    seed: Seed | None = Field(
+        None, description="Seed of the fit; none: the run's. Runs of several policy seeds can share a TRM."
     )
     steer: float = Field(
         1.0,
@@ -137,7 +149,7 @@ class RolloutConfig(_Section):
     template: Literal["full", "compact"] = Field(
         "compact", description="Prompt: `full` instructs a pretrained LLM, `compact` suits the tiny policy."
     )
-    prompt_fields: tuple[Literal["categories", "year", "rating", "profile"], ...] = Field(
+    prompt_fields: tuple[Literal["categories", "year", "rating", "date", "profile"], ...] = Field(
         (), description="What the prompt shows besides titles."
     )
     list_fields: tuple[Literal["categories", "year"], ...] = Field(
@@ -168,6 +180,9 @@ class PolicyConfig(_Section):
     heads: Positive = Field(8, description="Tiny: attention heads.")
     key_value_heads: Positive = Field(4, description="Tiny: key-value heads.")
     inner: Positive = Field(192, description="Tiny: width of the feed-forward layer.")
+    title_vectors: bool = Field(
+        False, description="Tiny: a title's embedding starts as the TRM's vector of the item."
+    )
     pieces: Positive = Field(1000, description="Tiny: sub-word pieces for free text, besides whole titles.")
     context: Positive = Field(2048, description="Tiny: context length in tokens.")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Type of the weights.")
@@ -249,6 +264,19 @@ class RLConfig(_Section):
     recommendation: RecommendationConfig = RecommendationConfig()
 
 
+class InferenceConfig(_Section):
+    """How a trained policy answers; training always samples and lets the policy write its list."""
+
+    ranking: Ranking = Field(
+        "generate",
+        description="The list: as the policy writes it, the pool by each title's likelihood (`score`), "
+        "or written among pool titles only (`constrained`).",
+    )
+    rollouts: Positive = Field(
+        1, description="Trajectories a user: one is greedy; several are sampled, and their lists are merged."
+    )
+
+
 class EvaluationConfig(_Section):
     """Held-out evaluation over the whole catalogue."""
 
@@ -270,6 +298,7 @@ class RunConfig(_Section):
     warm_start: WarmStartConfig = WarmStartConfig()
     selection: SelectionConfig = SelectionConfig()
     rl: RLConfig = RLConfig()
+    inference: InferenceConfig = InferenceConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
 

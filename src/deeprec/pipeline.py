@@ -112,7 +112,7 @@ def build_deeprec(
         run.require(stage, "deeprec policy init" if stage == "warm_start" else "deeprec train")
     model, tokenizer = load_policy(str(folder), run.config.policy)
     environment = build_environment(run.config, dataset, trm, model, tokenizer)
-    return DeepRecRecommender(folder.name, environment, fill_in=fill_in)
+    return DeepRecRecommender(folder.name, environment, fill_in=fill_in, inference=run.config.inference)
 
 
 def build_environment(
@@ -125,8 +125,10 @@ def build_environment(
     """What episodes of this model run in, on the local engine."""
     from deeprec.rollout.codec import TokenizerCodec
     from deeprec.rollout.engines.local import LocalEngine
+    from deeprec.rollout.lists import ListWriter
     from deeprec.rollout.runner import Environment
 
     codec = TokenizerCodec(tokenizer)
     engine = LocalEngine(model, codec, seed=config.seed)
-    return Environment(dataset, trm, engine, codec, config.rollout)
+    lists = ListWriter(model, codec, dataset.catalog)
+    return Environment(dataset, trm, engine, codec, config.rollout, lists=lists)

@@ -17,8 +17,8 @@ from deeprec.data.files import SourceFile
 from deeprec.errors import DataError
 from deeprec.types import Example
 
-Part = Literal["fit", "rl", "validation", "test"]
-TargetPart = Literal["rl", "validation", "test"]
+Part = Literal["fit", "script", "rl", "validation", "test"]
+TargetPart = Literal["script", "rl", "validation", "test"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class _UserRows:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Catalogue and interactions, cut by time into fit | rl | validation | test.
+    """Catalogue and interactions, cut by time into fit | script | rl | validation | test.
 
     `interactions` is grouped by user and oldest first within one, with the columns
     `user_id` (str), `item_index` (int32), `timestamp` (float64, may be null), `rating`

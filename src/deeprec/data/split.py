@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 import polars as pl
 
 from deeprec.data.dataset import Dataset
 from deeprec.errors import DataError
 
-_ORDER = {"fit": 0, "rl": 1, "validation": 2, "test": 3}
-_MIN_FIT = 2  # interactions that a user keeps in `fit` before any becomes an RL target
+_ORDER = {"fit": 0, "script": 1, "rl": 2, "validation": 3, "test": 4}
+_MIN_FIT = 2  # interactions that a user keeps in `fit` before any is held back from the TRM
 
 
-def split_by_time(interactions: pl.DataFrame, rl_targets: int) -> pl.DataFrame:
+def split_by_time(
+    interactions: pl.DataFrame, rl_targets: int, script_targets: int = 0, rl_users: int | None = None
+) -> pl.DataFrame:
     """Add `part` to rows that are grouped by user, oldest first.
 
     The last interaction of a user is `test`, the one before `validation`, up to
-    `rl_targets` before those `rl` as long as two remain in `fit`, the rest `fit`. Users
-    with fewer than three interactions go wholly into `fit`.
+    `rl_targets` before those `rl` and up to `script_targets` before these `script` as long
+    as two remain in `fit`, the rest `fit`. Users with fewer than three interactions go
+    wholly into `fit`. With `rl_users` only so many users, those whose hashed ids are the
+    smallest, have `rl` and `script` rows.
     """
     left = pl.len().over("user_id") - pl.int_range(pl.len()).over("user_id")  # 1 for the last row
     n = pl.len().over("user_id").cast(pl.Int64)
-    rl = (n - 2 - _MIN_FIT).clip(0, rl_targets)
+    spare = (n - 2 - _MIN_FIT).clip(0) * _held_back(interactions, rl_users)
+    rl = spare.clip(0, rl_targets)
+    script = (spare - rl).clip(0, script_targets)
     part = (
         pl.when(n < 3)
         .then(pl.lit("fit"))
@@ -30,9 +38,20 @@ def split_by_time(interactions: pl.DataFrame, rl_targets: int) -> pl.DataFrame:
         .then(pl.lit("validation"))
         .when(left <= 2 + rl)
         .then(pl.lit("rl"))
+        .when(left <= 2 + rl + script)
+        .then(pl.lit("script"))
         .otherwise(pl.lit("fit"))
     )
     return interactions.with_columns(part.alias("part"))
+
+
+def _held_back(interactions: pl.DataFrame, users: int | None) -> pl.Expr:
+    """1 for rows of users who may have rows held back from the TRM, else 0."""
+    if users is None:
+        return pl.lit(1)
+    known = interactions["user_id"].unique().to_list()
+    chosen = sorted(known, key=lambda user: sha256(str(user).encode()).digest())[:users]
+    return pl.col("user_id").is_in(chosen).cast(pl.Int64)
 
 
 def check_split(dataset: Dataset) -> None:

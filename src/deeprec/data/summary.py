@@ -10,7 +10,7 @@ import polars as pl
 from deeprec.data.catalog import clean_text
 from deeprec.data.dataset import Dataset, TargetPart
 
-TARGET_PARTS: tuple[TargetPart, ...] = ("rl", "validation", "test")
+TARGET_PARTS: tuple[TargetPart, ...] = ("script", "rl", "validation", "test")
 
 
 @dataclass(frozen=True, slots=True)

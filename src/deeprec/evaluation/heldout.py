@@ -37,11 +37,13 @@ def build_heldout(
     def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
         from deeprec.rollout.codec import TokenizerCodec
         from deeprec.rollout.engines.local import LocalEngine
+        from deeprec.rollout.lists import ListWriter
 
         codec = TokenizerCodec(tokenizer)
         engine = LocalEngine(model, codec, seed=_SEED)
-        environment = Environment(dataset, trm, engine, codec, config.rollout)
-        trajectories = run_episodes(examples, environment, greedy=True)
+        lists = ListWriter(model, codec, dataset.catalog)
+        environment = Environment(dataset, trm, engine, codec, config.rollout, lists=lists)
+        trajectories = run_episodes(examples, environment, greedy=True, ranking=config.inference.ranking)
         return heldout_evaluator(
             trajectories, examples, reward_parts(trajectories, examples, space), settings.weights
         )

@@ -95,7 +95,7 @@ def evaluate_run(
         # What training raises is the reward of sampled trajectories; greedy ones follow, or don't.
         if not isinstance(recommender, DeepRecRecommender):
             return {}
-        trajectories = recommender.explore(examples, greedy=False)
+        trajectories = recommender.sample(examples)
         values = rewards(trajectories, examples)
         return {f"sampled/{name}": values[name] for name in stages}
 
@@ -132,7 +132,13 @@ def _inputs(run: Run, dataset: Dataset, part: str, methods: list[str]) -> str:
     finished = run.finished()
     earlier = {stage: finished[stage]["inputs"] for stage in _EARLIER if stage in finished}
     config = run.config
-    settings = (config.evaluation, config.rollout, config.rl.cold_start, config.rl.recommendation)
+    settings = (
+        config.evaluation,
+        config.inference,
+        config.rollout,
+        config.rl.cold_start,
+        config.rl.recommendation,
+    )
     return fingerprint(
         _FORMAT,
         dataset.fingerprint,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention
 
 from deeprec.config import PolicyConfig
+from deeprec.data.catalog import Catalog
 from deeprec.errors import PolicyError
 
 _RESIDUAL = ("o_proj.weight", "down_proj.weight")  # what writes into the residual stream
@@ -85,3 +88,32 @@ def _favour_copying(attention: Qwen2Attention) -> None:
         shared = head // attention.num_key_value_groups
         value = attention.v_proj.weight[shared * size : (shared + 1) * size]
         attention.o_proj.weight[:, head * size : (head + 1) * size] += _COPY_GAIN * value.T
+
+
+@torch.no_grad()
+def start_titles(
+    model: Qwen2ForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    catalog: Catalog,
+    vectors: NDArray[np.float32] | None,
+    seed: int,
+) -> None:
+    """Start the embedding of each title at the TRM's vector of its item.
+
+    `vectors` (n_items + 1, D) of unit length are turned by a random rotation into the model's
+    width, which keeps their inner products (as far as D is no more than the width), and
+    scaled to the length of the other embeddings. Titles of several tokens, and items
+    without a vector, keep their random ones. Raises PolicyError for a TRM without vectors.
+    """
+    if vectors is None:
+        raise PolicyError("policy.title_vectors = true: this TRM has no item vectors; set it to false")
+    table = model.get_input_embeddings().weight
+    rng = np.random.default_rng((seed, 103))
+    width = max(table.shape[1], vectors.shape[1])
+    rotation = np.linalg.qr(rng.standard_normal((width, width)))[0][: vectors.shape[1], : table.shape[1]]
+    turned = torch.from_numpy((vectors @ rotation).astype(np.float32)).to(table)
+    turned *= table.norm(dim=1).mean()
+    for item in catalog.items:
+        ids = tokenizer.encode(item.label, add_special_tokens=False)
+        if len(ids) == 1 and turned[item.item_index].any():
+            table[ids[0]] = turned[item.item_index]

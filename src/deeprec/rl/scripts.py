@@ -1,11 +1,13 @@
-"""Texts and scripted trajectories that a policy is warm-started on. Sees only the fit part.
+"""Texts and scripted trajectories that a policy is warm-started on. Never sees an RL or held-out target.
 
 A policy that never writes a tag can't be rewarded for it, so it is first shown the
-format. The scripts are no teacher of taste: a preference is a guess drawn from what the
-next item of the *fit* history is like, or from what the user had lately, and the final
-list is the last retrieved one in the TRM's order, with the next item at the top where it
-was found. (Other orders were tried: a small policy takes many times longer to learn to
-merge lists, see docs/log.md.)
+format. One wish of a script is wide, the sum of several recent items; the others are guesses
+drawn from what the next item is like, or from what the user had lately. The final list is
+the wide wish's in the TRM's order, with the next item at the top where it was retrieved.
+The next item is one that the TRM was not fitted on if the data has such
+(`data.script_targets`), else any of the fit history: then the TRM ranks it better than it
+will rank new ones, and scripts trust its order too much. (Other orders of the list were
+tried: a small policy takes many times longer to learn to merge lists, see docs/log.md.)
 """
 
 from __future__ import annotations
@@ -33,8 +35,7 @@ from deeprec.types import Example, Trajectory
 TURNS = (1, 2, 3)
 TURN_SHARES = (0.3, 0.4, 0.3)  # every count is sampled, so that stage 1 can choose among them
 NARROW_PHRASES = (1, 2)  # fewest and most in a preference that explores
-WIDE_PHRASES = (2, 4)  # and in the last one
-TARGET_FIRST_SHARE = 0.8  # a next item that was retrieved is put first this often
+WIDE_PHRASES = (2, 4)  # and in the wide one
 
 Rarity = dict[str, float]
 
@@ -47,6 +48,25 @@ class Document:
     mask: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A scripted trajectory and where a loss is taken, parallel to its response.
+
+    Where the next item was not retrieved the first title carries none: it is the TRM's
+    favourite then, and learning to write it would teach to trust the TRM's first place
+    beyond what it deserves.
+    """
+
+    trajectory: Trajectory
+    mask: tuple[int, ...]
+
+    @property
+    def document(self) -> Document:
+        """The whole text as ids, with the loss mask."""
+        ids = self.trajectory.prompt_ids
+        return Document(ids + self.trajectory.response_ids, (0,) * len(ids) + self.mask)
+
+
 def facts(catalog: Catalog) -> list[str]:
     """One line of text per item: label, then the phrases that describe it."""
     return [f"{item.label} | {'; '.join(item_phrases(item))}\n" for item in catalog.items]
@@ -54,7 +74,7 @@ def facts(catalog: Catalog) -> list[str]:
 
 def corpus(dataset: Dataset) -> list[str]:
     """All free text a tokenizer should know: facts, and the words of prompts and scripts."""
-    words = [line for last in (False, True) for line in (_thought(["a", "b"], is_last=last), _CLOSING)]
+    words = [line for wide in (False, True) for line in (_thought(["a", "b"], is_wide=wide), _CLOSING)]
     profiles = [f"{key}: {value}" for user in dataset.fit_histories() for key, value in user.profile.items()]
     return [*facts(dataset.catalog), *words, *profiles, "History\n", " | ", "; "]
 
@@ -87,6 +107,14 @@ def _until(example: Example, end: int, target: int = 0) -> Example:
     )
 
 
+def script_examples(dataset: Dataset, count: int, rng: np.random.Generator) -> list[Example]:
+    """`count` pasts with the item that followed: drawn from the `script` part, or from fit histories."""
+    held_back = dataset.examples("script")
+    if held_back:
+        return [held_back[index] for index in rng.integers(len(held_back), size=count)]
+    return fit_examples(dataset, count, rng)
+
+
 def fit_examples(dataset: Dataset, count: int, rng: np.random.Generator) -> list[Example]:
     """`count` cuts through fit histories: a past and the fit item that followed it."""
     histories = [example for example in dataset.fit_histories() if len(example.history) >= 2]
@@ -116,13 +144,10 @@ def scripted_trajectories(
     context_length: int,
     rng: np.random.Generator,
     chunk: int = 256,
-) -> Iterator[list[Trajectory]]:
-    """Finished scripted trajectories over the fit part, in chunks.
-
-    They are made by the same `Episode` as rollouts, so form and masks agree.
-    """
+) -> Iterator[list[Script]]:
+    """Finished scripts in chunks, made by the same `Episode` as rollouts, so that form and masks agree."""
     for start in range(0, count, chunk):
-        examples = fit_examples(dataset, min(chunk, count - start), rng)
+        examples = script_examples(dataset, min(chunk, count - start), rng)
         yield _script_chunk(examples, dataset, retriever, codec, config, context_length, rng)
 
 
@@ -134,7 +159,7 @@ def _script_chunk(
     config: RolloutConfig,
     context_length: int,
     rng: np.random.Generator,
-) -> list[Trajectory]:
+) -> list[Script]:
     catalog = dataset.catalog
     rarity = phrase_rarity(catalog)
     episodes = [Episode(key, e, catalog, codec, config, context_length) for key, e in enumerate(examples)]
@@ -145,16 +170,34 @@ def _script_chunk(
         if not active:
             break
         for episode in active:
-            is_last = turns[episode.key] == turn + 1
-            _speak(episode, codec, _exploration(episode, catalog, rarity, rng, is_last=is_last))
+            # The list that is answered with is the wide wish's. Where later turns bring new items
+            # only, a wide wish must come first, or the best items would be missing from its list.
+            is_wide = turn == 0 if config.new_items_only else turns[episode.key] == turn + 1
+            _speak(episode, codec, _exploration(episode, catalog, rarity, rng, is_wide=is_wide))
         waiting = [episode for episode in active if episode.preference is not None]
         if waiting:
             answer_preferences(waiting, dataset, retriever, config)
-    for episode in episodes:
-        if not episode.is_done:
-            ranking = _rank(episode, config.recommended, rng)
-            _speak(episode, codec, f"{_CLOSING}{TAGS.end_think}\n{render_ranking(ranking, catalog)}")
-    return [episode.finish() for episode in episodes]
+    return [_finish(episode, codec, config) for episode in episodes]
+
+
+def _finish(episode: Episode, codec: Codec, config: RolloutConfig) -> Script:
+    """Write the final list, if the episode got so far."""
+    if episode.is_done:
+        trajectory = episode.finish()
+        return Script(trajectory, trajectory.loss_mask)
+    ranking, catalog = _rank(episode, config), episode.catalog
+    opening = f"{_CLOSING}{TAGS.end_think}\n"
+    text = f"{opening}{render_ranking(ranking, catalog)}"
+    _speak(episode, codec, text)
+    trajectory = episode.finish()
+    mask = list(trajectory.loss_mask)
+    if ranking and episode.example.target not in episode.retrieved:
+        before = len(mask) - len(codec.encode(text))
+        line = f"{opening}{TAGS.begin_list}\n1. "
+        start = before + len(codec.encode(line))
+        end = before + len(codec.encode(f"{line}{catalog[ranking[0]].label}"))
+        mask[start:end] = [0] * (end - start)
+    return Script(trajectory, tuple(mask))
 
 
 def _speak(episode: Episode, codec: Codec, text: str) -> None:
@@ -167,12 +210,12 @@ def _speak(episode: Episode, codec: Codec, text: str) -> None:
 _CLOSING = "Now rank."
 
 
-def _thought(phrases: Sequence[str], *, is_last: bool) -> str:
-    return f"{'Overall' if is_last else 'Perhaps'}: {', '.join(phrases)}."
+def _thought(phrases: Sequence[str], *, is_wide: bool) -> str:
+    return f"{'Overall' if is_wide else 'Perhaps'}: {', '.join(phrases)}."
 
 
 def _exploration(
-    episode: Episode, catalog: Catalog, rarity: Rarity, rng: np.random.Generator, *, is_last: bool
+    episode: Episode, catalog: Catalog, rarity: Rarity, rng: np.random.Generator, *, is_wide: bool
 ) -> str:
     turn = len(episode.turns)
     recent = episode.example.history[-10:]
@@ -180,25 +223,25 @@ def _exploration(
     # What the user has more of than the catalogue, not what everybody has.
     usual = sorted(counts, key=lambda phrase: (-counts[phrase] * rarity[phrase], phrase))
     shown = usual[turn : turn + 2] or usual[:2] or ["new"]
-    preference = _preference(episode, catalog, rarity, rng, is_last=is_last)
-    thought = _thought(shown, is_last=is_last)
+    preference = _preference(episode, catalog, rarity, rng, is_wide=is_wide)
+    thought = _thought(shown, is_wide=is_wide)
     return f"{thought}{TAGS.begin_preference}{preference}{TAGS.end_preference}"
 
 
 def _preference(
-    episode: Episode, catalog: Catalog, rarity: Rarity, rng: np.random.Generator, *, is_last: bool
+    episode: Episode, catalog: Catalog, rarity: Rarity, rng: np.random.Generator, *, is_wide: bool
 ) -> str:
-    """First a narrow wish: one or two phrases of the next fit item or of recent ones. At last a wide one.
+    """A narrow wish: one or two phrases of the next item or of recent ones. Or a wide one.
 
-    The last list is the one that is answered with, so its wish is the sum of several recent
+    The wide wish's list is the one that is answered with, so it is the sum of several recent
     items. Never one already asked for, if that can be helped. Rare phrases come a little
     more often than they stand in the catalogue, or the commonest genre would be the
     likeliest word for every user.
     """
     asked = {turn.preference for turn in episode.turns}
     history = episode.example.history
-    sources = (history[-1:], history[-5:]) if is_last else ((episode.example.target,), history[-5:])
-    fewest, most = WIDE_PHRASES if is_last else NARROW_PHRASES
+    sources = (history[-1:], history[-5:]) if is_wide else ((episode.example.target,), history[-5:])
+    fewest, most = WIDE_PHRASES if is_wide else NARROW_PHRASES
     text = ""
     for _ in range(4):
         items = sources[rng.integers(len(sources))]
@@ -224,10 +267,11 @@ def phrase_rarity(catalog: Catalog) -> Rarity:
     return {phrase: 1.0 / count for phrase, count in counts.items()}
 
 
-def _rank(episode: Episode, size: int, rng: np.random.Generator) -> list[int]:
-    """The last list as the TRM ordered it, the next fit item often moved to the top."""
-    last = episode.turns[-1].retrieved if episode.turns else ()
+def _rank(episode: Episode, config: RolloutConfig) -> list[int]:
+    """The wide wish's list as the TRM ordered it, the next item moved to the top if any turn retrieved it."""
+    turn = 0 if config.new_items_only else -1
+    ranked = episode.turns[turn].retrieved if episode.turns else ()
     target = episode.example.target
-    if target in episode.retrieved and rng.random() < TARGET_FIRST_SHARE:
-        last = (target, *(item for item in last if item != target))
-    return list(last[:size])
+    if target in episode.retrieved:
+        ranked = (target, *(item for item in ranked if item != target))
+    return list(ranked[: config.recommended])

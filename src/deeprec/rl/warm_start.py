@@ -13,7 +13,7 @@ from deeprec.config import RunConfig
 from deeprec.data.dataset import Dataset
 from deeprec.errors import TrainingError
 from deeprec.policy.loading import load_policy, save_policy
-from deeprec.policy.tiny import build_tiny
+from deeprec.policy.tiny import build_tiny, start_titles
 from deeprec.policy.tokenizer import build_tokenizer
 from deeprec.progress import progress_bar
 from deeprec.rl.callbacks import drop_rows
@@ -43,6 +43,8 @@ def run_warm_start(run: Run, dataset: Dataset, trm: Retriever) -> None:
     run.begin(STAGE)
     started = time.perf_counter()
     model, tokenizer = make_policy(config, dataset)
+    if config.policy.model == "tiny" and config.policy.title_vectors:
+        start_titles(model, tokenizer, dataset.catalog, trm.item_vectors(), config.seed)
     if config.warm_start.enabled:
         _train(run, dataset, trm, model, tokenizer, inputs)
     save_policy(model, tokenizer, run.policy(STAGE))
@@ -124,14 +126,12 @@ def script_documents(
             dataset, trm, codec, run.config.rollout, count, context_length, rng
         ):
             bar.advance(len(chunk))
-            for trajectory in chunk:
-                if trajectory.is_valid and len(trajectory.lines) == run.config.rollout.recommended:
-                    zeros = (0,) * len(trajectory.prompt_ids)
-                    documents.append(
-                        Document(
-                            trajectory.prompt_ids + trajectory.response_ids, zeros + trajectory.loss_mask
-                        )
-                    )
+            documents += [
+                script.document
+                for script in chunk
+                if script.trajectory.is_valid
+                and len(script.trajectory.lines) == run.config.rollout.recommended
+            ]
     if 2 * len(documents) < count:
         raise TrainingError(
             f"warm start: only {len(documents)} of {count} scripts are whole; raise rollout.segment_tokens, "

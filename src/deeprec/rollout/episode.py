@@ -7,6 +7,8 @@ the answer down behind it, masked. Sampled ids are kept as they are and never re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from deeprec.config import RolloutConfig
 from deeprec.data.catalog import Catalog
 from deeprec.errors import PolicyError
@@ -17,15 +19,19 @@ from deeprec.rollout.protocol import (
     parse_exploration,
     render_items,
     render_prompt,
+    render_ranking,
     resolve_lines,
 )
 from deeprec.rollout.tags import TAGS
 from deeprec.types import Example, StopReason, Trajectory, Turn
 
 
-def stop_sampling(codec: Codec, config: RolloutConfig, *, greedy: bool) -> Sampling:
-    """How every segment is sampled: until a preference or the list closes, or the text ends."""
-    closing = (TAGS.end_preference, TAGS.end_list)
+def stop_sampling(codec: Codec, config: RolloutConfig, *, greedy: bool, writes_list: bool = True) -> Sampling:
+    """How every segment is sampled: until a preference or the list closes, or the text ends.
+
+    Where the policy doesn't write the list itself, a segment ends as soon as the list opens.
+    """
+    closing = (TAGS.end_preference, TAGS.end_list if writes_list else TAGS.begin_list)
     ids = {codec.tag_ids[tag] for tag in closing} | {codec.eos_id}
     return Sampling(
         temperature=0.0 if greedy else config.temperature,
@@ -40,7 +46,8 @@ class Episode:
     """One trajectory in the making.
 
     Loop: while not `is_done`, sample `request()` and `feed` the segment; when a
-    `preference` is pending, `answer` it with the TRM's items. Then `finish`.
+    `preference` is pending, `answer` it with the TRM's items; when `awaits_list`, `write_list`.
+    Then `finish`.
     """
 
     def __init__(
@@ -55,7 +62,8 @@ class Episode:
         self.key = key
         self.example = example
         self.preference: str | None = None  # waiting for the TRM
-        self._catalog, self._codec, self._config = catalog, codec, config
+        self.awaits_list = False  # the list was opened, and is to be written for the policy
+        self.catalog, self._codec, self._config = catalog, codec, config
         self._prompt = render_prompt(example, catalog, config)
         self._prompt_ids = tuple(codec.encode(self._prompt))
         # A context that can't hold the prompt is the user's setting, not the policy's mistake.
@@ -70,6 +78,7 @@ class Episode:
         self._logprobs: list[float] = []
         self._turns: list[Turn] = []
         self._thought = ""
+        self._opening = ""  # text that opened a list which is to be written for the policy
         self._lines: tuple[str, ...] = ()
         self._errors: list[str] = []
         self._stop: StopReason | None = None
@@ -92,17 +101,19 @@ class Episode:
     def request(self) -> Request:
         """What to continue from, and for how many tokens at most."""
         left = min(self._config.segment_tokens, self._room - len(self._ids))
-        return Request(self.key, self._prompt_ids + tuple(self._ids), left)
+        return Request(self.key, self.context, left)
 
     def feed(self, segment: Segment) -> None:
         """Take what the policy sampled for `request()`."""
-        if self.is_done or self.preference is not None:
+        if self.is_done or self.preference is not None or self.awaits_list:
             raise ValueError(f"episode {self.key}: is done or waits for an answer; it can't be fed")
         self._append(segment.token_ids, segment.logprobs, sampled=True)
         # Where a tag is ordinary text, the token that completes it may bring a line break along.
         text = self._codec.decode(list(segment.token_ids)).rstrip()
         if segment.stopped and text.endswith(TAGS.end_preference):
             self._take_preference(text)
+        elif segment.stopped and text.endswith(TAGS.begin_list):
+            self._opening, self.awaits_list = text, True
         elif segment.stopped and text.endswith(TAGS.end_list):
             self._take_answer(text)
             self._stop = StopReason.FINISHED
@@ -116,18 +127,34 @@ class Episode:
             raise ValueError(f"episode {self.key}: no preference is waiting for an answer")
         self._turns.append(Turn(self._thought, self.preference, item_indices, scores))
         self.preference = None
-        ids = self._codec.encode(render_items(item_indices, self._catalog, self._config.list_fields))
+        ids = self._codec.encode(render_items(item_indices, self.catalog, self._config.list_fields))
         if len(self._ids) + len(ids) >= self._room:
             self._stop = StopReason.TOKEN_LIMIT
             return
         self._append(ids, [0.0] * len(ids), sampled=False)
+
+    def write_list(self, item_indices: Sequence[int]) -> None:
+        """Close the opened list with these items, best first. The lines are not the policy's: masked."""
+        if not self.awaits_list:
+            raise ValueError(f"episode {self.key}: no list is open")
+        self.awaits_list = False
+        text = render_ranking(item_indices, self.catalog).removeprefix(TAGS.begin_list)
+        ids = self._codec.encode(text)
+        self._append(ids, [0.0] * len(ids), sampled=False)
+        self._take_answer(self._opening + text)
+        self._stop = StopReason.FINISHED
+
+    @property
+    def context(self) -> tuple[int, ...]:
+        """All ids so far: the prompt, and what was written behind it."""
+        return self._prompt_ids + tuple(self._ids)
 
     def finish(self) -> Trajectory:
         """The finished record."""
         if self._stop is None:
             raise ValueError(f"episode {self.key}: not done yet")
         errors = self._errors if self._turns else [*self._errors, "no retrieval"]
-        items = resolve_lines(self._lines, self._catalog)
+        items = resolve_lines(self._lines, self.catalog)
         return Trajectory(
             user_id=self.example.user_id,
             prompt_ids=self._prompt_ids,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from deeprec.config import RolloutConfig
 from deeprec.data.catalog import Catalog, clean_text
@@ -74,6 +75,9 @@ def _history_line(example: Example, position: int, catalog: Catalog, config: Rol
     line = item_line(example.history[position], catalog, fields)
     if "rating" in config.prompt_fields and example.ratings:
         line += f" | {example.ratings[position]:g}"
+    if "date" in config.prompt_fields and example.timestamps:
+        # To the month: what was new or usual then. Of this user's past, never of the target.
+        line += f" | {datetime.fromtimestamp(example.timestamps[position], UTC):%Y-%m}"
     return line
 
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from deeprec.config import RolloutConfig
+import numpy as np
+
+from deeprec.config import Ranking, RolloutConfig
 from deeprec.data.dataset import Dataset
-from deeprec.errors import RetrievalError
+from deeprec.errors import PolicyError, RetrievalError
 from deeprec.progress import Bar
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Engine
 from deeprec.rollout.episode import Episode, stop_sampling
 from deeprec.trm.base import Retriever
 from deeprec.types import Example, Trajectory
+
+if TYPE_CHECKING:
+    from deeprec.rollout.lists import ListWriter
 
 
 @dataclass
@@ -36,6 +42,7 @@ class Environment:
     codec: Codec
     config: RolloutConfig
     clock: Clock = field(default_factory=Clock)
+    lists: ListWriter | None = None  # writes lists where the policy doesn't; needs its model in this process
 
     def __post_init__(self) -> None:
         check_list_sizes(self.config, self.dataset)
@@ -56,20 +63,26 @@ def run_episodes(
     environment: Environment,
     *,
     greedy: bool,
+    ranking: Ranking = "generate",
     bar: Bar | None = None,
     watch: Callable[[Episode], None] | None = None,
 ) -> list[Trajectory]:
     """One trajectory per example, in order.
 
     Repeat an example to sample a group. At most `config.users_per_batch` episodes are in
-    flight; `watch` is called after each of an episode's moves, for streaming.
+    flight; `watch` is called after each of an episode's moves, for streaming. `ranking` says
+    who writes the list once it is opened: the policy, or `environment.lists` (see there).
     """
+    if ranking != "generate" and environment.lists is None:
+        raise PolicyError(
+            f"inference.ranking = '{ranking}' needs the policy's model in this process; use `generate`"
+        )
     started = time.perf_counter()
     finished: list[Trajectory] = []
     size = environment.config.users_per_batch
     for start in range(0, len(examples), size):
         batch = examples[start : start + size]
-        finished += _run_batch(batch, environment, greedy=greedy, watch=watch)
+        finished += _run_batch(batch, environment, greedy=greedy, ranking=ranking, watch=watch)
         if bar is not None:
             bar.advance(len(batch))
     environment.clock.total += time.perf_counter() - started
@@ -81,10 +94,11 @@ def _run_batch(
     environment: Environment,
     *,
     greedy: bool,
+    ranking: Ranking,
     watch: Callable[[Episode], None] | None,
 ) -> list[Trajectory]:
     engine, codec, config = environment.engine, environment.codec, environment.config
-    sampling = stop_sampling(codec, config, greedy=greedy)
+    sampling = stop_sampling(codec, config, greedy=greedy, writes_list=ranking == "generate")
     catalog = environment.dataset.catalog
     episodes = [
         Episode(key, example, catalog, codec, config, engine.context_length)
@@ -104,6 +118,12 @@ def _run_batch(
             answer_preferences(waiting, environment.dataset, environment.retriever, config)
             environment.clock.retrieval += time.perf_counter() - started
             _notify(waiting, watch)
+        opened = [episode for episode in active if episode.awaits_list]
+        if opened and environment.lists is not None:
+            started = time.perf_counter()
+            write_lists(opened, environment.lists, ranking, config.recommended)
+            environment.clock.engine += time.perf_counter() - started
+            _notify(opened, watch)
     engine.forget()
     return [episode.finish() for episode in episodes]
 
@@ -135,6 +155,20 @@ def answer_preferences(
         )
         for position, items, scores in zip(chosen, found.item_indices, found.scores, strict=True):
             episodes[position].answer(tuple(map(int, items)), tuple(map(float, scores)))
+
+
+def write_lists(episodes: Sequence[Episode], lists: ListWriter, ranking: Ranking, size: int) -> None:
+    """Write the opened list of each episode: at most `size` items of its pool, best first."""
+    contexts = [episode.context for episode in episodes]
+    pools = [tuple(dict.fromkeys(episode.retrieved)) for episode in episodes]
+    if ranking == "constrained":
+        found = lists.write(contexts, pools, size)
+    else:
+        # Equal likelihoods keep the order in which the items were retrieved.
+        orders = [np.argsort(-scores, kind="stable")[:size] for scores in lists.scores(contexts, pools)]
+        found = [[pool[place] for place in order] for pool, order in zip(pools, orders, strict=True)]
+    for episode, items in zip(episodes, found, strict=True):
+        episode.write_list(items)
 
 
 def _notify(episodes: Sequence[Episode], watch: Callable[[Episode], None] | None) -> None:

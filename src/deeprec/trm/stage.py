@@ -44,9 +44,10 @@ def run_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
 
     config = run.config.trm
     cache = run.trm / "cache"
-    encoder = build_text_encoder(config, dataset.catalog, run.config.seed, cache)
+    seed = _seed(run)
+    encoder = build_text_encoder(config, dataset.catalog, seed, cache)
     if config.kind == NETWORK:
-        _save(fit(dataset, encoder, config, seed=run.config.seed, log=log), run.trm, cache)
+        _save(fit(dataset, encoder, config, seed=seed, log=log), run.trm, cache)
     else:
         _save_other(build_retriever(dataset, config, encoder), config, dataset, encoder, run.trm)
     facts = {
@@ -77,9 +78,13 @@ def load_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
 def stage_inputs(run: Run, dataset: Dataset) -> str:
     """What the fit depends on: data, settings, seed."""
     settings: TRMConfig = run.config.trm
-    return fingerprint(
-        dataset.fingerprint, settings.model_dump(), run.config.seed, source_fingerprint(settings)
-    )
+    plain = settings.model_dump(exclude={"seed"})
+    return fingerprint(dataset.fingerprint, plain, _seed(run), source_fingerprint(settings))
+
+
+def _seed(run: Run) -> int:
+    own = run.config.trm.seed
+    return run.config.seed if own is None else own
 
 
 def _save_other(
