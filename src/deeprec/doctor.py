@@ -16,11 +16,13 @@ from deeprec.run import STAGES, Run, read_jsonl
 
 _LOW_DISK = 2e9  # bytes; a quickstart with its checkpoints stays well below this
 _NETWORK = "trm/model.safetensors"
+_REFIT = ("trm-refit/trm.json", "trm-refit/model.safetensors")
 
 # What each finished stage must have left behind, relative to the run folder.
 _LEFT_BY = {
     "data": ("data/dataset.json",),
     "trm": ("trm/trm.json", _NETWORK, "trm/encoder.json"),
+    "trm_refit": _REFIT,
     "warm_start": ("policy/warm_start/config.json",),
     "cold_start": ("policy/cold_start/config.json",),
     "recommendation": ("policy/recommendation/config.json",),
@@ -102,7 +104,9 @@ def _problems(run: Run, finished: dict[str, dict[str, Any]]) -> list[str]:
             f"stage '{stage}' finished, but {run.folder / file} is gone; run the stage again"
             for file in files
             if not (run.folder / file).exists()
-            and not (file == _NETWORK and run.config.trm.kind != "deeprec")  # other kinds keep no weights
+            and not (
+                file in (_NETWORK, *_REFIT) and run.config.trm.kind != "deeprec"
+            )  # other kinds keep no weights
         ]
         # The evaluation may stand on any policy; every other stage needs the one before it.
         position = STAGES.index(stage)

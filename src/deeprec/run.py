@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 from deeprec.config import RunConfig, parse_config
 from deeprec.errors import RunError
 
-STAGES = ("data", "trm", "warm_start", "cold_start", "recommendation", "evaluation")
+STAGES = ("data", "trm", "warm_start", "cold_start", "recommendation", "trm_refit", "evaluation")
 
 
 class Run:
@@ -84,6 +84,11 @@ class Run:
     def trm(self) -> Path:
         """The fitted TRM."""
         return self.folder / "trm"
+
+    @property
+    def trm_refit(self) -> Path:
+        """The TRM fitted on everything before validation: the stronger baseline."""
+        return self.folder / "trm-refit"
 
     def policy(self, stage: str) -> Path:
         """Policy weights after `warm_start`, `cold_start` or `recommendation`."""

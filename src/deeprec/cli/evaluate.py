@@ -40,8 +40,11 @@ def evaluate(
     opened = Run.open(run)
     dataset = load_data(opened)
     trm = load_trm(opened, dataset)
+    needed = {"trm-refit": "trm_refit"} | {name: name for name in POLICIES}
     trained = [
-        name for name in known_methods(opened.config) if name not in POLICIES or name in opened.finished()
+        name
+        for name in known_methods(opened.config)
+        if name not in needed or needed[name] in opened.finished()
     ]
     names = [name.strip() for name in methods.split(",") if name.strip()] if methods else trained
     with show_progress():

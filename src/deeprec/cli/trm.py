@@ -41,6 +41,30 @@ def fit_command(
     typer.echo(f"{opened.trm}: fitted in {record['minutes']:.1f} min; validation: {facts or 'none'}")
 
 
+@app.command("refit")
+def refit_command(
+    run: RunOption = DEFAULT_RUN, overrides: SetOption = None, as_json: JsonOption = False
+) -> None:
+    """Fit the TRM once more, on everything before validation: the stronger baseline `trm-refit`.
+
+    Example: deeprec trm refit --run runs/ml-100k
+    """
+    from deeprec.data.stage import load_data
+    from deeprec.progress import show_progress
+    from deeprec.trm.refit import STAGE, run_trm_refit
+
+    opened = open_run(run, overrides)
+    opened.require("trm", "deeprec trm fit")
+    dataset = load_data(opened)
+    with show_progress():
+        run_trm_refit(opened, dataset)
+    minutes = opened.finished()[STAGE]["minutes"]
+    if as_json:
+        print_json({"folder": str(opened.trm_refit), "minutes": minutes})
+        return
+    typer.echo(f"{opened.trm_refit}: fitted in {minutes:.1f} min")
+
+
 @app.command("show")
 def show_command(
     preference: Annotated[str, typer.Option(help="What to ask for, e.g. 'Action; 1990s'.")],

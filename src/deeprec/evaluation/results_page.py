@@ -30,10 +30,15 @@ BEHAVIOUR = (
     "sampled/cold_start",
     "sampled/recommendation",
 )
-METHOD_ORDER = ("popularity", "item-knn", "trm", "warm_start", "cold_start", "recommendation", "oracle")
+METHOD_ORDER = (
+    "popularity", "item-knn", "trm", "trm-refit", "warm_start", "cold_start", "recommendation", "oracle",
+)  # fmt: skip
 # What is compared with what: metric, baseline, methods (none: all).
 _COMPARISONS = (
     ("ndcg@10", "trm", None),
+    ("ndcg@10", "trm-refit", None),
+    ("recall@10", "trm-refit", ("recommendation",)),
+    ("ndcg@10", "warm_start", ("recommendation",)),
     ("reward/cold_start", "warm_start", ("cold_start",)),
     ("reward/recommendation", "warm_start", ("recommendation",)),
     ("sampled/recommendation", "warm_start", ("recommendation",)),

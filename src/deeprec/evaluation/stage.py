@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # Runs of other seeds must draw the same users and resamples: else their figures don't compare.
 SEED = 0
 _FORMAT = 2  # raised when an evaluation holds other figures than before
-_EARLIER = ("data", "trm", "warm_start", "cold_start", "recommendation")
+_EARLIER = ("data", "trm", "trm_refit", "warm_start", "cold_start", "recommendation")
 
 
 def run_evaluation(

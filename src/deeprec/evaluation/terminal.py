@@ -60,8 +60,9 @@ def _tables(summary: EvaluationSummary) -> Iterator[RenderableType]:
             title_of(method.name), *(f"{method.metrics[name].mean:.4f}" for name in RANKING_METRICS)
         )
     yield ranking
-    if "trm" in summary.methods and len(methods) > 1:
-        yield _against_trm(methods)
+    for baseline in ("trm", "trm-refit"):
+        if baseline in summary.methods and len(methods) > 1:
+            yield _against(baseline, methods)
     policies = [method for method in methods if method.behaviour]
     if policies:
         yield _exploration(policies)
@@ -71,12 +72,13 @@ def _tables(summary: EvaluationSummary) -> Iterator[RenderableType]:
         yield Text(f"{len(summary.without_target)} users have no target in this part and are not counted.\n")
 
 
-def _against_trm(methods: Sequence[MethodSummary]) -> Table:
+def _against(baseline: str, methods: Sequence[MethodSummary]) -> Table:
     table = _table(
-        "NDCG@10 against the plain TRM", ["Method", "Difference", "95% interval", "Relative", "s/user"]
+        f"NDCG@10 against: {title_of(baseline)}",
+        ["Method", "Difference", "95% interval", "Relative", "s/user"],
     )
     for method in methods:
-        difference = method.differences.get("trm", {}).get("ndcg@10")
+        difference = method.differences.get(baseline, {}).get("ndcg@10")
         seconds = f"{method.seconds_per_user:.4f}"
         if difference is None:
             table.add_row(title_of(method.name), "", "", "", seconds)

@@ -64,11 +64,21 @@ def similarity_reward(
     (n_items + 1, D_text) and in TRM item space (n_items + 1, D); text space alone where
     the TRM has no item vectors. Rows are unit length or zero; row 0 (no item) is zero.
     """
+    return float(line_similarities(items, target, text_vectors, item_vectors).sum())
+
+
+def line_similarities(
+    items: Sequence[int],
+    target: int,
+    text_vectors: NDArray[np.floating],
+    item_vectors: NDArray[np.floating] | None,
+) -> NDArray[np.float64]:
+    """What each of the n lines adds to the similarity reward (n,)."""
     if not items:
-        return 0.0
+        return np.zeros(0)
     rows = np.asarray(items)
     spaces = [text_vectors] if item_vectors is None else [text_vectors, item_vectors]
     cosines = np.mean([space[rows] @ space[target] for space in spaces], axis=0)  # (n,)
     cosines = np.where(rows > 0, cosines, 0.0)
     weights = (1.0 - np.arange(len(rows)) / len(rows)) ** 2
-    return float(SIMILARITY_SCALE * (weights @ cosines) / weights.sum())
+    return np.asarray(SIMILARITY_SCALE * weights * cosines / weights.sum(), dtype=np.float64)

@@ -1,10 +1,13 @@
 """REINFORCE++ with the group mean as baseline: from rewards to advantages, as pure functions.
 
 Two steps: subtract each group's mean, then whiten over all sampled tokens of the batch.
-Order matters: rewards of one group stand together.
+Order matters: rewards of one group stand together. Credit goes to the whole trajectory
+(as published), or to each step by what is still earned from there on.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +30,29 @@ def center(rewards: Floats, rollouts_per_user: int) -> NDArray[np.float64]:
     grouped = np.asarray(rewards, dtype=np.float64).reshape(-1, rollouts_per_user)  # (U, G)
     centered: NDArray[np.float64] = grouped - grouped.mean(axis=1, keepdims=True)
     return centered.ravel()
+
+
+def center_by_step(returns: Sequence[Mapping[int, float]], rollouts_per_user: int) -> list[dict[int, float]]:
+    """Subtract from each return-to-go the mean over those of its group that have the same step.
+
+    `returns[n]` maps the steps of trajectory n to what is earned from there on. A baseline may
+    depend on the other rollouts of the group: it leaves the gradient's expectation as it is.
+
+    >>> center_by_step([{1: 3.0, 2: 1.0}, {1: 1.0}], 2)
+    [{1: 1.0, 2: 0.0}, {1: -1.0}]
+    """
+    if len(returns) % rollouts_per_user:
+        raise ValueError(f"{len(returns)} trajectories don't make whole groups of {rollouts_per_user}")
+    centered = []
+    for start in range(0, len(returns), rollouts_per_user):
+        group = returns[start : start + rollouts_per_user]
+        values: dict[int, list[float]] = {}
+        for own in group:
+            for step, value in own.items():
+                values.setdefault(step, []).append(value)
+        means = {step: sum(found) / len(found) for step, found in values.items()}
+        centered += [{step: value - means[step] for step, value in own.items()} for own in group]
+    return centered
 
 
 def whiten(advantages: Floats, sampled_tokens: NDArray[np.integer]) -> NDArray[np.float64]:

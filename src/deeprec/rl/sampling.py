@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from deeprec.errors import TrainingError
 from deeprec.rewards.mixture import RewardSpace, mix, reward_parts
+from deeprec.rewards.steps import returns_to_go, step_rewards, steps_of_tokens
+from deeprec.rl.advantages import center_by_step
 from deeprec.rl.statistics import describe
 from deeprec.rollout.runner import Environment, run_episodes
 from deeprec.run import append_jsonl
@@ -59,7 +61,9 @@ class Sampler:
     rollouts_per_user: int
     trajectories_file: Path
     failed_file: Path
+    by_step: bool = False  # credit each turn and line with what is earned from there on
     figures: dict[str, float] = field(default_factory=dict)  # of the latest iteration
+    advantages: list[list[float]] | None = None  # of the latest iteration, by token; None: by trajectory
 
     def sample(self, positions: Sequence[int], step: int, rank: int = 0) -> dict[str, list[Any]]:
         """What TRL wants for the examples at `positions`, groups together and in order.
@@ -83,12 +87,34 @@ class Sampler:
         if rank == 0:
             self._keep_samples(trajectories, chosen, parts, step)
         self.figures["seconds/rollout"] = time.perf_counter() - started
+        self.advantages = self._credit(trajectories, chosen, parts)
         return {
             "prompt_ids": [list(trajectory.prompt_ids) for trajectory in trajectories],
             "completion_ids": [list(trajectory.response_ids) for trajectory in trajectories],
             "env_mask": [list(trajectory.loss_mask) for trajectory in trajectories],
             **{name: values.tolist() for name, values in parts.items()},
         }
+
+    def _credit(
+        self,
+        trajectories: Sequence[Trajectory],
+        examples: Sequence[Example],
+        parts: Mapping[str, NDArray[np.floating]],
+    ) -> list[list[float]] | None:
+        """Advantages of all response tokens, not whitened yet; 0.0 where the environment wrote."""
+        if not self.by_step:
+            return None
+        steps = [steps_of_tokens(trajectory, self.environment.codec) for trajectory in trajectories]
+        returns = []
+        for place, (trajectory, example) in enumerate(zip(trajectories, examples, strict=True)):
+            own = {name: float(values[place]) for name, values in parts.items()}
+            shares = step_rewards(trajectory, example, own, self.weights, self.space)
+            returns.append(returns_to_go(steps[place], shares))
+        centered = center_by_step(returns, self.rollouts_per_user)
+        return [
+            [own.get(step, 0.0) for step in found.tolist()]
+            for found, own in zip(steps, centered, strict=True)
+        ]
 
     def _check_groups(self, positions: Sequence[int]) -> None:
         """The baseline is a group's mean: a group that is torn apart would make it wrong."""

@@ -42,8 +42,9 @@ class ListWriter:
         """
         rows: list[tuple[Ids, Ids]] = []  # what is given, what is scored
         for context, pool in zip(contexts, pools, strict=True):
-            titles = [self._title(item) for item in pool]
-            given, rest = _shared(titles)
+            if not pool:
+                continue
+            given, rest = _shared([self._title(item) for item in pool])
             rows += [(context + given, ids) for ids in rest]
         values = self._likelihoods(rows)
         bounds = np.cumsum([len(pool) for pool in pools])[:-1]

@@ -44,10 +44,10 @@ def run_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
 
     config = run.config.trm
     cache = run.trm / "cache"
-    seed = _seed(run)
+    seed = fit_seed(run)
     encoder = build_text_encoder(config, dataset.catalog, seed, cache)
     if config.kind == NETWORK:
-        _save(fit(dataset, encoder, config, seed=seed, log=log), run.trm, cache)
+        save_network(fit(dataset, encoder, config, seed=seed, log=log), run.trm, cache)
     else:
         _save_other(build_retriever(dataset, config, encoder), config, dataset, encoder, run.trm)
     facts = {
@@ -79,10 +79,11 @@ def stage_inputs(run: Run, dataset: Dataset) -> str:
     """What the fit depends on: data, settings, seed."""
     settings: TRMConfig = run.config.trm
     plain = settings.model_dump(exclude={"seed"})
-    return fingerprint(dataset.fingerprint, plain, _seed(run), source_fingerprint(settings))
+    return fingerprint(dataset.fingerprint, plain, fit_seed(run), source_fingerprint(settings))
 
 
-def _seed(run: Run) -> int:
+def fit_seed(run: Run) -> int:
+    """Seed of the fit: the TRM's own, or the run's."""
     own = run.config.trm.seed
     return run.config.seed if own is None else own
 
@@ -125,7 +126,8 @@ def _check_saved(run: Run, dataset: Dataset) -> None:
         )
 
 
-def _save(trm: TRM, folder: Path, cache: Path) -> None:
+def save_network(trm: TRM, folder: Path, cache: Path) -> None:
+    """Write a fitted TRM with its cached texts; raises RunError where the disk is full."""
     from safetensors import SafetensorError
 
     try:

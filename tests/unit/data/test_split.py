@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeprec.data.dataset import Dataset
-from deeprec.data.split import check_split
+from deeprec.data.split import check_split, split_by_time
 from deeprec.errors import DataError
 
 HISTORIES = st.dictionaries(
@@ -24,7 +24,7 @@ HISTORIES = st.dictionaries(
 
 def parts(dataset: Dataset) -> dict[str, str]:
     """First letters of the parts, by user."""
-    short = {"fit": "f", "rl": "r", "validation": "v", "test": "t"}
+    short = {"fit": "f", "script": "s", "rl": "r", "validation": "v", "test": "t"}
     rows = dataset.interactions.select("user_id", "part").rows()
     users = dict.fromkeys(user for user, _ in rows)
     return {user: "".join(short[part] for owner, part in rows if owner == user) for user in users}
@@ -77,3 +77,23 @@ def test_leaks_are_refused(change: pl.Expr, message: str) -> None:
         rows = rows.with_columns(pl.lit("fit").alias("part"))
     with pytest.raises(DataError, match=message):
         check_split(replace(dataset, interactions=rows))
+
+
+@pytest.mark.parametrize(
+    ("rl", "script", "wanted"), [(1, 1, "fffsrvt"), (1, 9, "ffssrvt"), (3, 3, "ffrrrvt"), (0, 2, "fffssvt")]
+)
+def test_script_targets_come_before_the_rl_targets(rl: int, script: int, wanted: str) -> None:
+    frame = make_dataset({"a": [1, 2, 3, 4, 5, 6, 7]}).interactions.drop("part")
+    rows = split_by_time(frame, rl, script)
+    assert "".join(part[0] for part in rows["part"]) == wanted
+
+
+def test_only_so_many_users_have_targets_held_back_from_the_trm() -> None:
+    frame = make_dataset({user: [1, 2, 3, 4, 5, 6, 7] for user in "abcdefgh"}).interactions.drop("part")
+    few, more = split_by_time(frame, 2, 1, rl_users=3), split_by_time(frame, 2, 1, rl_users=5)
+    held_back = [set(rows.filter(pl.col("part").is_in(["rl", "script"]))["user_id"]) for rows in (few, more)]
+    assert [len(users) for users in held_back] == [3, 5]
+    assert held_back[0] < held_back[1]
+    assert few.group_by("part").len().sort("part").rows() == [
+        ("fit", 5 * 5 + 3 * 2), ("rl", 6), ("script", 3), ("test", 8), ("validation", 8),
+    ]  # fmt: skip

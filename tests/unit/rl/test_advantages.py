@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deeprec.rl.advantages import center, groups_without_signal, whiten
+from deeprec.rl.advantages import center, center_by_step, groups_without_signal, whiten
 
 
 def test_center_by_hand():
@@ -47,3 +47,11 @@ def test_a_batch_without_difference_teaches_nothing():
 def test_groups_without_signal():
     rewards = np.array([1.0, 1.0, 0.0, 2.0, 3.0, 3.0, 5.0, 4.0])
     assert groups_without_signal(rewards, 2) == 0.5
+
+
+def test_by_step_each_is_held_against_those_who_got_as_far() -> None:
+    returns = [{1: 3.0, 2: 1.0, 1001: 0.5}, {1: 1.0}, {1: 2.0, 1001: 1.5}, {1: 2.0, 2: 4.0}]
+    centered = center_by_step(returns, 2)
+    assert centered == [{1: 1.0, 2: 0.0, 1001: 0.0}, {1: -1.0}, {1: 0.0, 1001: 0.0}, {1: 0.0, 2: 0.0}]
+    with pytest.raises(ValueError, match="whole groups of 3"):
+        center_by_step(returns, 3)

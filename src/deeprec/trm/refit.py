@@ -1,0 +1,65 @@
+"""The stronger baseline: the same TRM, fitted on everything before validation.
+
+DeepRec learns from the RL (and script) targets, which its own TRM never saw. A fair rival
+has seen them too.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+
+from deeprec.data.dataset import Dataset
+from deeprec.run import Run, append_jsonl, fingerprint
+from deeprec.trm.base import ExplorableRetriever
+from deeprec.trm.kinds import NETWORK, build_retriever
+from deeprec.trm.retriever import TRM
+from deeprec.trm.stage import fit_seed, save_network, stage_inputs
+from deeprec.trm.text import build_text_encoder
+from deeprec.trm.training import fit
+
+STAGE = "trm_refit"
+_HELD_BACK = ("script", "rl")
+
+
+def refit_data(dataset: Dataset) -> Dataset:
+    """The data set with its script and RL targets in the fit part; validation and test stay."""
+    part = pl.when(pl.col("part").is_in(_HELD_BACK)).then(pl.lit("fit")).otherwise("part")
+    return replace(dataset, interactions=dataset.interactions.with_columns(part.alias("part")))
+
+
+def run_trm_refit(run: Run, dataset: Dataset) -> ExplorableRetriever:
+    """Fit the refitted TRM and save it to `run.trm_refit`, or load it if it is up to date."""
+    inputs = fingerprint(STAGE, stage_inputs(run, dataset))
+    if run.is_current(STAGE, inputs) and (run.trm_refit / "trm.json").is_file():
+        return load_trm_refit(run, dataset)
+    run.begin(STAGE)
+    started = time.monotonic()
+    if run.config.trm.kind == NETWORK:
+        config, seed = run.config.trm, fit_seed(run)
+        cache = run.trm_refit / "cache"
+        encoder = build_text_encoder(config, dataset.catalog, seed, cache)
+
+        def log(record: dict[str, Any]) -> None:
+            append_jsonl(run.metrics, {**record, "stage": STAGE})
+
+        save_network(fit(refit_data(dataset), encoder, config, seed=seed, log=log), run.trm_refit, cache)
+    run.finish(STAGE, inputs, (time.monotonic() - started) / 60)
+    return load_trm_refit(run, dataset)
+
+
+def load_trm_refit(run: Run, dataset: Dataset) -> ExplorableRetriever:
+    """The refitted TRM; one of another kind than ours is built from the data each time.
+
+    Raises RunError naming the command if it has not been fitted.
+    """
+    import torch
+
+    run.require(STAGE, "deeprec trm refit")
+    if run.config.trm.kind == NETWORK:
+        return TRM.load(run.trm_refit, dataset.catalog, "cuda" if torch.cuda.is_available() else "cpu")
+    encoder = build_text_encoder(run.config.trm, dataset.catalog, fit_seed(run), run.trm_refit / "cache")
+    return build_retriever(refit_data(dataset), run.config.trm, encoder)

@@ -1,0 +1,190 @@
+"""Lists made from the pool: by likelihood, or by constrained decoding; one token a title or many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from small_world import answer, build_catalog, build_codec, build_dataset, explore, settings
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
+
+from deeprec.config import InferenceConfig, PolicyConfig, Ranking
+from deeprec.errors import PolicyError
+from deeprec.policy.tiny import build_tiny
+from deeprec.rollout.codec import Codec, TokenizerCodec
+from deeprec.rollout.engines.scripted import ScriptedEngine
+from deeprec.rollout.lists import ListWriter
+from deeprec.rollout.recommender import DeepRecRecommender, merge_rankings
+from deeprec.rollout.runner import Environment, run_episodes
+from deeprec.rollout.tags import TAGS
+from deeprec.trm.baselines import ItemKNN
+from deeprec.types import Example, StopReason, Trajectory
+
+DATASET = build_dataset()
+CATALOG = build_catalog()
+TESTED = DATASET.examples("test")
+CLOSING = f"Now rank.{TAGS.end_think}\n{TAGS.begin_list}"
+POOL = (1, 2, 3, 10, 6)  # Alien, Aliens, Alien 3: each begins like the one before
+
+
+def letters() -> TokenizerCodec:
+    """One token a byte: a title is many tokens, and "Alien" is the beginning of "Aliens"."""
+    vocabulary = {letter: number for number, letter in enumerate(pre_tokenizers.ByteLevel.alphabet())}
+    tokenizer = Tokenizer(models.BPE(vocab={**vocabulary, "<eos>": 256}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return TokenizerCodec(PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>"))
+
+
+CODECS = {"one token a title": build_codec, "one token a byte": letters}
+
+
+@pytest.fixture(params=CODECS, ids=list(CODECS))
+def writer(request: pytest.FixtureRequest) -> ListWriter:
+    codec = CODECS[request.param]()
+    return ListWriter(random_model(codec), codec, CATALOG)
+
+
+def random_model(codec: TokenizerCodec) -> Qwen2ForCausalLM:
+    model = build_tiny(PolicyConfig(width=32, heads=2, key_value_heads=1, inner=64), codec.tokenizer, 3)
+    # Far from uniform, so that orders are clear.
+    model.get_input_embeddings().weight.data *= 6
+    return model
+
+
+def contexts(codec: Codec, *texts: str) -> list[tuple[int, ...]]:
+    return [tuple(codec.encode(f"{text}{TAGS.begin_list}")) for text in texts]
+
+
+def log_probability(writer: ListWriter, context: Sequence[int], text: str) -> float:
+    """Of the text's tokens one after the other, each from a pass of its own."""
+    ids, total = list(context), 0.0
+    for token in writer._codec.encode(text):
+        with torch.no_grad():
+            logits = writer._model(input_ids=torch.tensor([ids])).logits[0, -1]
+        total += float(torch.log_softmax(logits.double(), dim=-1)[token])
+        ids.append(token)
+    return total
+
+
+def test_scores_are_the_likelihood_of_each_title(writer: ListWriter) -> None:
+    given = contexts(writer._codec, "History", "Something longer: a b c d")
+    found = writer.scores(given, [POOL, (10, 1)])
+    assert [len(scores) for scores in found] == [5, 2]
+    for context, pool, scores in zip(given, [POOL, (10, 1)], found, strict=True):
+        start = log_probability(writer, context, "\n1. ")
+        alone = [log_probability(writer, context, f"\n1. {CATALOG[item].label}") - start for item in pool]
+        ended = [log_probability(writer, context, f"\n1. {CATALOG[item].label}\n") - start for item in pool]
+        # Up to what all titles share, the two differ by a constant.
+        fits = [np.ptp(scores - np.array(expected)) < 1e-3 for expected in (alone, ended)]
+        assert any(fits)
+        if len(writer._codec.encode("Alien")) > 1 and pool == POOL:
+            assert fits[1], "where a title begins another one, its end must count"
+
+
+def test_scores_do_not_depend_on_the_others(writer: ListWriter) -> None:
+    given = contexts(writer._codec, "History", "Something longer: a b c d", "x")
+    together = writer.scores(given, [POOL, POOL[::-1], POOL])
+    for place, context in enumerate(given):
+        alone = writer.scores([context], [POOL[::-1] if place == 1 else POOL])[0]
+        np.testing.assert_allclose(together[place], alone, atol=1e-4)
+    np.testing.assert_allclose(together[1][::-1], writer.scores([given[1]], [POOL])[0], atol=1e-4)
+
+
+def test_writing_takes_the_likeliest_way_through_the_pool(writer: ListWriter) -> None:
+    given = contexts(writer._codec, "History", "Something longer: a b c d")
+    lists = writer.write(given, [POOL, (10, 1)], 3)
+    assert [len(items) for items in lists] == [3, 2]  # a pool that is used up ends the list
+    for items, pool in zip(lists, [POOL, (10, 1)], strict=True):
+        assert len(set(items)) == len(items)
+        assert set(items) <= set(pool)
+    context, left = given[0], list(POOL)
+    for line, item in enumerate(lists[0], 1):
+        assert greedy_by_hand(writer, context, left, line) == item
+        context += tuple(writer._codec.encode(f"\n{line}. {CATALOG[item].label}"))
+        left.remove(item)
+
+
+def greedy_by_hand(writer: ListWriter, context: tuple[int, ...], left: list[int], line: int) -> int:
+    codec = writer._codec
+    texts = {item: f"\n{line}. {CATALOG[item].label}\n" for item in left}
+    ids = list(context)
+    while len(texts) > 1:
+        done = codec.decode(ids[len(context) :])
+        with torch.no_grad():
+            logits = writer._model(input_ids=torch.tensor([ids])).logits[0, -1]
+        nexts = {}
+        for item, text in texts.items():
+            rest = codec.encode(f"{text}{line + 1}. ")[len(ids) - len(context) :]
+            assert codec.decode(ids[len(context) :] + rest).startswith(done)
+            nexts[item] = rest[0]
+        best = max(set(nexts.values()), key=lambda token: float(logits[token]))
+        texts = {item: text for item, text in texts.items() if nexts[item] == best}
+        ids.append(best)
+    return next(iter(texts))
+
+
+def environment(texts: Sequence[str], *, with_lists: bool = True) -> Environment:
+    codec = build_codec()
+    engine = ScriptedEngine(codec, dict.fromkeys(range(len(TESTED)), texts))
+    lists = ListWriter(random_model(codec), codec, CATALOG) if with_lists else None
+    return Environment(DATASET, ItemKNN.fit(DATASET), engine, codec, settings(), lists=lists)
+
+
+def explored(ranking: Ranking) -> list[Trajectory]:
+    return run_episodes(
+        TESTED, environment((explore("Action"), explore("Comedy"), CLOSING)), greedy=True, ranking=ranking
+    )
+
+
+@pytest.mark.parametrize("ranking", ["score", "constrained"])
+def test_lists_are_always_valid_and_not_the_policys_own_words(ranking: Ranking) -> None:
+    for trajectory in explored(ranking):
+        assert trajectory.is_valid
+        assert trajectory.stop_reason is StopReason.FINISHED
+        assert len(trajectory.ranking) == len(trajectory.lines) == 3
+        assert set(trajectory.ranking) <= set(trajectory.pool)
+        sampled = [t for t, m in zip(trajectory.response_ids, trajectory.loss_mask, strict=True) if m]
+        assert build_codec().decode(sampled).endswith(TAGS.begin_list)
+        assert trajectory.response.endswith(TAGS.end_list)
+
+
+def test_scoring_takes_the_likeliest_of_the_pool() -> None:
+    writer = environment(()).lists
+    assert writer is not None
+    for trajectory in explored("score"):
+        end = trajectory.response_ids.index(writer._codec.tag_ids[TAGS.begin_list]) + 1
+        context = trajectory.prompt_ids + trajectory.response_ids[:end]
+        values = writer.scores([context], [trajectory.pool])[0]
+        best = [trajectory.pool[place] for place in np.argsort(-values, kind="stable")[:3]]
+        assert list(trajectory.ranking) == best
+
+
+def test_a_list_that_opens_without_any_retrieval_is_a_failure() -> None:
+    done = run_episodes(TESTED[:2], environment((CLOSING,)), greedy=True, ranking="score")
+    assert all(not trajectory.is_valid and trajectory.ranking == () for trajectory in done)
+
+
+def test_without_a_model_here_it_says_so() -> None:
+    with pytest.raises(PolicyError, match=r"inference\.ranking = 'score' needs the policy's model"):
+        run_episodes(TESTED, environment((), with_lists=False), greedy=True, ranking="score")
+
+
+def test_rollouts_are_merged_by_reciprocal_rank() -> None:
+    assert merge_rankings([(1, 2, 3), (1, 3, 2)]) == (1, 2, 3)
+    assert merge_rankings([]) == ()
+
+
+def test_several_rollouts_give_one_answer() -> None:
+    texts = [(explore(), answer(titles)) for titles in (("Heat", "Dune", "Up"), ("Dune", "Up", "Heat"))]
+    texts.append((explore(), answer(("Up", "Dune", "Heat"), thought="")))  # not valid: has no vote
+    codec = build_codec()
+    engine = ScriptedEngine(codec, dict(enumerate(texts * 2)))
+    base = Environment(DATASET, ItemKNN.fit(DATASET), engine, codec, settings())
+    recommender = DeepRecRecommender("deeprec", base, inference=InferenceConfig(rollouts=3))
+    found = recommender.recommend([Example("u", (1, 4)), Example("v", (1,))], 3)
+    assert [answer.ranking for answer in found] == [(6, 10, 23)] * 2
+    assert all(answer.trajectory is not None and answer.trajectory.is_valid for answer in found)
