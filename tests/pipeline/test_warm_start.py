@@ -11,7 +11,7 @@ import pytest
 import deeprec.rl.warm_start
 from deeprec.errors import RunError, TrainingError
 from deeprec.policy.loading import load_policy
-from deeprec.rl.scripts import Document, text_documents
+from deeprec.rl.scripts import Document, fact_documents, history_documents
 from deeprec.rl.supervised import batched_by_length
 from deeprec.rl.warm_start import run_warm_start
 from deeprec.rollout.codec import TokenizerCodec
@@ -89,7 +89,8 @@ def test_texts_and_scripts_are_one_mixture(
     ((documents, rest),) = calls
     assert rest["epochs"] == 1
     _, tokenizer = load_policy(str(run.policy("warm_start")), run.config.policy)
-    texts = text_documents(dataset, TokenizerCodec(tokenizer), run.config.rollout)
+    codec = TokenizerCodec(tokenizer)
+    texts = history_documents(dataset, codec, run.config.rollout) + fact_documents(dataset.catalog, codec)
     kinds = Counter(documents)
     assert all(kinds[text] >= 2 for text in texts)
     scripts = [document for document in documents if document not in set(texts)]

@@ -79,21 +79,42 @@ def corpus(dataset: Dataset) -> list[str]:
     return [*facts(dataset.catalog), *words, *profiles, "History\n", " | ", "; "]
 
 
-def text_documents(dataset: Dataset, codec: Codec, config: RolloutConfig) -> list[Document]:
-    """Catalogue facts, and every fit history as the prompt writes it; loss on all of it."""
+def fact_documents(catalog: Catalog, codec: Codec) -> list[Document]:
+    """Catalogue facts; loss on all of each."""
+    encoded = [tuple(codec.encode(text)) for text in facts(catalog)]
+    return [Document(ids, (0, *[1] * (len(ids) - 1))) for ids in encoded]
+
+
+def history_documents(dataset: Dataset, codec: Codec, config: RolloutConfig) -> list[Document]:
+    """Every fit history as the prompt writes it; loss on the titles, as the rest is never the policy's to write."""
     documents = []
-    for text in facts(dataset.catalog):
-        documents.append(_document(codec, text))
     for example in dataset.fit_histories():
         for start in range(0, len(example.history), config.history):
             window = _until(example, min(start + config.history, len(example.history)))
-            documents.append(_document(codec, render_prompt(window, dataset.catalog, config)))
+            documents.append(_history_document(window, dataset.catalog, codec, config))
     return documents
 
 
-def _document(codec: Codec, text: str) -> Document:
-    ids = tuple(codec.encode(text))
-    return Document(ids, (0, *[1] * (len(ids) - 1)))
+def _history_document(example: Example, catalog: Catalog, codec: Codec, config: RolloutConfig) -> Document:
+    text = render_prompt(example, catalog, config)
+    ids: list[int] = []
+    mask: list[int] = []
+    written = 0
+    for item in example.history[-config.history :]:
+        label = catalog[item].label
+        start = text.index(f"- {label}", written) + 2
+        for part, wanted in ((text[written:start], 0), (label, 1)):
+            found = codec.encode(part)
+            ids += found
+            mask += [wanted] * len(found)
+        written = start + len(label)
+    rest = codec.encode(text[written:])
+    ids += rest
+    mask += [0] * len(rest)
+    whole = codec.encode(text)
+    if ids != whole:  # this tokenizer puts titles together with what stands around them
+        return Document(tuple(whole), (0, *[1] * (len(whole) - 1)))
+    return Document(tuple(ids), tuple(mask))
 
 
 def _until(example: Example, end: int, target: int = 0) -> Example:

@@ -17,7 +17,13 @@ from deeprec.policy.tiny import build_tiny, start_titles
 from deeprec.policy.tokenizer import build_tokenizer
 from deeprec.progress import progress_bar
 from deeprec.rl.callbacks import drop_rows
-from deeprec.rl.scripts import Document, corpus, scripted_trajectories, text_documents
+from deeprec.rl.scripts import (
+    Document,
+    corpus,
+    fact_documents,
+    history_documents,
+    scripted_trajectories,
+)
 from deeprec.rl.supervised import fit_documents
 from deeprec.rollout.codec import TokenizerCodec
 from deeprec.run import Run, append_jsonl, fingerprint, read_jsonl
@@ -36,8 +42,7 @@ def run_warm_start(run: Run, dataset: Dataset, trm: Retriever) -> None:
     """
     config = run.config
     trm_inputs = run.require("trm", "deeprec trm fit")["inputs"]
-    inputs = fingerprint(trm_inputs, config.policy.model_dump(), config.warm_start.model_dump(), config.seed,
-                         config.rollout.model_dump())  # fmt: skip
+    inputs = stage_inputs(config, trm_inputs)
     if run.is_current(STAGE, inputs) and run.policy(STAGE).is_dir():
         return
     run.begin(STAGE)
@@ -51,6 +56,12 @@ def run_warm_start(run: Run, dataset: Dataset, trm: Retriever) -> None:
     shutil.rmtree(_checkpoints(run), ignore_errors=True)
     parameters = sum(weight.numel() for weight in model.parameters())
     run.finish(STAGE, inputs, (time.perf_counter() - started) / 60, parameters=parameters)
+
+
+def stage_inputs(config: RunConfig, trm: str) -> str:
+    """Fingerprint of what the policy depends on; `trm` is that of the TRM."""
+    return fingerprint(trm, config.policy.model_dump(), config.warm_start.model_dump(), config.seed,
+                       config.rollout.model_dump())  # fmt: skip
 
 
 def make_policy(config: RunConfig, dataset: Dataset) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -78,7 +89,10 @@ def _train(
     # One mixture, not one after the other: histories never repeat a title, and a policy that read
     # them first had unlearned to copy titles (measured; see docs/log.md).
     documents = script_documents(run, dataset, trm, codec, model.config.max_position_embeddings)
-    documents += settings.text_epochs * text_documents(dataset, codec, config.rollout)
+    texts = history_documents(dataset, codec, config.rollout)
+    if settings.facts:
+        texts += fact_documents(dataset.catalog, codec)
+    documents += settings.text_epochs * texts
 
     def log(figures: dict[str, float]) -> None:
         if figures["step"] not in logged:

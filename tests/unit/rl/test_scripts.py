@@ -18,12 +18,13 @@ from deeprec.errors import TrainingError
 from deeprec.rl.scripts import (
     Script,
     corpus,
+    fact_documents,
     facts,
     fit_examples,
+    history_documents,
     phrase_rarity,
     script_examples,
     scripted_trajectories,
-    text_documents,
 )
 from deeprec.rollout.tags import TAGS
 from deeprec.trm.baselines import Popularity
@@ -163,7 +164,7 @@ class TestScripts:
         other = with_other_future(DATASET)
         assert other.examples("test") != DATASET.examples("test")
         assert write(other) == write()
-        assert text_documents(other, build_codec(), settings()) == text_documents(
+        assert history_documents(other, build_codec(), settings()) == history_documents(
             DATASET, build_codec(), settings()
         )
         assert corpus(other) == corpus(DATASET)
@@ -315,22 +316,31 @@ class TestTexts:
             "Aliens | Drama; 1970s; 1971\n",
         ]
 
-    def test_documents_hold_facts_and_whole_fit_histories(self) -> None:
+    def test_facts_are_learned_whole(self) -> None:
         codec = build_codec()
-        documents = text_documents(DATASET, codec, settings(prompt_fields=()))
+        documents = fact_documents(DATASET.catalog, codec)
+        assert [codec.decode(document.ids) for document in documents] == facts(DATASET.catalog)
+        assert all(document.mask == (0, *[1] * (len(document.ids) - 1)) for document in documents)
+
+    @pytest.mark.parametrize("fields", [(), ("rating", "date", "categories")])
+    def test_histories_are_whole_and_only_titles_are_learned(self, fields: tuple[str, ...]) -> None:
+        codec, config = build_codec(), settings(prompt_fields=fields)
+        documents = history_documents(DATASET, codec, config)
         texts = [codec.decode(document.ids) for document in documents]
-        assert texts[:30] == facts(DATASET.catalog)
-        for document in documents:
-            assert document.mask == (0, *[1] * (len(document.ids) - 1))
+        for document, text in zip(documents, texts, strict=True):
+            assert list(document.ids) == codec.encode(text)
+            learned = [
+                codec.decode([i]) for i, wanted in zip(document.ids, document.mask, strict=True) if wanted
+            ]
+            assert learned == re.findall(r"^- ([^|\n]*?)(?: \|.*)?$", text, re.MULTILINE)
         for example in DATASET.fit_histories():
             titles = [TITLES[item - 1] for item in example.history]
             for part in (titles[:4], titles[-4:]):  # windows of the configured history
-                lines = "\n".join(f"- {title}" for title in part)
-                assert f"History\n{lines}\n{TAGS.begin_think}\n" in texts[30:]
+                assert any(all(f"- {title}" in text for title in part) for text in texts)
 
     def test_histories_end_with_the_fit_part(self) -> None:
-        texts = [build_codec().decode(d.ids) for d in text_documents(DATASET, build_codec(), settings())]
-        histories = "".join(texts[30:])
+        codec = build_codec()
+        histories = "".join(codec.decode(d.ids) for d in history_documents(DATASET, codec, settings()))
         assert not [title for title in HELD_OUT if f"- {title}" in histories]
         assert all(f"- {TITLES[item - 1]}" in histories for item in FIT)
 

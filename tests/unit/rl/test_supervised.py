@@ -13,7 +13,7 @@ from transformers import Qwen2ForCausalLM
 from deeprec.config import PolicyConfig, WarmStartConfig
 from deeprec.errors import TrainingError
 from deeprec.policy.tiny import build_tiny
-from deeprec.rl.scripts import Document, text_documents
+from deeprec.rl.scripts import Document, fact_documents, history_documents
 from deeprec.rl.supervised import batched_by_length, collate, fit_documents
 
 Log = Callable[[dict[str, float]], None]
@@ -53,7 +53,10 @@ def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 @pytest.fixture(scope="module")
 def documents() -> list[Document]:
     """38 short texts: nine steps of four, and two documents over."""
-    return text_documents(build_dataset(), build_codec(), settings(history=8))
+    dataset = build_dataset()
+    return fact_documents(dataset.catalog, build_codec()) + history_documents(
+        dataset, build_codec(), settings(history=8)
+    )
 
 
 class TestLearning:
