@@ -25,8 +25,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
 
 from deeprec.config import RunConfig
 from deeprec.data.dataset import Dataset
@@ -35,8 +33,9 @@ from deeprec.evaluation.results import fit_commands
 from deeprec.evaluation.tables import Cell, FigureTable, render_table, write_table
 from deeprec.run import Run, environment
 from deeprec.trm.base import Histories, Preferences
-from deeprec.trm.model import Adaptor, PreferenceNetwork
+from deeprec.trm.model import PreferenceNetwork
 from deeprec.trm.phrases import item_phrases, split_phrases
+from deeprec.trm.published import PublishedNetwork
 from deeprec.trm.quality import Pool, examples_of, pool_table, preference_kinds, quality, steering
 from deeprec.trm.ranking import target_ranks
 from deeprec.trm.retriever import TRM
@@ -62,38 +61,6 @@ PARAPHRASES = {  # MovieLens genres in words that its catalogue does not use for
     "War": "soldiers in battle",
     "Western": "cowboys and gunslingers",
 }
-
-
-class MeanBranch(nn.Module):
-    """The published fusion: the text, adapted, is added to the state (the mean, up to a factor)."""
-
-    def __init__(self, text_dim: int, width: int, adaptor: Adaptor | None) -> None:
-        super().__init__()
-        self.adaptor = Adaptor(text_dim, width, 8) if adaptor is None else adaptor
-
-    def start_from(self, features: Tensor) -> None:
-        """There is nothing to start from."""
-
-    def add(self, states: Tensor, phrases: Tensor) -> Tensor:
-        """States (N, W) and phrases (N, P, D) -> queries (N, W)."""
-        return states + self.adaptor(functional.normalize(phrases.sum(dim=1), dim=-1))
-
-
-class MeanNetwork(nn.Module):
-    """What TRM and the branch's training ask of a network, with the published fusion."""
-
-    def __init__(self, network: PreferenceNetwork, text_dim: int, adaptor: Adaptor | None) -> None:
-        super().__init__()
-        self.encoder = network.encoder
-        self.branch = MeanBranch(text_dim, network.encoder.start.shape[0], adaptor)
-
-    def items(self, table: Tensor, features: Tensor) -> Tensor:
-        """The encoder's item vectors."""
-        return table
-
-    def queries(self, states: Tensor, phrases: Tensor | None = None) -> Tensor:
-        """State and text in one."""
-        return states if phrases is None else self.branch.add(states, phrases)
 
 
 class Filter:
@@ -133,15 +100,15 @@ class Filter:
 def ways(trm: TRM, dataset: Dataset, seed: int) -> dict[str, TRM | Filter]:
     """The four ways by name, each on the same encoder."""
     trained, untrained = (
-        _with_network(trm, MeanNetwork(deepcopy(trm.network), trm.encoder.dim, adaptor))
+        _with_network(trm, PublishedNetwork(deepcopy(trm.network.encoder), trm.encoder.dim, adaptor))
         for adaptor in (None, deepcopy(trm.network.encoder.text_adaptor))
     )
     fit_preferences(trained, dataset, seed)
     return {"deeprec": trm, "mean, trained": trained, "mean, untrained": untrained, "filter": Filter(trm)}
 
 
-def _with_network(trm: TRM, network: nn.Module) -> TRM:
-    return TRM(network, trm.encoder, trm.catalog, trm.config, trm.seen, trm.texts())  # type: ignore[arg-type]
+def _with_network(trm: TRM, network: PreferenceNetwork) -> TRM:
+    return TRM(network, trm.encoder, trm.catalog, trm.config, trm.seen, trm.texts())
 
 
 def held_out_phrases(dataset: Dataset, seed: int) -> list[str]:

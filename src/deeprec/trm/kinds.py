@@ -17,7 +17,8 @@ from deeprec.trm.text_steered import TextSteered
 from deeprec.trm.vectors import load_vectors
 
 NETWORK = "deeprec"
-KINDS = (NETWORK, "popularity", "item-knn", "vectors")
+NETWORKS = (NETWORK, "published-fusion")  # fitted by `training.fit`, saved with their weights
+KINDS = (*NETWORKS, "popularity", "item-knn", "vectors")
 
 
 def check_kind(config: TRMConfig) -> None:

@@ -15,7 +15,7 @@ import polars as pl
 from deeprec.data.dataset import Dataset
 from deeprec.run import Run, append_jsonl, fingerprint
 from deeprec.trm.base import ExplorableRetriever
-from deeprec.trm.kinds import NETWORK, build_retriever
+from deeprec.trm.kinds import NETWORKS, build_retriever
 from deeprec.trm.retriever import TRM
 from deeprec.trm.stage import fit_seed, save_network, stage_inputs
 from deeprec.trm.text import build_text_encoder
@@ -38,7 +38,7 @@ def run_trm_refit(run: Run, dataset: Dataset) -> ExplorableRetriever:
         return load_trm_refit(run, dataset)
     run.begin(STAGE)
     started = time.monotonic()
-    if run.config.trm.kind == NETWORK:
+    if run.config.trm.kind in NETWORKS:
         config, seed = run.config.trm, fit_seed(run)
         cache = run.trm_refit / "cache"
         encoder = build_text_encoder(config, dataset.catalog, seed, cache)
@@ -59,7 +59,7 @@ def load_trm_refit(run: Run, dataset: Dataset) -> ExplorableRetriever:
     import torch
 
     run.require(STAGE, "deeprec trm refit")
-    if run.config.trm.kind == NETWORK:
+    if run.config.trm.kind in NETWORKS:
         return TRM.load(run.trm_refit, dataset.catalog, "cuda" if torch.cuda.is_available() else "cpu")
     encoder = build_text_encoder(run.config.trm, dataset.catalog, fit_seed(run), run.trm_refit / "cache")
     return build_retriever(refit_data(dataset), run.config.trm, encoder)

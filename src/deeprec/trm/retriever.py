@@ -22,6 +22,7 @@ from deeprec.trm.base import Histories, Preferences, Retrieval
 from deeprec.trm.index import ItemIndex, build_index
 from deeprec.trm.model import PreferenceNetwork
 from deeprec.trm.phrases import split_phrases
+from deeprec.trm.published import PUBLISHED, PublishedNetwork
 from deeprec.trm.ranking import check_histories, check_preferences
 from deeprec.trm.text import CachedEncoder, item_text, load_text_encoder
 from deeprec.trm.windows import pad_right
@@ -215,7 +216,7 @@ def build_network(config: TRMConfig, n_items: int, text_dim: int) -> PreferenceN
         raise RetrievalError(
             f"trm.width = {config.width}, trm.heads = {config.heads}: the width must be a multiple of the heads"
         )
-    return PreferenceNetwork(
+    network = PreferenceNetwork(
         n_items=n_items,
         text_dim=text_dim,
         width=config.width,
@@ -227,6 +228,10 @@ def build_network(config: TRMConfig, n_items: int, text_dim: int) -> PreferenceN
         history=config.history,
         match_width=config.match_width,
     )
+    if config.kind != PUBLISHED:
+        return network
+    with torch.random.fork_rng(devices=[]):  # the encoder's training draws as it does with our branch
+        return PublishedNetwork(network.encoder, text_dim)
 
 
 def catalog_texts(encoder: CachedEncoder, catalog: Catalog) -> ItemTexts:

@@ -13,7 +13,7 @@ from deeprec.data.dataset import Dataset
 from deeprec.errors import RetrievalError, RunError
 from deeprec.run import Run, append_jsonl, fingerprint, whole_folder
 from deeprec.trm.base import ExplorableRetriever
-from deeprec.trm.kinds import NETWORK, build_retriever, check_kind, source_fingerprint
+from deeprec.trm.kinds import NETWORK, NETWORKS, build_retriever, check_kind, source_fingerprint
 from deeprec.trm.retriever import TRM
 from deeprec.trm.text import CachedEncoder, build_text_encoder, load_text_encoder
 from deeprec.trm.training import fit
@@ -46,7 +46,7 @@ def run_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
     cache = run.trm / "cache"
     seed = fit_seed(run)
     encoder = build_text_encoder(config, dataset.catalog, seed, cache)
-    if config.kind == NETWORK:
+    if config.kind in NETWORKS:
         save_network(fit(dataset, encoder, config, seed=seed, log=log), run.trm, cache)
     else:
         _save_other(build_retriever(dataset, config, encoder), config, dataset, encoder, run.trm)
@@ -70,7 +70,7 @@ def load_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
         raise RunError(f"{run.trm}: is gone; run `deeprec trm fit --run {run.folder}`")
     config = run.config.trm
     _check_saved(run, dataset)
-    if config.kind == NETWORK:
+    if config.kind in NETWORKS:
         return TRM.load(run.trm, dataset.catalog, "cuda" if torch.cuda.is_available() else "cpu")
     return build_retriever(dataset, config, load_text_encoder(run.trm, run.trm / "cache"))
 
@@ -114,12 +114,12 @@ def _check_saved(run: Run, dataset: Dataset) -> None:
         facts = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise RetrievalError(f"{file}: not readable ({error}); {again}") from None
-    kind = facts.get("kind", NETWORK)
+    kind = facts.get("kind") or facts.get("config", {}).get("kind", NETWORK)
     if kind != run.config.trm.kind:
         raise RetrievalError(
             f"{file}: holds a TRM of kind '{kind}', trm.kind = '{run.config.trm.kind}'; {again}"
         )
-    if kind != NETWORK and facts.get("catalog") != dataset.catalog.fingerprint:
+    if kind not in NETWORKS and facts.get("catalog") != dataset.catalog.fingerprint:
         raise RetrievalError(
             f"{file}: this TRM was made for another catalogue ({facts.get('n_items')} items; "
             f"here {dataset.catalog.n_items}); {again}"
