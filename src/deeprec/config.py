@@ -171,6 +171,21 @@ class RolloutConfig(_Section):
     users_per_batch: Positive = Field(128, description="Episodes stepped together by the local engine.")
 
 
+class EngineConfig(_Section):
+    """What generates the policy's tokens."""
+
+    kind: Literal["local", "vllm"] = Field(
+        "local",
+        description="`local`: the policy itself, on CPU or GPU; `vllm` (extra `vllm`): a copy in vLLM, for GPUs.",
+    )
+    vllm_memory: float = Field(
+        0.3,
+        gt=0,
+        le=1,
+        description="For `vllm`: share of the GPU's memory for its copy of the weights and its cache.",
+    )
+
+
 class PolicyConfig(_Section):
     """The language model."""
 
@@ -253,6 +268,10 @@ class RLConfig(_Section):
         16, description="Trajectories in one forward and backward pass at most: bounds memory, not results."
     )
     gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, more time.")
+    autocast: bool = Field(
+        False,
+        description="Compute in bfloat16 around float32 weights: as fast, and small updates are not rounded away.",
+    )
     save_every: Positive = Field(10, description="Iterations between checkpoints.")
     evaluate_every: Positive = Field(20, description="Iterations between held-out evaluations.")
     evaluate_users: Positive = Field(128, description="Validation users in such an evaluation.")
@@ -294,6 +313,7 @@ class RunConfig(_Section):
     data: DataConfig = DataConfig()
     trm: TRMConfig = TRMConfig()
     rollout: RolloutConfig = RolloutConfig()
+    engine: EngineConfig = EngineConfig()
     policy: PolicyConfig = PolicyConfig()
     warm_start: WarmStartConfig = WarmStartConfig()
     selection: SelectionConfig = SelectionConfig()

@@ -122,13 +122,17 @@ def build_environment(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
 ) -> Environment:
-    """What episodes of this model run in, on the local engine."""
+    """What episodes of this model run in, on the engine that the settings name."""
+    import torch
+
     from deeprec.rollout.codec import TokenizerCodec
-    from deeprec.rollout.engines.local import LocalEngine
+    from deeprec.rollout.engines.build import build_engine
     from deeprec.rollout.lists import ListWriter
     from deeprec.rollout.runner import Environment
 
+    if config.engine.kind == "local" and torch.cuda.is_available():
+        model.to("cuda")  # vLLM has a copy of its own there
     codec = TokenizerCodec(tokenizer)
-    engine = LocalEngine(model, codec, seed=config.seed)
+    engine = build_engine(config, model, codec, seed=config.seed)
     lists = ListWriter(model, codec, dataset.catalog)
     return Environment(dataset, trm, engine, codec, config.rollout, lists=lists)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from deeprec.errors import EngineError
 from deeprec.rollout.engines.base import Engine, Request, Sampling
 from deeprec.rollout.engines.local import LocalEngine
 from deeprec.rollout.engines.scripted import ScriptedEngine
+from deeprec.rollout.engines.vllm import VLLMEngine
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz. "
 CONTEXT = 60
@@ -55,7 +58,36 @@ def local() -> Engine:
     return LocalEngine(model, CODEC, seed=0)
 
 
-@pytest.fixture(params=[scripted, local], ids=["scripted", "local"])
+def vllm() -> Engine:
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
+    shape = Qwen2Config(
+        vocab_size=len(LETTERS),
+        hidden_size=64,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=CONTEXT,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Qwen2ForCausalLM(shape)
+    return VLLMEngine(model, CODEC, seed=0, dtype="float32", memory=0.2, sequences=16)
+
+
+# Opt-in: vLLM takes a minute to start. `pytest -m slow tests/contract/test_engines.py`
+WITH_VLLM = pytest.param(
+    vllm,
+    marks=[
+        pytest.mark.slow,
+        pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed"),
+        pytest.mark.filterwarnings("default"),
+    ],
+    id="vllm",
+)
+
+
+@pytest.fixture(params=[pytest.param(scripted, id="scripted"), pytest.param(local, id="local"), WITH_VLLM])
 def make(request: pytest.FixtureRequest) -> Callable[[], Engine]:
     return request.param
 

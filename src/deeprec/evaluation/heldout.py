@@ -36,11 +36,11 @@ def build_heldout(
 
     def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
         from deeprec.rollout.codec import TokenizerCodec
-        from deeprec.rollout.engines.local import LocalEngine
+        from deeprec.rollout.engines.build import build_engine
         from deeprec.rollout.lists import ListWriter
 
         codec = TokenizerCodec(tokenizer)
-        engine = LocalEngine(model, codec, seed=_SEED)
+        engine = build_engine(config, model, codec, seed=_SEED)
         lists = ListWriter(model, codec, dataset.catalog)
         environment = Environment(dataset, trm, engine, codec, config.rollout, lists=lists)
         trajectories = run_episodes(examples, environment, greedy=True, ranking=config.inference.ranking)

