@@ -276,8 +276,17 @@ class RLConfig(_Section):
     evaluate_every: Positive = Field(20, description="Iterations between held-out evaluations.")
     evaluate_users: Positive = Field(128, description="Validation users in such an evaluation.")
     collapse_steps: Positive = Field(
-        20,
-        description="Stop when fewer than 5 % of the trajectories were valid in this many iterations in a row.",
+        10, description="Stop when one of the following holds in this many iterations in a row."
+    )
+    collapse_validity: Fraction = Field(
+        0.05, description="Collapsed: a smaller share of the trajectories is valid (0: never)."
+    )
+    collapse_entropy: float = Field(
+        0.01, ge=0, description="Collapsed: less entropy than this, in nats per sampled token (0: never)."
+    )
+    collapse_repetition: Fraction = Field(
+        0.5,
+        description="Collapsed: a larger share of the sampled 4-grams repeats the same trajectory (1: never).",
     )
     cold_start: ColdStartConfig = ColdStartConfig()
     recommendation: RecommendationConfig = RecommendationConfig()

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import load_file
 
-from deeprec.errors import ConfigError, RewardError, RunError, TrainingError
+from deeprec.errors import ConfigError, RunError, TrainingError
 from deeprec.rewards.mixture import PARTS
 from deeprec.run import Run, append_jsonl, read_jsonl
 
@@ -19,6 +18,8 @@ LOGGED = {
     *("reward", "validity", "retrievals", "tokens", "response_tokens", "entropy", "clip_fraction"),
     *("groups_without_signal", "grad_norm", "loss", "preference_diversity", "commonest_preference"),
     *("distinct_preferences", "pool_recall", "hit_rate", "seconds/rollout", "seconds/training"),
+    *("truncated", "repetition", "repeated_lines", "preference_entropy", "preference_entropy_share"),
+    *("preference_information", "preference_information_share"),
     *("stop/finished", "stop/no_list", "stop/empty_preference", "learning_rate"),
 }
 
@@ -135,64 +136,6 @@ def test_a_checkpoint_that_was_cut_short_is_not_used(tmp_path):
         (tmp_path / f"checkpoint-{step}" / "complete.json").write_text(f'{{"step": {step}}}')
     assert latest_checkpoint(tmp_path) == (tmp_path / "checkpoint-4", 4)
     assert not (tmp_path / "checkpoint-10").exists()
-
-
-def test_a_reward_that_is_not_a_number_stops_and_is_saved(copy_run, load_parts, monkeypatch):
-    from deeprec.rl.stage import run_rl
-
-    run = copy_run()
-    dataset, trm = load_parts(run)
-    broken = np.full_like(trm.item_vectors(), np.nan)
-    monkeypatch.setattr(trm, "item_vectors", lambda: broken)
-    with pytest.raises(
-        RewardError, match=r"'similarity' gave nan for user '.+', rollout \d; saved to failed"
-    ):
-        run_rl(run, dataset, trm, "cold_start")
-    (saved,) = read_jsonl(run.folder / "failed.jsonl")
-    assert saved["part"] == "similarity"
-    assert len(saved["lines"]) == 3
-    assert "cold_start" not in run.finished()
-
-
-def test_a_loss_that_is_not_a_number_stops(copy_run, load_parts, monkeypatch):
-    from deeprec.rl import trainer
-    from deeprec.rl.stage import run_rl
-
-    run = copy_run()
-    monkeypatch.setattr(trainer, "whiten", lambda advantages, counts: advantages * np.nan)
-    with pytest.raises(TrainingError, match=r"'cold_start': the loss is nan after step 0.*rl\.learning_rate"):
-        run_rl(run, *load_parts(run), "cold_start")
-    assert "cold_start" not in run.finished()
-
-
-@pytest.mark.parametrize(
-    ("problem", "message"),
-    [
-        (OSError(28, "No space left on device"), r"a checkpoint can't be written .*No space left.*free some"),
-        (torch.OutOfMemoryError("too much"), r"8 trajectories in a pass; lower rl\.trajectories_per_pass"),
-    ],
-)
-def test_what_runs_out_is_named(copy_run, load_parts, monkeypatch, problem, message):
-    from deeprec.rl.stage import run_rl
-    from deeprec.rl.trainer import DeepRecTrainer
-
-    def fail(*_):
-        raise problem
-
-    run = copy_run()
-    monkeypatch.setattr(DeepRecTrainer, "_save_checkpoint", fail)
-    with pytest.raises(TrainingError, match=message):
-        run_rl(run, *load_parts(run), "cold_start")
-    assert "cold_start" not in run.finished()
-
-
-def test_a_collapsed_policy_stops_the_stage(copy_run, load_parts):
-    from deeprec.rl.stage import run_rl
-
-    run = copy_run("run", "rollout.segment_tokens=1", "rl.collapse_steps=2")
-    with pytest.raises(TrainingError, match=r"fewer than 5% .* each of the last 2 iterations"):
-        run_rl(run, *load_parts(run), "cold_start")
-    assert [row["step"] for row in rows(run.metrics, "cold_start")] == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -31,27 +31,19 @@ PAD = "<|pad|>"
 _UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError)
 
 
-def load_policy(
-    name: str, config: PolicyConfig, *, min_context: int = 0
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_policy(name: str, config: PolicyConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a causal LM and its tokenizer by hub name or folder, ready to speak the protocol.
 
     Tags and padding that the tokenizer lacks are added as special tokens; their embeddings
     start at the mean of all others. Weights come in `config.dtype`, from safetensors only,
     and no code of the repository is run. With `config.lora_rank` the model is wrapped in
     LoRA adapters (extra `train`), which leave its output as it is until they are trained.
-    Raises PolicyError for what can't be read, isn't whole, or holds less than
-    `min_context` tokens.
+    Raises PolicyError for what can't be read, isn't whole, or has no room for the tags.
+    Whether the context is long enough is the stage's to check: it knows the prompts.
     """
     _check_place(name)
     tokenizer = _read_tokenizer(name)
     model = _read_model(name, config)
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if context is not None and context < min_context:
-        raise PolicyError(
-            f"{name}: its context holds {context} tokens, {min_context} are needed; "
-            "show less (rollout.history, rollout.retrieved) or take a model with a longer context"
-        )
     _add_tags(model, tokenizer, name)
     if config.lora_rank:
         model = _with_adapters(model, tokenizer, config.lora_rank)
@@ -145,8 +137,12 @@ def _read_model(name: str, config: PolicyConfig) -> PreTrainedModel:
     return model
 
 
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__
+
+
 def _unreadable(name: str, what: str, error: BaseException) -> str:
-    reason = str(error).strip().split("\n")[0] or type(error).__name__
+    reason = _first_line(error)
     if Path(name).expanduser().is_dir():
         return (
             f"{name}: its {what} can't be read ({reason}); copy or download the folder again "
@@ -170,7 +166,13 @@ def _add_tags(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: 
         if len(tokenizer.encode(tag, add_special_tokens=False)) != 1:
             raise PolicyError(f"{name}: its tokenizer won't take {tag!r} as one token; use a fast tokenizer")
     ids = set(tokenizer.get_vocab().values())
-    _extend_embeddings(model, sorted(ids - before), max(ids) + 1)
+    try:
+        _extend_embeddings(model, sorted(ids - before), max(ids) + 1)
+    except (NotImplementedError, RuntimeError, ValueError) as error:
+        raise PolicyError(
+            f"{name}: its embeddings can't be extended to {max(ids) + 1} rows for the tags "
+            f"({_first_line(error)}); use full-precision weights, or save the model with spare rows"
+        ) from error
     model.config.pad_token_id = tokenizer.pad_token_id
     if model.generation_config is not None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id

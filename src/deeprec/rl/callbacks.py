@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 import shutil
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
+from deeprec.config import RLConfig
 from deeprec.errors import TrainingError
 from deeprec.progress import Bar
+from deeprec.rl.health import Symptom, symptoms
 from deeprec.rl.sampling import Sampler
 from deeprec.run import append_jsonl, read_jsonl, write_atomically
 
@@ -22,7 +26,9 @@ if TYPE_CHECKING:
 
 Evaluate = Callable[["PreTrainedModel"], Mapping[str, float]]
 
-COLLAPSED_VALIDITY = 0.05
+_log = logging.getLogger(__name__)
+
+COLLAPSED = "collapsed.json"  # beside the checkpoints of a stage that collapsed
 _COMPLETE = "complete.json"
 # TRL's names of the figures that we keep under ours.
 _FROM_TRL = {
@@ -32,6 +38,11 @@ _FROM_TRL = {
     "entropy": "entropy",
     "clip_ratio/region_mean": "clip_fraction",
 }
+
+
+def from_trl(logs: Mapping[str, Any]) -> dict[str, float]:
+    """TRL's figures of an iteration, under our names."""
+    return {ours: float(logs[theirs]) for theirs, ours in _FROM_TRL.items() if theirs in logs}
 
 
 class IterationLog(TrainerCallback):  # type: ignore[misc]
@@ -71,8 +82,7 @@ class IterationLog(TrainerCallback):  # type: ignore[misc]
         """Write the row of a finished iteration (TRL's summary of a whole run is not one)."""
         if not logs or "loss" not in logs:
             return
-        figures = dict(self._sampler.figures)
-        figures |= {ours: float(logs[theirs]) for theirs, ours in _FROM_TRL.items() if theirs in logs}
+        figures = dict(self._sampler.figures) | from_trl(logs)
         step = state.global_step // self._updates
         self._write(step, figures | self._heldout)
         self._heldout = {}
@@ -85,16 +95,19 @@ class IterationLog(TrainerCallback):  # type: ignore[misc]
 
 
 class CollapseGuard(TrainerCallback):  # type: ignore[misc]
-    """Stops a stage in which next to nothing has been valid for many iterations.
+    """Stops a stage that has collapsed (see `health.symptoms`), and remembers that it did.
 
-    It reads the iterations before a resume from the log, so that an interruption doesn't
-    start the count again.
+    An iteration that shows a symptom is not saved, so that the last checkpoint is from before the
+    collapse. Iterations before a resume are read from the log: an interruption doesn't
+    start the count again. The file `memory` keeps the message: the same settings would
+    collapse again in the same way, so `check_collapsed` refuses them.
     """
 
-    def __init__(self, sampler: Sampler, metrics: Path, patience: int) -> None:
-        self._sampler, self._patience = sampler, patience
-        rows = [row for row in read_jsonl(metrics) if row.get("stage") == sampler.stage]
-        self._latest = deque((row["validity"] for row in rows if "validity" in row), maxlen=patience)
+    def __init__(self, sampler: Sampler, metrics: Path, config: RLConfig, memory: Path) -> None:
+        self._sampler, self._config, self._memory = sampler, config, memory
+        self._symptoms = symptoms(config)
+        rows = [row for row in read_jsonl(metrics) if row.get("stage") == sampler.stage and "reward" in row]
+        self._latest = deque(rows, maxlen=config.collapse_steps)
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
@@ -102,22 +115,81 @@ class CollapseGuard(TrainerCallback):  # type: ignore[misc]
         """Count, and raise TrainingError once patience is at its end."""
         if not logs or "loss" not in logs:
             return
-        self._latest.append(self._sampler.figures["validity"])
-        if len(self._latest) == self._patience and max(self._latest) < COLLAPSED_VALIDITY:
+        figures = dict(self._sampler.figures) | from_trl(logs)
+        step = -(-state.global_step // self._config.updates_per_step)
+        broken = [name for name, value in figures.items() if not math.isfinite(value)]
+        if broken:
             raise TrainingError(
-                f"stage '{self._sampler.stage}': fewer than {COLLAPSED_VALIDITY:.0%} of the trajectories were "
-                f"valid in each of the last {self._patience} iterations; the last checkpoint is kept; lower "
-                "rl.learning_rate, or train the warm start longer"
+                f"stage '{self._sampler.stage}': {', '.join(broken)} is not a finite number at iteration {step}; "
+                f"{self._kept(args)}; lower rl.learning_rate or rl.max_grad_norm"
             )
+        self._latest.append(figures)
+        if any(symptom.shows(figures) for symptom in self._symptoms):
+            control.should_save = False  # logs are written before checkpoints are
+        if len(self._latest) == self._config.collapse_steps:
+            for symptom in self._symptoms:
+                if all(symptom.shows(row) for row in self._latest):
+                    raise self._collapsed(symptom, step, args)
+
+    def _collapsed(self, symptom: Symptom, step: int, args: Any) -> TrainingError:
+        values = [float(row[symptom.figure]) for row in self._latest]
+        side = "below" if symptom.is_low else "above"
+        message = (
+            f"stage '{self._sampler.stage}' collapsed at iteration {step}: {symptom.words} ({symptom.figure} "
+            f"{min(values):.3g} to {max(values):.3g} in each of the last {len(values)} iterations, {side} "
+            f"{symptom.setting} = {symptom.limit:g}); {self._kept(args)}; {symptom.remedy}"
+        )
+        record = {"step": step, "message": message, "limits": _limits(self._config)}
+        write_atomically(self._memory, json.dumps(record))
+        return TrainingError(message)
+
+    def _kept(self, args: Any) -> str:
+        found = latest_checkpoint(Path(args.output_dir))
+        if found is None:
+            return "no checkpoint was made before that"
+        iteration = found[1] // self._config.updates_per_step
+        return f"the last good checkpoint, of iteration {iteration}, is kept at {found[0]}"
+
+
+def check_collapsed(memory: Path, config: RLConfig) -> None:
+    """Raise TrainingError where a stage with these very settings and data has collapsed before."""
+    if not memory.is_file():
+        return
+    record = json.loads(memory.read_text(encoding="utf-8"))
+    if record["limits"] == _limits(config):
+        raise TrainingError(
+            f"{record['message']}. That was an earlier attempt with the same settings, which would end alike: change "
+            f"them, or delete {memory} to go on from the last good checkpoint all the same"
+        )
+
+
+def _limits(config: RLConfig) -> dict[str, float]:
+    return {name: value for name, value in config.model_dump().items() if name.startswith("collapse_")}
 
 
 class CheckpointMarker(TrainerCallback):  # type: ignore[misc]
-    """Marks a checkpoint once all of it is on disk: one that was cut short is never resumed from."""
+    """Marks a checkpoint once all of it is on disk: one that was cut short is never resumed from.
+
+    The stage's rows of the log `files` are put into it, so that it brings its own past along
+    when other settings have written to those files since.
+    """
+
+    def __init__(self, stage: str = "", files: Sequence[Path] = ()) -> None:
+        self._stage, self._files = stage, files
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Called after the last file of the checkpoint was written."""
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        for file in self._files:
+            rows = [row for row in read_jsonl(file) if row.get("stage") == self._stage]
+            write_atomically(folder / file.name, _lines(rows))
         write_atomically(folder / _COMPLETE, json.dumps({"step": state.global_step}))
+
+
+def restore_rows(file: Path, stage: str, checkpoint: Path) -> None:
+    """Put a stage's rows as they were when the checkpoint was made."""
+    rows = [row for row in read_jsonl(file) if row.get("stage") != stage]
+    write_atomically(file, _lines(rows + read_jsonl(checkpoint / file.name)))
 
 
 def latest_checkpoint(folder: Path) -> tuple[Path, int] | None:
@@ -135,10 +207,34 @@ def latest_checkpoint(folder: Path) -> tuple[Path, int] | None:
     return checkpoint, step
 
 
+def warn_of_others(folder: Path, stage: str) -> None:
+    """Say that checkpoints beside `folder` were made from other settings or data, and are not used.
+
+    They go on from where they are once those settings are back. What never became a
+    checkpoint is removed; so is a record of a collapse without one.
+    """
+    for other in sorted(folder.parent.glob("*")):
+        if other == folder:
+            continue
+        found = latest_checkpoint(other)
+        if found is None:
+            shutil.rmtree(other)
+        elif not (other / COLLAPSED).is_file():  # of a collapse the user knows
+            _log.warning(
+                "stage '%s': the checkpoint %s was made with other settings or data and is not used. It is kept "
+                "until this stage is finished: with those settings back, the stage goes on from it.",
+                stage, found[0],
+            )  # fmt: skip
+
+
 def drop_rows(file: Path, stage: str, after_step: int = -1) -> None:
     """Forget a stage's rows beyond a step, or all of them: those will be written again."""
     if not file.exists():
         return
     rows = read_jsonl(file)
     kept = [row for row in rows if row.get("stage") != stage or row.get("step", 0) <= after_step]
-    write_atomically(file, "".join(json.dumps(row) + "\n" for row in kept))
+    write_atomically(file, _lines(kept))
+
+
+def _lines(rows: Sequence[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)

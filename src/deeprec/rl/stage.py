@@ -34,6 +34,9 @@ _WITHOUT_EFFECT = {
     "evaluate_users",
     "trajectories_per_pass",
     "collapse_steps",
+    "collapse_validity",
+    "collapse_entropy",
+    "collapse_repetition",
 }
 
 
@@ -49,6 +52,7 @@ def run_rl(
     """
     from deeprec.policy.loading import load_policy, save_policy
     from deeprec.rl.callbacks import drop_rows
+    from deeprec.rl.context import check_context
     from deeprec.rl.trl import require_extra, train_stage
 
     require_extra()
@@ -70,6 +74,7 @@ def run_rl(
     model.to(_device())
     if settings.steps:
         sampler = build_sampler(run, dataset, trm, model, tokenizer, stage, selection)
+        check_context(sampler)
         watch = None if evaluate is None else lambda trained: evaluate(trained, tokenizer)
         train_stage(model, tokenizer, sampler, build_plan(run, stage, inputs), watch)
     save_policy(model, tokenizer, run.policy(stage))
@@ -151,13 +156,12 @@ def reward_space(run: Run, dataset: Dataset, trm: ExplorableRetriever) -> Reward
 
 
 def build_plan(run: Run, stage: StageName, inputs: str) -> StagePlan:
-    """Where the stage keeps its files. Checkpoints made from other inputs are removed."""
+    """Where the stage keeps its files. Checkpoints made from other inputs are left alone until it is finished."""
+    from deeprec.rl.callbacks import warn_of_others
     from deeprec.rl.trl import StagePlan
 
     checkpoints = _checkpoints(run, stage) / inputs
-    for old in _checkpoints(run, stage).glob("*"):
-        if old != checkpoints:
-            shutil.rmtree(old)
+    warn_of_others(checkpoints, stage)
     try:
         checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -15,12 +15,15 @@ from deeprec.config import RLConfig, StageConfig
 from deeprec.errors import ConfigError, DeepRecError, MissingExtraError, TrainingError
 from deeprec.progress import progress_bar
 from deeprec.rl.callbacks import (
+    COLLAPSED,
     CheckpointMarker,
     CollapseGuard,
     Evaluate,
     IterationLog,
+    check_collapsed,
     drop_rows,
     latest_checkpoint,
+    restore_rows,
 )
 from deeprec.rl.sampling import Sampler, schedule, seed_of
 
@@ -78,10 +81,16 @@ def train_stage(
     `train`.
     """
     require_extra()
+    collapsed = plan.checkpoints / COLLAPSED
+    check_collapsed(collapsed, plan.config)
     resumed = latest_checkpoint(plan.checkpoints)
     done = resumed[1] // plan.config.updates_per_step if resumed else -1
-    for file in (plan.metrics, sampler.trajectories_file):
-        drop_rows(file, sampler.stage, done)
+    logs = (plan.metrics, sampler.trajectories_file)
+    for file in logs:
+        if resumed:
+            restore_rows(file, sampler.stage, resumed[0])
+        else:
+            drop_rows(file, sampler.stage)
     from torch.utils.tensorboard import SummaryWriter
 
     with (
@@ -98,33 +107,53 @@ def train_stage(
             evaluate=evaluate,
             evaluate_every=plan.config.evaluate_every,
         )
-        guard = CollapseGuard(sampler, plan.metrics, plan.config.collapse_steps)
-        trainer = build_trainer(model, tokenizer, sampler, plan, [log, guard, CheckpointMarker()])
-        with _named_failures(plan):
+        guard = CollapseGuard(sampler, plan.metrics, plan.config, collapsed)
+        marker = CheckpointMarker(sampler.stage, logs)
+        trainer = build_trainer(model, tokenizer, sampler, plan, [log, guard, marker])
+        with _named_failures(plan, sampler):
             trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
     # TRL puts a forward of its own in front of the model's.
     vars(model).pop("forward", None)
 
 
 @contextmanager
-def _named_failures(plan: StagePlan) -> Iterator[None]:
-    """Say which setting helps when memory or disk run out."""
+def _named_failures(plan: StagePlan, sampler: Sampler) -> Iterator[None]:
+    """Say what helps when memory or disk run out, or a checkpoint is damaged."""
+    from pickle import UnpicklingError
+
     import torch
+    from safetensors import SafetensorError
 
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            f"out of memory with {plan.trajectories_per_pass} trajectories in a pass; lower "
-            "rl.trajectories_per_pass (results stay the same), or set rl.gradient_checkpointing = true"
-        ) from error
     except DeepRecError:
         raise
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise TrainingError(_out_of_memory(plan, sampler)) from error
+    except (RuntimeError, SafetensorError, UnpicklingError) as error:
+        text = str(error)
+        if "can't allocate memory" in text:  # torch's words for it without a GPU
+            raise TrainingError(_out_of_memory(plan, sampler)) from error
+        if isinstance(error, RuntimeError) and "PytorchStreamReader" not in text:
+            raise
+        raise TrainingError(
+            f"{plan.checkpoints}: the latest checkpoint can't be read ({text.splitlines()[0]}); delete it, "
+            "then the same command goes on from the one before"
+        ) from error
     except OSError as error:
         raise TrainingError(
             f"{plan.checkpoints}: a checkpoint can't be written ({error}); free some space, "
             "then the same command goes on from the last one"
         ) from error
+
+
+def _out_of_memory(plan: StagePlan, sampler: Sampler) -> str:
+    return (
+        f"stage '{sampler.stage}': out of memory; lower rl.trajectories_per_pass "
+        f"({plan.trajectories_per_pass} in a pass now; results stay the same) or set rl.gradient_checkpointing = true, "
+        f"and if it was while sampling, lower rollout.users_per_batch ({sampler.environment.config.users_per_batch} "
+        "now); the last checkpoint is kept"
+    )
 
 
 def require_extra() -> None:

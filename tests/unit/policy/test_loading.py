@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from models import save_model
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from deeprec.config import PolicyConfig
 from deeprec.errors import MissingExtraError, PolicyError
@@ -90,10 +91,27 @@ def test_dtype_is_taken_from_the_config(tmp_path: Path) -> None:
     assert load_policy(str(tmp_path), PolicyConfig(dtype="bfloat16"))[0].dtype == torch.bfloat16
 
 
-def test_a_context_that_is_too_short_is_refused(tmp_path: Path) -> None:
+def test_a_tokenizer_without_room_for_the_tags_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save_model(tmp_path, "llama")
-    with pytest.raises(PolicyError, match="holds 96 tokens, 97 are needed"):
-        load_policy(str(tmp_path), PolicyConfig(), min_context=97)
+    # What a tokenizer with a closed vocabulary does: it takes nothing and doesn't complain.
+    monkeypatch.setattr(PreTrainedTokenizerFast, "_add_tokens", lambda *_, **__: 0)
+    with pytest.raises(PolicyError, match=r"won't take '<.begin_of_preference.>' as one token; use a fast tokenizer"):
+        load_policy(str(tmp_path), PolicyConfig())
+
+
+def test_a_model_whose_embeddings_cant_grow_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(tmp_path, "llama")
+
+    def fixed(*_: object, **__: object) -> None:
+        raise NotImplementedError("quantized embeddings\ncan't be resized")
+
+    monkeypatch.setattr(LlamaForCausalLM, "resize_token_embeddings", fixed)
+    with pytest.raises(PolicyError, match=r"rows for the tags \(quantized embeddings\); use full"):
+        load_policy(str(tmp_path), PolicyConfig())
 
 
 def test_places_that_hold_no_model(tmp_path: Path) -> None:
@@ -127,6 +145,7 @@ def test_a_damaged_folder_is_named(tmp_path: Path, harm: str) -> None:
     with pytest.raises(PolicyError, match=r"can't be read|not whole") as caught:
         load_policy(str(tmp_path), PolicyConfig())
     assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_tokenizer_without_end_of_text_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,41 @@
+"""Whether the policy's context holds what a stage will show it, checked before the first iteration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deeprec.errors import PolicyError
+from deeprec.rollout.protocol import render_items, render_prompt
+
+if TYPE_CHECKING:
+    from deeprec.rl.sampling import Sampler
+
+
+def check_context(sampler: Sampler) -> None:
+    """Raise PolicyError when training is certain to fail for want of context.
+
+    That is when the prompt of any example fills it, or when not even the shortest prompt
+    leaves room for the shortest list that the TRM could answer with.
+    """
+    environment, config = sampler.environment, sampler.environment.config
+    codec, catalog = environment.codec, environment.dataset.catalog
+    context = environment.engine.context_length
+    lengths = [len(codec.encode(render_prompt(example, catalog, config))) for example in sampler.examples]
+    longest, shortest = max(lengths), min(lengths)
+    if longest >= context:
+        user = sampler.examples[lengths.index(longest)].user_id
+        raise PolicyError(
+            f"user '{user}': the prompt has {longest} tokens, the policy's context only {context}; lower "
+            "rollout.history, show fewer rollout.prompt_fields, or take a policy with a longer context (tiny: "
+            "policy.context)"
+        )
+    shown = sorted(range(1, catalog.n_items + 1), key=lambda item: len(catalog[item].label))
+    items = codec.encode(render_items(shown[: config.retrieved], catalog, config.list_fields))
+    room = min(config.response_tokens, context - shortest)
+    if len(items) >= room:
+        raise PolicyError(
+            f"stage '{sampler.stage}': a list of {config.retrieved} items has {len(items)} tokens or more, and behind "
+            f"the shortest prompt ({shortest} tokens) there is room for {room} (context {context}, "
+            f"rollout.response_tokens {config.response_tokens}); lower rollout.retrieved or rollout.history, or raise "
+            "rollout.response_tokens or the context (tiny: policy.context)"
+        )

@@ -1,0 +1,287 @@
+"""What goes wrong in an RL stage: each is named, nothing is lost, and the stage can go on."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from deeprec.errors import PolicyError, RewardError, TrainingError
+from deeprec.run import Run, read_jsonl
+
+
+def rows(file: Path, stage: str = "cold_start") -> list[dict]:
+    return [row for row in read_jsonl(file) if row["stage"] == stage]
+
+
+def weights(run: Run, stage: str = "cold_start") -> dict[str, np.ndarray]:
+    return load_file(run.policy(stage) / "model.safetensors")
+
+
+def timeless(run: Run) -> list[dict]:
+    found = [row for row in rows(run.metrics) if "reward" in row]
+    return [{k: v for k, v in row.items() if "seconds" not in k} for row in found]
+
+
+@pytest.fixture
+def straight(copy_run, load_parts) -> Run:
+    """A stage that nothing disturbed."""
+    from deeprec.rl.stage import run_rl
+
+    run = copy_run("straight")
+    run_rl(run, *load_parts(run), "cold_start")
+    return run
+
+
+def assert_ends_as(run: Run, other: Run) -> None:
+    expected, found = weights(other), weights(run)
+    for name in expected:
+        np.testing.assert_array_equal(expected[name], found[name], err_msg=name)
+    assert timeless(run) == timeless(other)
+
+
+def test_a_reward_that_is_not_a_number_stops_is_saved_and_can_be_resumed(
+    copy_run, load_parts, monkeypatch, straight
+):
+    from deeprec.rewards import mixture
+    from deeprec.rl.sampling import Sampler
+    from deeprec.rl.stage import run_rl
+
+    run = copy_run()
+    sample = Sampler.sample
+
+    def break_the_third(self, positions, step, rank=0):
+        with monkeypatch.context() as patch:
+            if step == 3:
+                patch.setattr(mixture, "similarity_reward", lambda *_, **__: math.nan)
+            return sample(self, positions, step, rank)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sampler, "sample", break_the_third)
+        with pytest.raises(
+            RewardError, match=r"'similarity' gave nan for user '.+', rollout \d; saved to failed"
+        ):
+            run_rl(run, *load_parts(run), "cold_start")
+    (saved,) = read_jsonl(run.folder / "failed.jsonl")
+    assert saved["part"] == "similarity"
+    assert len(saved["lines"]) == 3
+    assert "cold_start" not in run.finished()
+    assert [row["step"] for row in rows(run.metrics)] == [1, 2]  # no row, so no zero, for the third
+    run_rl(run, *load_parts(run), "cold_start")
+    assert_ends_as(run, straight)
+
+
+def test_a_loss_that_is_not_a_number_stops(copy_run, load_parts, monkeypatch):
+    from deeprec.rl import trainer
+    from deeprec.rl.stage import run_rl
+
+    run = copy_run()
+    monkeypatch.setattr(trainer, "whiten", lambda advantages, counts: advantages * np.nan)
+    with pytest.raises(TrainingError, match=r"'cold_start': the loss is nan after step 0.*rl\.learning_rate"):
+        run_rl(run, *load_parts(run), "cold_start")
+    assert "cold_start" not in run.finished()
+
+
+def test_a_gradient_that_is_not_a_number_stops_before_it_is_saved(copy_run, load_parts, monkeypatch):
+    from deeprec.rl import trainer
+    from deeprec.rl.stage import run_rl
+
+    run = copy_run("run", "rl.save_every=1")
+    score = trainer.score_sampled
+
+    def steep(model, ids, attention, wanted, temperature):
+        # The value stays as it is; the gradient is infinite times zero.
+        logps, entropies = score(model, ids, attention, wanted, temperature)
+        zero = (logps - logps.detach()).abs()
+        return logps + zero.sqrt() * 0.0, entropies
+
+    monkeypatch.setattr(trainer, "score_sampled", steep)
+    with pytest.raises(
+        TrainingError, match=r"grad_norm is not a finite number at iteration 1; no checkpoint"
+    ):
+        run_rl(run, *load_parts(run), "cold_start")
+    assert not list((run.folder / "policy").glob("cold_start.checkpoints/*/checkpoint-*"))
+
+
+def too_much() -> None:
+    torch.empty(2**58)
+
+
+def full() -> None:
+    raise OSError(28, "No space left on device")
+
+
+def no_room_on_the_card() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+@pytest.mark.parametrize(
+    ("fail", "message"),
+    [
+        (full, r"a checkpoint can't be written .*No space left.*free some"),
+        (
+            no_room_on_the_card,
+            r"out of memory; lower rl\.trajectories_per_pass \(8 .*rollout\.users_per_batch",
+        ),
+        (too_much, r"out of memory; lower rl\.trajectories_per_pass \(8 .*rollout\.users_per_batch"),
+    ],
+)
+def test_what_runs_out_is_named(copy_run, load_parts, monkeypatch, fail, message):
+    from deeprec.rl.stage import run_rl
+    from deeprec.rl.trainer import DeepRecTrainer
+
+    run = copy_run()
+    monkeypatch.setattr(DeepRecTrainer, "_save_checkpoint", lambda *_: fail())
+    with pytest.raises(TrainingError, match=message):
+        run_rl(run, *load_parts(run), "cold_start")
+    assert "cold_start" not in run.finished()
+
+
+def test_iterations_in_which_all_fail_teach_nothing_and_break_nothing(copy_run, load_parts):
+    from deeprec.rl.stage import run_rl
+
+    run = copy_run("run", "rollout.segment_tokens=1")
+    run_rl(run, *load_parts(run), "cold_start")
+    found = rows(run.metrics)
+    assert [row["step"] for row in found] == [1, 2, 3, 4]
+    assert all(row["validity"] == 0.0 and row["groups_without_signal"] == 1.0 for row in found)
+    assert all(math.isfinite(value) for row in found for key, value in row.items() if key != "stage")
+    before, after = weights(run, "warm_start"), weights(run)
+    assert all((before[name] == after[name]).all() for name in before)
+
+
+def test_a_stage_that_collapses_stops_keeps_the_good_and_does_not_loop(copy_run, load_parts, caplog):
+    """A real collapse: at this learning rate one update ruins the policy."""
+    from deeprec.rl.stage import run_rl
+
+    settings = ("rl.cold_start.steps=9", "rl.save_every=1", "rl.collapse_steps=3")
+    run = copy_run("run", "rl.cold_start.learning_rate=0.1", *settings)
+    parts = load_parts(run)
+    with pytest.raises(TrainingError) as caught:
+        run_rl(run, *parts, "cold_start")
+    message = str(caught.value)
+    found = rows(run.metrics)
+    last = found[-1]["step"]
+    assert last < 9
+    assert f"'cold_start' collapsed at iteration {last}: next to no trajectory is valid" in message
+    assert "each of the last 3 iterations, below rl.collapse_validity = 0.05)" in message
+    assert "lower rl.learning_rate" in message
+    good = max(row["step"] for row in found if row["validity"] >= 0.05)
+    (folder,) = (run.folder / "policy" / "cold_start.checkpoints").iterdir()
+    assert f"of iteration {good}, is kept at {folder / f'checkpoint-{good}'}" in message
+    assert (folder / f"checkpoint-{good}" / "model.safetensors").is_file()
+    assert not (folder / f"checkpoint-{last}").exists()
+
+    with pytest.raises(
+        TrainingError, match="an earlier attempt with the same settings, which would end alike"
+    ):
+        run_rl(run, *parts, "cold_start")
+    assert rows(run.metrics) == found  # it was refused, not tried again
+    assert "cold_start" not in run.finished()
+
+    patient = Run(run.folder, run.config.model_copy(deep=True, update={
+        "rl": run.config.rl.model_copy(update={"collapse_validity": 0.0, "collapse_repetition": 1.0}),
+    }))  # fmt: skip
+    run_rl(patient, *parts, "cold_start")  # other limits: it goes on from the good checkpoint
+    assert [row["step"] for row in rows(run.metrics)] == list(range(1, 10))
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("limit", "figure", "remedy"),
+    [
+        ("collapse_entropy=50", "no longer varies what it writes (entropy", "raise rollout.temperature"),
+        ("collapse_repetition=0", "repeats itself (repetition", "rambling ends sooner"),
+    ],
+)
+def test_each_symptom_stops_a_stage(copy_run, load_parts, limit, figure, remedy):
+    from deeprec.rl.stage import run_rl
+
+    # The repeating policy of this small run: short names, and room to ramble.
+    run = copy_run("run", f"rl.{limit}", "rl.collapse_steps=2", "rollout.segment_tokens=100")
+    with pytest.raises(TrainingError) as caught:
+        run_rl(run, *load_parts(run), "cold_start")
+    assert "collapsed at iteration 2" in str(caught.value)
+    assert figure in str(caught.value)
+    assert remedy in str(caught.value)
+
+
+def interrupt_at(number):
+    """An evaluator that is interrupted when it is called for the `number`th time."""
+    calls = iter(range(1, 100))
+
+    def evaluate(*_):
+        if next(calls) == number:
+            raise KeyboardInterrupt
+        return {}
+
+    return evaluate
+
+
+def test_checkpoints_of_other_settings_are_left_alone(copy_run, load_parts, caplog, straight):
+    from deeprec.config import override_config
+    from deeprec.rl.stage import run_rl
+
+    run = copy_run("run", "rl.evaluate_every=1")
+    other = Run(run.folder, override_config(run.config, ["rl.learning_rate=5e-4"]))
+    parts = load_parts(run)
+    with pytest.raises(KeyboardInterrupt):
+        run_rl(run, *parts, "cold_start", interrupt_at(4))  # of iteration 3, after the checkpoint of 2
+    assert not caplog.records
+    with caplog.at_level(logging.WARNING), pytest.raises(KeyboardInterrupt):
+        run_rl(other, *parts, "cold_start", interrupt_at(4))
+    (record,) = caplog.records
+    assert "checkpoint-2 was made with other settings or data and is not used. It is kept" in record.message
+    run_rl(run, *parts, "cold_start")
+    assert_ends_as(run, straight)
+    assert not list((run.folder / "policy").glob("*.checkpoints"))
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt"])
+def test_a_damaged_checkpoint_is_named(copy_run, load_parts, file):
+    from deeprec.rl.stage import run_rl
+
+    run = copy_run("run", "rl.evaluate_every=1")
+    parts = load_parts(run)
+    with pytest.raises(KeyboardInterrupt):
+        run_rl(run, *parts, "cold_start", interrupt_at(4))
+    (damaged,) = (run.folder / "policy").glob(f"cold_start.checkpoints/*/checkpoint-2/{file}")
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    with pytest.raises(TrainingError, match=r"checkpoint can't be read .*delete it, then the same command"):
+        run_rl(run, *parts, "cold_start")
+    assert damaged.exists()
+
+
+def test_a_context_that_cant_hold_the_prompt_or_a_list_is_refused_at_once(copy_run, load_parts):
+    from deeprec.policy.loading import load_policy
+    from deeprec.rl.context import check_context
+    from deeprec.rl.selection import select
+    from deeprec.rl.stage import build_sampler, run_rl
+    from deeprec.rollout.engines.local import LocalEngine
+
+    run = copy_run("run", "rollout.response_tokens=8")
+    dataset, trm = load_parts(run)
+    with pytest.raises(
+        PolicyError, match=r"'cold_start': a list of 3 items has \d+ tokens or more.*retrieved"
+    ):
+        run_rl(run, dataset, trm, "cold_start")
+    assert not rows(run.metrics)
+
+    run = copy_run("other")
+    model, tokenizer = load_policy(str(run.policy("warm_start")), run.config.policy)
+    selection = select(dataset, trm, run.config.selection, 0)
+    sampler = build_sampler(run, dataset, trm, model, tokenizer, "cold_start", selection)
+    check_context(sampler)
+    codec = sampler.environment.codec
+    engine = LocalEngine(model, codec, seed=0, context_length=8)
+    sampler.environment = dataclasses.replace(sampler.environment, engine=engine)
+    with pytest.raises(
+        PolicyError, match=r"user '.+': the prompt has \d+ tokens, the policy's context only 8"
+    ):
+        check_context(sampler)
