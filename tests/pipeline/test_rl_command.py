@@ -7,7 +7,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from deeprec.errors import RunError
+from deeprec.errors import RunError, TrainingError
 from deeprec.run import read_jsonl
 
 
@@ -34,11 +34,28 @@ def test_train_runs_a_stage_and_says_what_it_did(copy_run):
     assert figures["heldout/ndcg@10"]["first"] == rows[0]["heldout/ndcg@10"]
     assert figures["heldout/ndcg@10"]["last"] == rows[2]["heldout/ndcg@10"]
 
+    health = {finding["figure"]: finding for finding in summary["health"]}
+    assert set(health) >= {"reward", "reward/format", "validity", "entropy", "preference_information_share"}
+    assert health["validity"]["latest"] == pytest.approx((rows[1]["validity"] + rows[2]["validity"]) / 2)
+
     again = CliRunner().invoke(app, command)  # up to date: nothing runs, the table is shown
     assert again.exit_code == 0, again.output
     assert "cold_start: 2 iterations" in again.stdout
     assert "held-out NDCG@10" in again.stdout
+    assert "cold_start: health" in again.stdout
+    assert "Means of 5 iterations." in again.stdout
     assert len([row for row in read_jsonl(run.metrics) if row["stage"] == "cold_start"]) == 3
+
+
+def test_a_stage_that_fails_shows_its_health(copy_run):
+    from deeprec.cli.app import app
+
+    run = copy_run("run", "rl.collapse_entropy=50", "rl.collapse_steps=2")
+    failed = CliRunner().invoke(app, ["train", "--run", str(run.folder), "--stage", "cold_start"])
+    assert isinstance(failed.exception, TrainingError)
+    assert "collapsed at iteration 2" in str(failed.exception)
+    assert "cold_start: health" in failed.stderr
+    assert failed.stdout == ""
 
 
 def test_stage_two_alone_needs_stage_one(copy_run):

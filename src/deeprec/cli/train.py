@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from deeprec.cli.options import DEFAULT_RUN, JsonOption, RunOption, SetOption, open_run, print_json
 
 if TYPE_CHECKING:
+    from deeprec.rl.health import Finding
     from deeprec.rl.stage import StageName
     from deeprec.run import Run
 
@@ -48,8 +50,11 @@ def train(
 ) -> None:
     """Train the policy by reinforcement learning; goes on where an interrupted run stopped.
 
+    Prints how healthy each stage was; of one that failed, too.
+
     Example: deeprec train --run runs/ml-100k --stage recommendation --set rl.learning_rate=5e-5
     """
+    from deeprec.errors import RewardError, TrainingError
     from deeprec.evaluation.heldout import build_heldout
     from deeprec.pipeline import load_stages
     from deeprec.progress import show_progress
@@ -59,15 +64,20 @@ def train(
     dataset, trm = load_stages(opened)
     names: list[StageName] = ["cold_start", "recommendation"]
     chosen = names if stage is Stages.BOTH else [name for name in names if name == stage.value]
-    with show_progress():
-        for name in chosen:
-            run_rl(opened, dataset, trm, name, build_heldout(opened, dataset, trm, name))
+    for name in chosen:
+        try:
+            with show_progress():
+                run_rl(opened, dataset, trm, name, build_heldout(opened, dataset, trm, name))
+        except (RewardError, TrainingError):
+            _print_health(opened, name, to_stderr=True)
+            raise
     summaries = {name: _summary(opened, name) for name in chosen}
     if as_json:
         print_json(summaries)
         return
     for name in chosen:
         _print_table(name, summaries[name])
+        _print_health(opened, name)
 
 
 def _summary(run: Run, stage: str) -> dict[str, Any]:
@@ -86,13 +96,30 @@ def _summary(run: Run, stage: str) -> dict[str, Any]:
                 "last": sum(values[-count:]) / count,
             }
     record = run.finished()[stage]
+    health = [
+        {
+            "figure": finding.figure,
+            **{end: value if math.isfinite(value) else None for end, value in finding.ends.items()},
+            "verdict": str(finding.verdict),
+        }
+        for finding in _findings(run, stage)
+    ]
     return {
         "policy": str(run.policy(stage)),
         "steps": record["steps"],
         "minutes": record["minutes"],
         "selection": record["selection"],
         "figures": figures,
+        "health": health,
     }
+
+
+def _findings(run: Run, stage: str) -> list[Finding]:
+    from deeprec.rl.health import examine
+    from deeprec.run import read_jsonl
+
+    rows = [row for row in read_jsonl(run.metrics) if row.get("stage") == stage]
+    return examine(rows, getattr(run.config.rl, stage).weights)
 
 
 def _print_table(stage: str, summary: dict[str, Any]) -> None:
@@ -116,3 +143,37 @@ def _print_table(stage: str, summary: dict[str, Any]) -> None:
     console.print(
         f"begin, end: mean of {_AVERAGED} iterations; held-out: first and last. {summary['policy']}"
     )
+
+
+def _print_health(run: Run, stage: str, *, to_stderr: bool = False) -> None:
+    """The verdict on each figure of a stage, and what to do about those that are not good."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from deeprec.rl.health import AVERAGED, Verdict, format_figure, overall
+
+    findings = _findings(run, stage)
+    if not findings:
+        return
+    table = Table(title=f"{stage}: health", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for name in ("begin", "latest"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    styles = {Verdict.GOOD: "green", Verdict.WATCH: "yellow", Verdict.BAD: "red", Verdict.NONE: ""}
+    for finding in findings:
+        table.add_row(
+            finding.title,
+            format_figure(finding.begin),
+            format_figure(finding.latest),
+            Text(finding.verdict, style=styles[finding.verdict]),
+        )
+    console = Console(stderr=to_stderr)
+    console.print(table)
+    console.print(f"{overall(findings)} Means of {AVERAGED} iterations.")
+    for finding in findings:
+        if finding.advice:
+            console.print(f"- {finding.title}: {finding.advice}", style=styles[finding.verdict], markup=False)
+    console.print()

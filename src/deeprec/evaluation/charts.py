@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 360, 210
+SPARK_WIDTH, SPARK_HEIGHT = 120, 28
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 30
 _COLOURS = 8
 
@@ -56,6 +57,33 @@ def line_chart(
     for number, line in enumerate(series):
         parts.append(_line(line, number, x_range, y_range))
     return _svg(parts, description) + _legend([line.name for line in series])
+
+
+def spark_line(points: Sequence[tuple[float, float]], description: str) -> Markup:
+    """A small line without axes, for a cell of a table; points that are not finite leave a gap."""
+    finite = [(x, y) for x, y in points if math.isfinite(y)]
+    if not finite:
+        return Markup("-")
+    xs, ys = [x for x, _ in finite], [y for _, y in finite]
+    wide, high = max(xs) - min(xs) or 1.0, max(ys) - min(ys) or 1.0
+    runs: list[list[str]] = [[]]
+    for x, y in points:
+        if math.isfinite(y):
+            across = 3 + (x - min(xs)) / wide * (SPARK_WIDTH - 6)
+            down = SPARK_HEIGHT - 3 - (y - min(ys)) / high * (SPARK_HEIGHT - 6)
+            runs[-1].append(f"{_n(across)},{_n(down)}")
+        elif runs[-1]:
+            runs.append([])
+    strokes = [
+        Markup('<polyline class="line s0" points="{}"/>').format(" ".join(run))
+        for run in runs
+        if len(run) > 1
+    ]
+    last = next(run for run in reversed(runs) if run)[-1].split(",")
+    dot = Markup('<circle class="dot s0" cx="{}" cy="{}" r="2.2"/>').format(*last)
+    return Markup('<svg class="spark" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
+        SPARK_WIDTH, SPARK_HEIGHT, description, Markup("").join([*strokes, dot])
+    )
 
 
 def bar_chart(bars: Sequence[tuple[str, float]], x_label: str, description: str) -> Markup:

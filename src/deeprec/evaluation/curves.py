@@ -34,12 +34,23 @@ _PANELS = (
     ("Share of the commonest preference", r"(heldout/)?commonest_preference"),
     ("Distinct preferences, share", r"(heldout/)?distinct_preferences"),
     ("Preference diversity", r"(heldout/)?preference_diversity"),
+    ("Entropy of preferences, bits", r"preference_entropy"),
+    ("What a preference tells of its user, bits", r"preference_information"),
+    ("Both, of the most possible", r"preference_(entropy|information)_share"),
+    ("Repetition, share", r"repetition|repeated_lines"),
+    ("Ended by a cap, share", r"truncated"),
     ("Stop reasons, share", r"stop/.*"),
     ("Loss", r"loss"),
     ("Gradient norm", r"grad_norm"),
     ("Groups without signal, share", r"groups_without_signal"),
     ("Clipped tokens, share", r"clip_fraction"),
 )
+_LINE_NAMES = {
+    "preference_entropy_share": "entropy",
+    "preference_information_share": "what it tells of the user",
+    "repetition": "4-grams of a trajectory",
+    "repeated_lines": "lines of a list",
+}
 _NOT_DRAWN = re.compile(
     r"(heldout/)?(recall@[15]|ndcg@5|hit_rate|reward/(pool|cold_start|recommendation))"
     r"|step|learning_rate|response_tokens|seconds.*"
@@ -134,5 +145,7 @@ def _places(
 def _name(key: str, title: str) -> str:
     if key.startswith("heldout/") and not title.startswith("Held-out"):
         return "held out"
+    if key in _LINE_NAMES:
+        return _LINE_NAMES[key]
     several = "parts" in title or title in {"Held-out ranking", "Stop reasons, share"}
     return key.rsplit("/", 1)[-1] if several else "training"

@@ -17,8 +17,8 @@ from markupsafe import Markup
 
 from deeprec.data.stage import load_data
 from deeprec.data.summary import Summary, summarize
-from deeprec.evaluation.charts import Series, bar_chart, line_chart
-from deeprec.evaluation.curves import Panel, fit_panels, rl_panels
+from deeprec.evaluation.charts import Series, bar_chart, line_chart, spark_line
+from deeprec.evaluation.curves import RL_STAGES, STAGE_TITLES, Panel, fit_panels, rl_panels
 from deeprec.evaluation.results import rerun_command
 from deeprec.evaluation.results_page import TITLES
 from deeprec.evaluation.stage import evaluation_folder, load_evaluation
@@ -35,6 +35,7 @@ from deeprec.evaluation.wording import (
     title_of,
 )
 from deeprec.metrics import RANKING_METRICS
+from deeprec.rl.health import AVERAGED, Finding, examine, format_figure, overall
 from deeprec.run import Run, environment, read_jsonl, write_atomically
 
 FILE = "report.html"
@@ -109,6 +110,9 @@ def _context(run: Run, summary: EvaluationSummary, data: Summary) -> dict[str, A
         "panels": rl_panels(records),
         "fit_panels": fit_panels(records),
         "chart": _chart,
+        "health": _health(run, records),
+        "averaged": AVERAGED,
+        "format_figure": format_figure,
         "trajectories": _trajectories(run, policy),
         "data": _data_rows(data),
         "stages": [(name, stage) for name, stage in run.finished().items()],
@@ -165,6 +169,23 @@ def _behaviour_charts(behaviour: Behaviour | None) -> dict[str, Any]:
         "stops_chart": bar_chart(stops, "stop reason", "Users by stop reason"),
         "pool_chart": line_chart(lines, "turns so far", "Pool recall by turn", zero=True),
     }
+
+
+def _health(run: Run, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For each stage of RL that was trained: its title, its sentence, and findings with their curves."""
+    found = []
+    for stage in RL_STAGES:
+        rows = [row for row in records if row.get("stage") == stage]
+        findings = examine(rows, getattr(run.config.rl, stage).weights)
+        if findings:
+            shown = [(finding, _spark(finding)) for finding in findings]
+            title = STAGE_TITLES[stage].capitalize()
+            found.append({"title": title, "sentence": overall(findings), "findings": shown})
+    return found
+
+
+def _spark(finding: Finding) -> Markup:
+    return spark_line(finding.points, f"{finding.title} by iteration")
 
 
 def _chart(panel: Panel) -> Markup:

@@ -14,7 +14,15 @@ from rich.console import Console
 from deeprec.config import RunConfig
 from deeprec.errors import EvaluationError, RunError
 from deeprec.evaluation.bootstrap import Difference
-from deeprec.evaluation.charts import Series, bar_chart, line_chart, ticks
+from deeprec.evaluation.charts import (
+    SPARK_HEIGHT,
+    SPARK_WIDTH,
+    Series,
+    bar_chart,
+    line_chart,
+    spark_line,
+    ticks,
+)
 from deeprec.evaluation.curves import fit_panels, rl_panels
 from deeprec.evaluation.report import write_report
 from deeprec.evaluation.summary import EvaluationSummary
@@ -60,6 +68,12 @@ def test_the_page(evaluated: tuple[Run, EvaluationSummary]) -> None:
     assert "DeepRec is ahead of its TRM" in page
     assert "prefers-color-scheme: dark" in page
     assert "stage 2" in page
+    assert "Health of the training" in page
+    for stage, figures in (("Stage 1", 4), ("Stage 2", 3)):  # the format is rewarded in stage 1 only
+        assert f"{stage}. 1 of {figures} figures is worth watching: valid trajectories." in page
+    assert page.count('class="spark"') == 7
+    assert page.count('<span class="watch">watch</span>') == 2
+    assert "train the warm start longer.<small>watch below 0.7, bad below 0.4</small>" in page
     assert str(run.folder.parent) not in page  # a page that is passed on names no place of this machine
 
 
@@ -159,6 +173,21 @@ def test_ticks_span_the_values(low: float, high: float) -> None:
     assert found[0] <= low <= high <= found[-1]
     assert 2 <= len(found) <= 7
     assert len(set(found)) == len(found)
+
+
+def test_a_small_line_stays_inside_and_leaves_gaps() -> None:
+    points = ((1.0, 0.5), (2.0, 0.5), (3.0, math.nan), (4.0, 9.0), (5.0, -9.0), (6.0, math.nan))
+    line = str(spark_line(points, "<b>"))
+    assert "&lt;b&gt;" in line
+    assert "nan" not in line
+    strokes = re.findall(r'points="([^"]*)"', line)
+    assert [len(stroke.split()) for stroke in strokes] == [2, 2]
+    for x, y in re.findall(r"([\d.]+),([\d.]+)", " ".join(strokes)):
+        assert 0 <= float(x) <= SPARK_WIDTH
+        assert 0 <= float(y) <= SPARK_HEIGHT
+    assert f'cx="{strokes[-1].split()[-1].split(",")[0]}"' in line  # the dot is the latest value
+    assert spark_line([(1.0, math.nan)], "d") == "-"
+    assert "<circle" in spark_line([(1.0, 2.0)], "d")
 
 
 def test_charts_stay_inside_and_escape() -> None:
