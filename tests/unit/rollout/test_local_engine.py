@@ -114,7 +114,7 @@ def three_turns(model, engine, sampling, check, *, rows: int = 9, drop: bool = T
 )
 @pytest.mark.parametrize("prefill", [16_384, 50])
 def test_greedy_is_what_generate_writes_over_three_turns(kind, attention, prefill, monkeypatch) -> None:
-    monkeypatch.setattr(local_module, "_PREFILL_TOKENS", prefill)  # few tokens a pass: many passes
+    monkeypatch.setattr(local_module, "_PREFILL_TOKENS_CPU", prefill)  # few tokens a pass: many passes
     model = make_model(kind, attention=attention)
     engine = LocalEngine(model, NumberCodec(), seed=0)
 

@@ -7,9 +7,8 @@ done make room instead of sampling on.
 
 from __future__ import annotations
 
-import inspect
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,10 +20,28 @@ from deeprec.errors import EngineError
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Request, Sampling, Segment
 from deeprec.rollout.engines.cache import RowCache
+from deeprec.rollout.engines.causal_lm import (
+    evaluating,
+    is_out_of_memory,
+    last_logits_only,
+    memory_message,
+    usable_context,
+)
 from deeprec.rollout.engines.limits import holds_stop, new_token_cap
 from deeprec.rollout.engines.sampling import WIDTH, draw, uniforms_for
 
-_PREFILL_TOKENS = 16_384  # tokens read in one pass: bounds the memory of masks and activations
+# Tokens read in one pass: bounds the memory of masks and activations. A processor is a third
+# faster when they fit its cache.
+_PREFILL_TOKENS = 16_384
+_PREFILL_TOKENS_CPU = 4_096
+
+
+@dataclass
+class EngineClock:
+    """Seconds that the model ran, drawing included: reading contexts, and writing segments."""
+
+    prefill: float = 0.0
+    decode: float = 0.0
 
 
 @dataclass(slots=True)
@@ -38,10 +55,7 @@ class _Row:
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     is_stopped: bool = False
-
-    @property
-    def is_done(self) -> bool:
-        return self.is_stopped or len(self.ids) >= self.cap
+    is_done: bool = False
 
 
 class LocalEngine:
@@ -63,11 +77,9 @@ class LocalEngine:
     ) -> None:
         self._model = model
         self._codec = codec
-        self._context_length = _usable_context(model, context_length)
-        forward = inspect.signature(_unwrapped(model).forward).parameters
-        if "position_ids" not in forward:
-            raise EngineError(f"{type(model).__name__} takes no position_ids; use another engine or model")
-        self._options = {"logits_to_keep": 1} if "logits_to_keep" in forward else {}
+        self._context_length = usable_context(model, context_length)
+        self._options = last_logits_only(model)
+        self.clock = EngineClock()
         self._seed = seed
         self._part = 0
         self._rows: list[_Row] = []
@@ -81,7 +93,7 @@ class LocalEngine:
     def forget(self) -> None:
         """Drop all keys and values, and go on to fresh random numbers."""
         self._rows = []
-        self._cache = RowCache()
+        self._cache.clear()
         self._part += 1
 
     def reseed(self, seed: int) -> None:
@@ -100,14 +112,14 @@ class LocalEngine:
             raise EngineError("two requests of one call share a key; every episode needs its own")
         caps = [new_token_cap(request, sampling, self._context_length) for request in requests]
         try:
-            with _evaluating(self._model), torch.no_grad():
+            with evaluating(self._model):
                 logits = self._read(requests, caps)
                 self._write(logits, requests, sampling)
         except BaseException as error:
             # Rows and cache may disagree now; the next call reads everything again.
             self._rows, self._cache = [], RowCache()
-            if isinstance(error, RuntimeError) and _is_out_of_memory(error):
-                raise EngineError(_memory_message(requests, caps)) from error
+            if is_out_of_memory(error):
+                raise EngineError(memory_message(requests, caps)) from error
             raise
         ordered = sorted(self._rows, key=lambda row: row.place)
         return [Segment(tuple(row.ids), tuple(row.logprobs), row.is_stopped) for row in ordered]
@@ -129,7 +141,7 @@ class LocalEngine:
             places, logits = self._read_afresh(requests)
         for row, place in zip(self._rows, places, strict=True):
             row.place, row.cap = place, caps[place]
-            row.ids, row.logprobs, row.is_stopped = [], [], False
+            row.ids, row.logprobs, row.is_stopped, row.is_done = [], [], False, False
         return logits
 
     def _continues(self, request: Request, known: dict[int, int]) -> bool:
@@ -140,7 +152,8 @@ class LocalEngine:
 
     def _read_afresh(self, requests: Sequence[Request]) -> tuple[list[int], Tensor]:
         """Read all contexts from the start; a prompt that several episodes share is read once."""
-        self._cache, self._rows = RowCache(), []
+        self._rows = []
+        self._cache.clear()
         # Sorted by length: passes over neighbours need little padding.
         places = sorted(range(len(requests)), key=lambda place: len(requests[place].context))
         numbers: dict[tuple[int, ...], int] = {}
@@ -158,8 +171,10 @@ class LocalEngine:
         suffixes = [
             list(context[len(row.cached) :]) for row, context in zip(self._rows, contexts, strict=True)
         ]
+        started = time.perf_counter()
         outputs = []
-        for rows in _portions([len(suffix) for suffix in suffixes]):
+        budget = _PREFILL_TOKENS_CPU if self._model.device.type == "cpu" else _PREFILL_TOKENS
+        for rows in _portions([len(suffix) for suffix in suffixes], budget):
             longest = max(len(suffix) for suffix in suffixes[rows])
             ids, slots = [], []
             for row, suffix in zip(self._rows[rows], suffixes[rows], strict=True):
@@ -169,7 +184,11 @@ class LocalEngine:
                 slots.append(padding + list(range(len(row.cached) + 1, len(row.cached) + len(suffix) + 1)))
                 row.cached.extend(suffix)
             outputs.append(self._forward(rows, self._tensor(ids), self._tensor(slots)))
-        return torch.cat(outputs)
+        logits = torch.cat(outputs)
+        if logits.is_cuda:
+            torch.cuda.synchronize(logits.device)  # else the first token would wait, and be blamed
+        self.clock.prefill += time.perf_counter() - started
+        return logits
 
     # Writing segments
 
@@ -179,29 +198,36 @@ class LocalEngine:
         active = len(self._rows)
         step = 0
         while True:
+            started = time.perf_counter()
+            if step:
+                logits = self._step(active)
             column = None if uniforms is None else uniforms[[row.place for row in self._rows[:active]], step]
             shares = None if column is None else torch.from_numpy(column).to(logits.device)
             tokens, logprobs = draw(logits, shares, sampling.temperature, sampling.top_p)
             drawn, chances = tokens.tolist(), logprobs.tolist()
+            self.clock.decode += time.perf_counter() - started
             for row, token, chance in zip(self._rows[:active], drawn, chances, strict=True):
                 if not row.is_done:
                     row.ids.append(token)
                     row.logprobs.append(chance)
-                    row.is_stopped = self._stops(row.ids, sampling)
+                    row.is_done = len(row.ids) >= row.cap
+                    if self._stops(row.ids, sampling):
+                        row.is_done = row.is_stopped = True
             step += 1
             active = self._close_ranks(active)
             if active == 0:
                 return
-            logits = self._step(active)
 
     def _step(self, active: int) -> Tensor:
         """Feed each row's newest token; a row that is done writes to the unseen slot 0."""
         ids, slots = [], []
         for row in self._rows[:active]:
             ids.append([row.ids[-1]])
-            slots.append([0 if row.is_done else len(row.cached) + 1])
-            if not row.is_done:
+            if row.is_done:
+                slots.append([0])
+            else:
                 row.cached.append(row.ids[-1])
+                slots.append([len(row.cached)])
         return self._forward(slice(0, active), self._tensor(ids), self._tensor(slots))
 
     def _close_ranks(self, active: int) -> int:
@@ -246,17 +272,21 @@ class LocalEngine:
         """Logits (rows, V) after the last column of ids (rows, tokens)."""
         width = 1 + max(len(row.cached) for row in self._rows[rows])
         seen = torch.arange(width, device=ids.device)
-        visible = (seen <= slots[:, :, None]) & (seen > 0)
-        # Padding sees slot 0, for a softmax over nothing is not a number.
-        visible |= (slots[:, :, None] == 0) & (seen == 0)
         dtype = self._model.dtype
-        mask = torch.zeros(visible.shape, dtype=dtype, device=ids.device)
-        mask.masked_fill_(~visible, torch.finfo(dtype).min)
+        # Nobody sees slot 0. Padding sees nothing: its softmax is over equal numbers, as the
+        # lowest one is finite, and its outcome is never used.
+        unseen = (seen > slots[:, :, None]) | (seen == 0)
+        mask = torch.zeros(unseen.shape, dtype=dtype, device=ids.device)
+        mask.masked_fill_(unseen, torch.finfo(dtype).min)
         self._cache.begin(len(self._rows), rows, slots, width)
+        return self._run_model(ids, mask[:, None], (slots - 1).clamp(min=0))
+
+    def _run_model(self, ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
+        """Logits (rows, V) after the last column; `mask` (rows, 1, tokens, slots) is added to the scores."""
         output = self._model(
             input_ids=ids,
-            attention_mask=mask[:, None],
-            position_ids=(slots - 1).clamp(min=0),
+            attention_mask=mask,
+            position_ids=positions,
             past_key_values=self._cache,
             use_cache=True,
             **self._options,
@@ -268,62 +298,12 @@ class LocalEngine:
         return torch.tensor(values, dtype=torch.long, device=self._model.device)
 
 
-def _portions(lengths: Sequence[int]) -> Iterator[slice]:
-    """Neighbouring rows whose padded rectangle stays within the prefill budget."""
+def _portions(lengths: Sequence[int], budget: int) -> Iterator[slice]:
+    """Neighbouring rows whose padded rectangle stays within `budget` tokens."""
     start, longest = 0, 0
     for position, length in enumerate(lengths):
         longest = max(longest, length)
-        if position > start and longest * (position - start + 1) > _PREFILL_TOKENS:
+        if position > start and longest * (position - start + 1) > budget:
             yield slice(start, position)
             start, longest = position, length
     yield slice(start, len(lengths))
-
-
-def _unwrapped(model: PreTrainedModel) -> PreTrainedModel:
-    """The model inside LoRA adapters, if there are any."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-def _usable_context(model: PreTrainedModel, wanted: int | None) -> int:
-    """Context length within which plain causal attention is what the model does."""
-    config = model.config.get_text_config()
-    kind = getattr(config, "_attn_implementation", None)
-    if kind not in {"sdpa", "eager"}:
-        raise EngineError(f"attention '{kind}' can't mask by rows; load the model with attention 'sdpa'")
-    # A model that doesn't tell its layers apart has its window, if any, on all of them.
-    layers = set(getattr(config, "layer_types", None) or ["sliding_attention"])
-    if layers - {"full_attention", "sliding_attention"}:
-        odd = ", ".join(sorted(layers - {"full_attention", "sliding_attention"}))
-        raise EngineError(
-            f"{type(model).__name__} has layers of kind {odd}, which the local engine can't cache"
-        )
-    limits = [getattr(config, "max_position_embeddings", None), wanted]
-    if "sliding_attention" in layers:
-        limits.append(getattr(config, "sliding_window", None))  # within its window it is full attention
-    known = [limit for limit in limits if limit]
-    if not known:
-        raise EngineError(f"{type(model).__name__} doesn't say how long its context is; give context_length")
-    return min(known)
-
-
-@contextmanager
-def _evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """Dropout off, and the former mode back afterwards."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def _memory_message(requests: Sequence[Request], caps: Sequence[int]) -> str:
-    longest = max(len(request.context) + cap for request, cap in zip(requests, caps, strict=True))
-    return (
-        f"out of memory with {len(requests)} episodes of up to {longest} tokens; lower rollout.users_per_batch "
-        "(rl.users_per_step in training), or rollout.response_tokens"
-    )

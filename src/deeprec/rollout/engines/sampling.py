@@ -21,32 +21,40 @@ def draw(logits: Tensor, uniforms: Tensor | None, temperature: float, top_p: flo
     logits = logits.float()
     if uniforms is None:
         tokens = logits.argmax(dim=-1)
-    else:
-        scaled = logits if temperature == 1.0 else logits / temperature
-        probabilities = scaled.softmax(dim=-1)
-        if top_p >= 1.0:
-            tokens = _invert(probabilities.cumsum(dim=-1), uniforms[:, 0])
-        else:
-            tokens = _nucleus(probabilities, uniforms, top_p)
+        # The chosen one is the largest: no exponential overflows, and its own is 1.
+        return tokens, -(logits - logits.gather(1, tokens[:, None])).exp_().sum(dim=-1).log()
+    scaled = logits if temperature == 1.0 else logits / temperature
+    probabilities = scaled.softmax(dim=-1)
+    sums = probabilities.cumsum(dim=-1)
+    whole = top_p >= 1.0
+    tokens = _invert(sums, uniforms[:, 0]) if whole else _nucleus(probabilities, sums, uniforms, top_p)
+    if temperature == 1.0:
+        # What was drawn moved a running sum of float32: it is far from vanishing.
+        return tokens, probabilities.gather(1, tokens[:, None])[:, 0].log()
     chosen = logits.gather(1, tokens[:, None])[:, 0]
     return tokens, chosen - logits.logsumexp(dim=-1)
 
 
-def _nucleus(probabilities: Tensor, uniforms: Tensor, top_p: float) -> Tensor:
+def _nucleus(probabilities: Tensor, sums: Tensor, uniforms: Tensor, top_p: float) -> Tensor:
     """Draw from the smallest set of likeliest tokens that together hold at least `top_p`.
 
     A draw from all tokens that falls outside the set is drawn again: that gives the same
     distribution as sorting, at the price of two passes over the vocabulary, as a draw
     falls outside at most 1 - top_p of the time. Of equals, lower ids come first.
     """
-    sums = probabilities.cumsum(dim=-1)
-    tokens = torch.empty(len(probabilities), dtype=torch.long, device=probabilities.device)
-    left = torch.arange(len(probabilities), device=probabilities.device)
+    tokens = _invert(sums, uniforms[:, 0])
+    own = probabilities.gather(1, tokens[:, None])
+    # All that is as likely, the token itself left out, is at least what stands before it.
+    before = (probabilities * (probabilities >= own)).sum(dim=-1) - own[:, 0]
+    left = (before >= top_p).nonzero()[:, 0]
     for attempt in range(TRIES):
-        tokens[left] = _invert(sums[left], uniforms[left, attempt])
-        left = left[_mass_before(probabilities[left], tokens[left]) >= top_p]
         if not len(left):
             return tokens
+        if attempt:
+            tokens[left] = _invert(sums[left], uniforms[left, attempt])
+        left = left[_mass_before(probabilities[left], tokens[left]) >= top_p]
+    if not len(left):
+        return tokens
     ordered, ids = probabilities[left].sort(dim=-1, descending=True, stable=True)
     before = ordered.cumsum(dim=-1) - ordered
     kept = torch.where(before < top_p, ordered, 0.0)

@@ -1,0 +1,79 @@
+"""What the local engine asks of a transformers model before it runs it, and while."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from transformers import PreTrainedModel
+
+from deeprec.errors import EngineError
+from deeprec.rollout.engines.base import Request
+
+
+def last_logits_only(model: PreTrainedModel) -> dict[str, int]:
+    """Arguments that make `model` compute logits of the last column alone, if it can.
+
+    Raises EngineError for a model that takes no positions.
+    """
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # inside LoRA adapters
+    forward = inspect.signature(inner.forward).parameters
+    if "position_ids" not in forward:
+        raise EngineError(f"{type(model).__name__} takes no position_ids; use another engine or model")
+    return {"logits_to_keep": 1} if "logits_to_keep" in forward else {}
+
+
+def usable_context(model: PreTrainedModel, wanted: int | None) -> int:
+    """Context length within which plain causal attention is what the model does.
+
+    `wanted` lowers it further. Raises EngineError for attention that can't be masked by
+    rows, for layers that keep no keys and values, and where the length is unknown.
+    """
+    config = model.config.get_text_config()
+    kind = getattr(config, "_attn_implementation", None)
+    if kind not in {"sdpa", "eager"}:
+        raise EngineError(f"attention '{kind}' can't mask by rows; load the model with attention 'sdpa'")
+    # A model that doesn't tell its layers apart has its window, if any, on all of them.
+    layers = set(getattr(config, "layer_types", None) or ["sliding_attention"])
+    if layers - {"full_attention", "sliding_attention"}:
+        odd = ", ".join(sorted(layers - {"full_attention", "sliding_attention"}))
+        raise EngineError(
+            f"{type(model).__name__} has layers of kind {odd}, which the local engine can't cache"
+        )
+    limits = [getattr(config, "max_position_embeddings", None), wanted]
+    if "sliding_attention" in layers:
+        limits.append(getattr(config, "sliding_window", None))  # within its window it is full attention
+    known = [limit for limit in limits if limit]
+    if not known:
+        raise EngineError(f"{type(model).__name__} doesn't say how long its context is; give context_length")
+    return min(known)
+
+
+@contextmanager
+def evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """No gradients, dropout off, and the former mode back afterwards."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch says that a device, or the machine, has no memory left."""
+    if not isinstance(error, RuntimeError):
+        return False
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def memory_message(requests: Sequence[Request], caps: Sequence[int]) -> str:
+    """Which setting to lower when these requests did not fit."""
+    longest = max(len(request.context) + cap for request, cap in zip(requests, caps, strict=True))
+    return (
+        f"out of memory with {len(requests)} episodes of up to {longest} tokens; lower rollout.users_per_batch "
+        "(rl.users_per_step in training), or rollout.response_tokens"
+    )
