@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,7 @@ import typer
 from deeprec.cli.options import JsonOption, SetOption
 
 if TYPE_CHECKING:
+    from deeprec.bench.rollout import Sizes
     from deeprec.bench.rows import Row
     from deeprec.config import RunConfig
     from deeprec.data.dataset import Dataset
@@ -79,6 +80,88 @@ def trm_command(
     _print_table(found)
 
 
+@app.command("rollout")
+def rollout_command(
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", help="Run with a trained policy; none: a random one, made-up text."),
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Trajectories at once; with a run, its users.")] = 64,
+    group: Annotated[int, typer.Option(min=1, help="Sampled trajectories that share a prompt.")] = 1,
+    new_tokens: Annotated[int, typer.Option(min=2, help="Made-up: tokens of a segment at most.")] = 60,
+    vocabulary: Annotated[int, typer.Option(min=100, help="Made-up: tokens in the vocabulary.")] = 6000,
+    rounds: Annotated[int, typer.Option(min=1, help="Alternating rounds; the best one counts.")] = 3,
+    steps: Annotated[int, typer.Option(min=0, help="With a run: RL steps to measure.")] = 2,
+    device: Annotated[str, typer.Option(help="`cpu` or `cuda`.")] = "cpu",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads; none: torch's own.")] = None,
+    cpu_time: Annotated[
+        bool, typer.Option("--cpu-time", help="Count CPU seconds: for a machine that others use.")
+    ] = False,
+    at_least: Annotated[
+        float | None, typer.Option(help="Fail below this ratio to the naive way, or if greedy tokens differ.")
+    ] = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tokens per second of the local engine beside `generate()` on whole contexts: one row a figure.
+
+    `ratio` is ours / peer. The second peer is the same engine without Hugging Face code: a
+    floor. With --run also the parts of a rollout, and the seconds outside the model in an RL
+    step, where the ratio is the share of the whole. --json prints one object a line.
+
+    Example: deeprec bench rollout --threads 1 --json
+    """
+    from deeprec.bench.rollout import Sizes, below, made_up_rows
+    from deeprec.progress import show_progress
+
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    sizes = Sizes(rows, group, new_tokens, vocabulary, rounds=rounds)
+    if run is None:
+        from deeprec.config import RunConfig, override_config
+
+        policy = override_config(RunConfig(), overrides or []).policy
+        found: Iterable[Row] = made_up_rows(policy, sizes, device=device, cpu_time=cpu_time)
+    else:
+        found = _rollouts_of(run, overrides, sizes, steps, device, cpu_time)
+    if as_json:
+        printed = _print_lines(found)
+    else:
+        with show_progress():
+            printed = list(found)
+        _print_table(printed)
+    missed = [] if at_least is None else below(printed, at_least)
+    for row in missed:
+        typer.echo(f"{row.name}: {row.ratio} is too low", err=True)
+    if missed:
+        raise typer.Exit(1)
+
+
+def _rollouts_of(
+    run: Path, overrides: list[str] | None, sizes: Sizes, steps: int, device: str, cpu_time: bool
+) -> Iterator[Row]:
+    """Rows of a run's latest policy on its test users, and of RL steps on a copy of it."""
+    from deeprec.bench.rollout import run_rows
+    from deeprec.bench.rollout_step import step_rows
+    from deeprec.config import override_config
+    from deeprec.pipeline import build_environment, load_stages
+    from deeprec.policy.loading import load_policy
+    from deeprec.run import Run
+
+    opened = Run.open(run)
+    folder = Run(opened.folder, override_config(opened.config, overrides or []))
+    dataset, trm = load_stages(folder)
+    model, tokenizer = load_policy(str(folder.last_policy()), folder.config.policy)
+    model.to(device)
+    environment = build_environment(folder.config, dataset, trm, model, tokenizer)
+    examples = dataset.examples("test")[: sizes.rows]
+    yield from run_rows(model, environment, examples, sizes, cpu_time=cpu_time)
+    if steps:
+        yield from step_rows(folder, dataset, trm, model, tokenizer, steps=steps)
+
+
 def _subject(run: Path | None, overrides: list[str] | None) -> tuple[RunConfig, Dataset | None]:
     """Settings and data to measure with."""
     from deeprec.config import RunConfig, override_config
@@ -90,12 +173,16 @@ def _subject(run: Path | None, overrides: list[str] | None) -> tuple[RunConfig, 
     return config, load_data(opened) if opened else None
 
 
-def _print_lines(rows: Iterable[Row]) -> None:
+def _print_lines(rows: Iterable[Row]) -> list[Row]:
+    """Print rows as they are measured; returns them."""
     import json
     from dataclasses import asdict
 
+    printed = []
     for row in rows:
         typer.echo(json.dumps(asdict(row)))
+        printed.append(row)
+    return printed
 
 
 def _print_table(rows: Iterable[Row]) -> None:

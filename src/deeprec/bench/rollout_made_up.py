@@ -1,0 +1,92 @@
+"""Made-up trajectories of three turns, and a random policy that writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from deeprec.config import PolicyConfig
+from deeprec.rollout.engines.base import Engine, Request, Sampling, Segment
+
+TURNS = 3
+_SHORTEST, _LONGEST = 150, 200  # tokens of a prompt
+_APPENDED = 40  # tokens that the environment writes after a turn
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """Prompts of R rows, and what the environment appends (turns, rows)."""
+
+    prompts: list[list[int]]
+    appended: list[list[list[int]]]
+    stop_ids: frozenset[int]
+
+
+class NoText:
+    """A Codec for ids that stand for nothing: engines decode for stop texts only."""
+
+    eos_id = 0
+    tag_ids: Mapping[str, int | None] = {}
+
+    def encode(self, text: str) -> list[int]:
+        """Never asked for."""
+        raise NotImplementedError
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Never asked for."""
+        raise NotImplementedError
+
+
+def random_policy(config: PolicyConfig, vocabulary: int) -> Qwen2ForCausalLM:
+    """A Qwen2 of the configured size whose next tokens are spread out: rows stop at different times."""
+    shape = Qwen2Config(
+        vocab_size=vocabulary,
+        hidden_size=config.width,
+        intermediate_size=config.inner,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        num_key_value_heads=config.key_value_heads,
+        max_position_embeddings=config.context,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=None,
+        attn_implementation="sdpa",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Qwen2ForCausalLM(shape).eval()
+        for weight in model.parameters():
+            if weight.dim() > 1:
+                weight.data.normal_(0.0, weight.shape[1] ** -0.5)
+    return model
+
+
+def made_up_contexts(rows: int, group: int, vocabulary: int, stop_every: int) -> Contexts:
+    """`group` neighbouring rows share a prompt; every `stop_every`-th token ends a segment."""
+    draw = np.random.default_rng(0)
+    lengths = draw.integers(_SHORTEST, _LONGEST + 1, size=rows // group)
+    prompts = [draw.integers(vocabulary, size=int(length)).tolist() for length in lengths]
+    appended = draw.integers(vocabulary, size=(TURNS, rows, _APPENDED)).tolist()
+    return Contexts(
+        [list(prompts[row // group]) for row in range(rows)],
+        appended,
+        frozenset(range(1, vocabulary, stop_every)),
+    )
+
+
+def write_turns(engine: Engine, made_up: Contexts, sampling: Sampling) -> list[Segment]:
+    """All segments, turn by turn, of `engine` on these contexts."""
+    engine.forget()
+    contexts = [list(prompt) for prompt in made_up.prompts]
+    written: list[Segment] = []
+    for turn in range(TURNS):
+        requests = [Request(row, tuple(ids), sampling.max_new_tokens) for row, ids in enumerate(contexts)]
+        segments = engine.generate(requests, sampling)
+        for context, segment, answer in zip(contexts, segments, made_up.appended[turn], strict=True):
+            context += [*segment.token_ids, *answer]
+        written += segments
+    return written
