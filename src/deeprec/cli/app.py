@@ -8,6 +8,7 @@ import sys
 import typer
 
 from deeprec.cli import (
+    ablate,
     bench,
     data,
     doctor,
@@ -47,6 +48,7 @@ app.add_typer(trm.app, name="trm")
 app.add_typer(policy.app, name="policy")
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("ablate")(ablate.ablate)
 app.command("report")(report.report)
 app.command("recommend")(recommend.recommend)
 app.add_typer(results.app, name="results")

@@ -1,0 +1,1 @@
+"""Ablations of a run: what each part of the method is worth."""

@@ -1,0 +1,107 @@
+"""Stages that another run has finished with the same inputs are taken from there, not made again."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from deeprec.data.dataset import Dataset
+from deeprec.run import Run, read_jsonl, whole_folder, write_atomically
+from deeprec.trm.kinds import NETWORK
+from deeprec.trm.published import PUBLISHED, PublishedNetwork
+from deeprec.trm.retriever import TRM
+from deeprec.trm.stage import fit_seed, load_trm, save_network, stage_inputs
+from deeprec.trm.training import fit_preferences
+
+
+def share(run: Run, stage: str, inputs: str, donors: Sequence[Run]) -> None:
+    """Take a stage from the first of `donors` that has finished it with these inputs; none: do nothing.
+
+    Files are linked where the file system can, copied where not: no stage writes into a file
+    that it finished. The rows that the stage logged come along.
+    """
+    folder = stage_folder(run, stage)
+    if run.is_current(stage, inputs) and folder.is_dir():
+        return
+    donor = next(
+        (
+            other
+            for other in donors
+            if other.is_current(stage, inputs) and stage_folder(other, stage).is_dir()
+        ),
+        None,
+    )
+    if donor is None:
+        return
+    run.begin(stage)
+    with whole_folder(folder) as part:
+        shutil.copytree(stage_folder(donor, stage), part, copy_function=_link, dirs_exist_ok=True)
+    _copy_rows(donor, run, stage)
+    _record(run, stage, {**donor.finished()[stage], "shared": os.path.relpath(donor.folder, run.folder)})
+
+
+def share_encoder(run: Run, dataset: Dataset, donors: Sequence[Run]) -> None:
+    """Fit the published fusion on the encoder of one of `donors`; no fitting encoder: do nothing.
+
+    Gives the TRM that a fit from the beginning would: the encoder's training is the same for both kinds.
+    """
+    inputs = stage_inputs(run, dataset)
+    if run.config.trm.kind != PUBLISHED or run.is_current("trm", inputs):
+        return
+    plain = run.config.model_copy(update={"trm": run.config.trm.model_copy(update={"kind": NETWORK})})
+    wanted = stage_inputs(Run(run.folder, plain), dataset)
+    donor = next((other for other in donors if other.is_current("trm", wanted)), None)
+    if donor is None:
+        return
+    run.begin("trm")
+    started = time.monotonic()
+    found = load_trm(Run(donor.folder, plain), dataset)
+    if not isinstance(found, TRM):  # a network was fitted with these inputs, so this can't be
+        return
+    network = PublishedNetwork(found.network.encoder, found.encoder.dim).to(found.device)
+    trm = TRM(network, found.encoder, dataset.catalog, run.config.trm, found.seen, found.texts())
+    fit_preferences(trm, dataset, fit_seed(run))
+    save_network(trm, run.trm, donor.trm / "cache")
+    run.finish("trm", inputs, (time.monotonic() - started) / 60)
+
+
+def stage_folder(run: Run, stage: str) -> Path:
+    """What a stage leaves, and a later one reads."""
+    return {"data": run.data, "trm": run.trm}.get(stage, run.policy(stage))
+
+
+@contextmanager
+def locked(folder: Path, *, wait: bool) -> Iterator[bool]:
+    """Whether this process alone works in `folder` within the block; `wait` until it does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(folder.name + ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
+
+
+def _copy_rows(donor: Run, run: Run, stage: str) -> None:
+    kept = [row for row in read_jsonl(run.metrics) if row.get("stage") != stage]
+    found = [row for row in read_jsonl(donor.metrics) if row.get("stage") == stage]
+    write_atomically(run.metrics, "".join(json.dumps(row) + "\n" for row in [*kept, *found]))
+
+
+def _record(run: Run, stage: str, record: dict[str, Any]) -> None:
+    write_atomically(run.folder / "stages.json", json.dumps({**run.finished(), stage: record}, indent=1))
