@@ -43,7 +43,7 @@ def test_train_runs_a_stage_and_says_what_it_did(copy_run):
     assert "cold_start: 2 iterations" in again.stdout
     assert "held-out NDCG@10" in again.stdout
     assert "cold_start: health" in again.stdout
-    assert "Means of 5 iterations." in again.stdout
+    assert "means of 5 iterations." in again.stdout
     assert len([row for row in read_jsonl(run.metrics) if row["stage"] == "cold_start"]) == 3
 
 

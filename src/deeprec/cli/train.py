@@ -172,8 +172,10 @@ def _print_health(run: Run, stage: str, *, to_stderr: bool = False) -> None:
         )
     console = Console(stderr=to_stderr)
     console.print(table)
-    console.print(f"{overall(findings)} Means of {AVERAGED} iterations.")
-    for finding in findings:
-        if finding.advice:
-            console.print(f"- {finding.title}: {finding.advice}", style=styles[finding.verdict], markup=False)
+    console.print(f"begin, latest: means of {AVERAGED} iterations.")
+    advised = [finding for finding in findings if finding.advice]
+    for finding in advised:
+        console.print(f"- {finding.title}: {finding.advice}", style=styles[finding.verdict], markup=False)
+    if not advised:
+        console.print(overall(findings))
     console.print()

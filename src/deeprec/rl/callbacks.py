@@ -159,7 +159,7 @@ def check_collapsed(memory: Path, config: RLConfig) -> None:
     if record["limits"] == _limits(config):
         raise TrainingError(
             f"{record['message']}. That was an earlier attempt with the same settings, which would end alike: change "
-            f"them, or delete {memory} to go on from the last good checkpoint all the same"
+            f"them, or delete {memory} to try them again all the same"
         )
 
 

@@ -17,7 +17,7 @@ from deeprec.config import RLConfig
 
 AVERAGED = 5  # iterations at either end of a stage: one alone is noisy
 _TREND = 10  # iterations at either end that say whether a reward moved
-_CLEAR = 2.0  # standard errors beyond which a difference is not noise
+_CLEAR = 3.0  # standard errors beyond which a difference is not noise
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,8 @@ def overall(findings: Sequence[Finding]) -> str:
         ]
         if named:
             verb = "is" if len(named) == 1 else "are"
-            return f"{len(named)} of {len(findings)} figures {verb} {words}: {'; '.join(named)}."
+            judged = sum(finding.verdict is not Verdict.NONE for finding in findings)
+            return f"{len(named)} of {judged} figures {verb} {words}: {'; '.join(named)}."
     return "Nothing looks wrong."
 
 
@@ -277,10 +278,11 @@ def _reward(rows: Sequence[Mapping[str, Any]], figure: str, title: str, advice: 
     count = min(_TREND, len(values) // 2)
     if verdict is Verdict.GOOD and count >= 2:
         first, last = values[:count], values[-count:]
-        error = math.sqrt((first.var(ddof=1) + last.var(ddof=1)) / count)
+        # By the steadier end: within the other one the reward may be on its way down.
+        error = math.sqrt(2 * min(first.var(ddof=1), last.var(ddof=1)) / count)
         if last.mean() - first.mean() < -max(_CLEAR * error, 1e-9):
             verdict = Verdict.BAD if figure == "reward" else Verdict.WATCH
-    rule = f"must not fall by more than {_CLEAR:g} standard errors"
+    rule = f"must not fall by more than {_CLEAR:g} standard errors of the steadier end"
     return _finding(points, figure, title, verdict, rule, advice)
 
 
@@ -296,4 +298,6 @@ def _length(rows: Sequence[Mapping[str, Any]]) -> Finding:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if len(values) else math.nan
+    """Mean of those that could be had; NaN when there are none."""
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.mean(known)) if known else math.nan

@@ -97,7 +97,9 @@ def test_a_tokenizer_without_room_for_the_tags_is_refused(
     save_model(tmp_path, "llama")
     # What a tokenizer with a closed vocabulary does: it takes nothing and doesn't complain.
     monkeypatch.setattr(PreTrainedTokenizerFast, "_add_tokens", lambda *_, **__: 0)
-    with pytest.raises(PolicyError, match=r"won't take '<.begin_of_preference.>' as one token; use a fast tokenizer"):
+    with pytest.raises(
+        PolicyError, match=r"won't take '<.begin_of_preference.>' as one token; use a fast tokenizer"
+    ):
         load_policy(str(tmp_path), PolicyConfig())
 
 
