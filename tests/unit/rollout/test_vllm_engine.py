@@ -243,9 +243,9 @@ real = [
 ]
 
 
-def real_engine(model: PreTrainedModel, seed: int = 0) -> VLLMEngine:
+def real_engine(model: PreTrainedModel, dtype: str = "float32") -> VLLMEngine:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB: on a CPU, several vLLMs share the memory
-    return VLLMEngine(model, CODEC, seed=seed, dtype="float32", memory=0.2, sequences=16)
+    return VLLMEngine(model, CODEC, seed=0, dtype=dtype, memory=0.2, sequences=16)
 
 
 def assert_same(found: Sequence[Segment], expected: Sequence[Segment]) -> None:
@@ -323,6 +323,21 @@ class TestVLLM:
         assert [s.token_ids for s in found] != [
             s.token_ids for s in real_engine(base).generate(REQUESTS, GREEDY)
         ]
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_bfloat16_in_vllm_stays_near_the_policy(self, dtype: torch.dtype) -> None:
+        """As in the presets: a policy of either type, sampled in bfloat16."""
+        model = make_model().to(dtype)
+        engine = real_engine(model, dtype="bfloat16")
+        request = Request(0, REQUESTS[3].context * 4, 40)
+        segment = engine.generate([request], Sampling(1.0, 0.95, 40, frozenset()))[0]
+        with torch.no_grad():
+            found = model(torch.tensor([[*request.context, *segment.token_ids]])).logits[0].float()
+        chances = found.log_softmax(-1)[len(request.context) - 1 : -1]
+        own = chances.gather(1, torch.tensor(segment.token_ids)[:, None])[:, 0]
+        apart = (own - torch.tensor(segment.logprobs)).abs().mean().item()
+        print(f"{dtype}: {apart:.3f} nats a token")
+        assert 0 < apart < 0.1
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="only vLLM's CPU build keeps a second copy")
     def test_a_tied_head_that_vllm_on_cpu_leaves_behind_is_noticed(self) -> None:
