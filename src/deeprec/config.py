@@ -114,6 +114,10 @@ class TRMConfig(_Section):
     weight_average: Fraction = Field(
         0.999, description="Memory of the running mean of the weights, per step (0: the weights themselves)."
     )
+    periods_per_year: Literal[0, 1, 2, 4, 12] = Field(
+        4,
+        description="Parts of a year that a preference's month (`2014-05`) is told apart by; 0: it says nothing.",
+    )
     match_width: Positive = Field(64, description="Width of the space where preferences meet item texts.")
     preference_steps: int = Field(
         400, ge=0, description="Steps that train the preference branch (0: the texts' own similarity)."
@@ -208,7 +212,8 @@ class WarmStartConfig(_Section):
     """Supervised start for a policy that can't speak the format yet."""
 
     enabled: bool = Field(True, description="Off for a policy that already speaks the format.")
-    text_epochs: int = Field(2, ge=0, description="Epochs over catalogue facts and fit histories as text.")
+    text_epochs: int = Field(2, ge=0, description="Epochs over fit histories (and facts) as text.")
+    facts: bool = Field(True, description="Whether those texts hold a line of facts about every item.")
     script_steps: int = Field(450, ge=0, description="Optimizer steps on scripted trajectories.")
     trajectories_per_step: Positive = Field(16, description="Scripted trajectories per optimizer step.")
     learning_rate: float = Field(4e-3, gt=0, description="Peak learning rate.")
@@ -256,6 +261,11 @@ class RLConfig(_Section):
 
     users_per_step: Positive = Field(32, description="Prompts per iteration (published: 128).")
     rollouts_per_user: int = Field(8, ge=2, description="Trajectories per prompt: a group.")
+    credit: Literal["trajectory", "step"] = Field(
+        "trajectory",
+        description="A trajectory's reward counts for all its tokens (published), or each turn and list line "
+        "gets what is earned from there on.",
+    )
     updates_per_step: Positive = Field(1, description="Optimizer batches per iteration (published: 2).")
     learning_rate: float = Field(1e-4, gt=0, description="Constant learning rate (published: 1e-6).")
     clip_low: float = Field(0.2, gt=0, description="PPO clipping below.")

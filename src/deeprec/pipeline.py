@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from deeprec.trm.base import ExplorableRetriever
 
 POLICIES = ("warm_start", "cold_start", "recommendation")
-METHODS = ("popularity", "trm", *POLICIES)
+METHODS = ("popularity", "trm", "trm-refit", *POLICIES)
 ORACLE = "oracle"  # knows the simulation's probabilities: the ceiling, on simulated data only
 
 
@@ -37,6 +37,7 @@ def run_pipeline(run: Run, announce: Callable[[str], None] = lambda _: None) -> 
     from deeprec.rl.stage import run_rl
     from deeprec.rl.warm_start import run_warm_start
     from deeprec.rollout.runner import check_list_sizes
+    from deeprec.trm.refit import run_trm_refit
     from deeprec.trm.stage import run_trm
 
     announce("data")
@@ -50,6 +51,8 @@ def run_pipeline(run: Run, announce: Callable[[str], None] = lambda _: None) -> 
     for stage in stages:
         announce(stage)
         run_rl(run, dataset, trm, stage, build_heldout(run, dataset, trm, stage))
+    announce("trm_refit")
+    run_trm_refit(run, dataset)
     announce("evaluation")
     run_evaluation(run, dataset, trm, build_recommenders(run, known_methods(run.config)))
     announce("report")
@@ -80,6 +83,7 @@ def build_recommenders(run: Run, methods: Sequence[str]) -> dict[str, Recommende
     from deeprec.data.synthetic import oracle
     from deeprec.evaluation.recommenders import TRMRecommender
     from deeprec.trm.baselines import Popularity
+    from deeprec.trm.refit import load_trm_refit
 
     known = known_methods(run.config)
     for method in methods:
@@ -90,6 +94,8 @@ def build_recommenders(run: Run, methods: Sequence[str]) -> dict[str, Recommende
     for method in methods:
         if method == "trm":
             found[method] = TRMRecommender(trm, dataset)
+        elif method == "trm-refit":
+            found[method] = TRMRecommender(load_trm_refit(run, dataset), dataset, name=method)
         elif method == "popularity":
             found[method] = TRMRecommender(Popularity.fit(dataset), dataset, name=method)
         elif method == ORACLE:

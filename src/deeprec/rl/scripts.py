@@ -29,6 +29,7 @@ from deeprec.rollout.protocol import render_prompt, render_ranking
 from deeprec.rollout.runner import answer_preferences
 from deeprec.rollout.tags import TAGS
 from deeprec.trm.base import Retriever
+from deeprec.trm.periods import month_phrase
 from deeprec.trm.phrases import item_phrases, join_phrases
 from deeprec.types import Example, Trajectory
 
@@ -36,6 +37,8 @@ TURNS = (1, 2, 3)
 TURN_SHARES = (0.3, 0.4, 0.3)  # every count is sampled, so that stage 1 can choose among them
 NARROW_PHRASES = (1, 2)  # fewest and most in a preference that explores
 WIDE_PHRASES = (2, 4)  # and in the wide one
+DATED_ALONE = 0.25  # of those, the share that name nothing else
+DATED_SHARE = 0.5  # of the wishes that also name the month of the latest item, where the prompt shows dates
 
 Rarity = dict[str, float]
 
@@ -76,7 +79,8 @@ def corpus(dataset: Dataset) -> list[str]:
     """All free text a tokenizer should know: facts, and the words of prompts and scripts."""
     words = [line for wide in (False, True) for line in (_thought(["a", "b"], is_wide=wide), _CLOSING)]
     profiles = [f"{key}: {value}" for user in dataset.fit_histories() for key, value in user.profile.items()]
-    return [*facts(dataset.catalog), *words, *profiles, "History\n", " | ", "; "]
+    times = {month_phrase(time) for user in dataset.fit_histories() for time in user.timestamps}
+    return [*facts(dataset.catalog), *words, *profiles, *sorted(times), "History\n", " | ", "; "]
 
 
 def fact_documents(catalog: Catalog, codec: Codec) -> list[Document]:
@@ -194,7 +198,10 @@ def _script_chunk(
             # The list that is answered with is the wide wish's. Where later turns bring new items
             # only, a wide wish must come first, or the best items would be missing from its list.
             is_wide = turn == 0 if config.new_items_only else turns[episode.key] == turn + 1
-            _speak(episode, codec, _exploration(episode, catalog, rarity, rng, is_wide=is_wide))
+            text = _exploration(
+                episode, catalog, rarity, rng, is_wide=is_wide, shows_dates="date" in config.prompt_fields
+            )
+            _speak(episode, codec, text)
         waiting = [episode for episode in active if episode.preference is not None]
         if waiting:
             answer_preferences(waiting, dataset, retriever, config)
@@ -236,7 +243,13 @@ def _thought(phrases: Sequence[str], *, is_wide: bool) -> str:
 
 
 def _exploration(
-    episode: Episode, catalog: Catalog, rarity: Rarity, rng: np.random.Generator, *, is_wide: bool
+    episode: Episode,
+    catalog: Catalog,
+    rarity: Rarity,
+    rng: np.random.Generator,
+    *,
+    is_wide: bool,
+    shows_dates: bool,
 ) -> str:
     turn = len(episode.turns)
     recent = episode.example.history[-10:]
@@ -245,6 +258,10 @@ def _exploration(
     usual = sorted(counts, key=lambda phrase: (-counts[phrase] * rarity[phrase], phrase))
     shown = usual[turn : turn + 2] or usual[:2] or ["new"]
     preference = _preference(episode, catalog, rarity, rng, is_wide=is_wide)
+    if shows_dates and episode.example.timestamps and rng.random() < DATED_SHARE:
+        month = month_phrase(episode.example.timestamps[-1])
+        # Sometimes the month alone: what is never shown can't be chosen later.
+        preference = month if rng.random() < DATED_ALONE else join_phrases([month, preference])
     thought = _thought(shown, is_wide=is_wide)
     return f"{thought}{TAGS.begin_preference}{preference}{TAGS.end_preference}"
 

@@ -139,6 +139,7 @@ def build_sampler(
         stage=stage,
         seed=config.seed,
         rollouts_per_user=config.rl.rollouts_per_user,
+        by_step=config.rl.credit == "step",
         trajectories_file=run.trajectories,
         failed_file=run.folder / "failed.jsonl",
     )

@@ -13,7 +13,7 @@ from trl.trainer.utils import pad
 
 from deeprec.errors import TrainingError
 from deeprec.rewards.mixture import PARTS
-from deeprec.rl.advantages import whiten
+from deeprec.rl.advantages import VARIANCE_FLOOR, whiten
 from deeprec.rl.sampling import Sampler
 from deeprec.rl.scoring import score_sampled
 
@@ -64,8 +64,28 @@ class DeepRecTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)
-        output["advantages"] = self._whiten(output["advantages"], _sampled_mask(output))
+        sampled = _sampled_mask(output)
+        by_token = self._sampler.advantages
+        if by_token is None:
+            output["advantages"] = self._whiten(output["advantages"], sampled)
+        else:
+            rows = [torch.tensor(row, device=sampled.device) for row in by_token]
+            output["advantages"] = self._whiten_tokens(
+                pad(rows, padding_value=0.0, padding_side="right"), sampled
+            )
         return output
+
+    def _whiten_tokens(self, advantages: Tensor, sampled: Tensor) -> Tensor:
+        """Whitened advantages (B, C) by token; moments are those of all processes."""
+        own = advantages[sampled.bool()].double()
+        sums = self.accelerator.gather(
+            torch.stack([own.sum(), own.square().sum(), own.new_tensor(len(own))])[None]
+        )
+        total, squares, count = sums.sum(dim=0).tolist()
+        mean = total / max(count, 1.0)
+        variance = max(squares / max(count, 1.0) - mean**2, VARIANCE_FLOOR)
+        whitened: Tensor = (advantages - mean) / variance**0.5 * sampled
+        return whitened
 
     def _whiten(self, advantages: Tensor, sampled: Tensor) -> Tensor:
         """Whitened advantages (B,) of this process; moments are those of all processes."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from deeprec.config import RolloutConfig
 from deeprec.data.catalog import Catalog, clean_text
 from deeprec.rollout.tags import TAGS
+from deeprec.trm.periods import month_phrase
 from deeprec.trm.ranking import MAX_PREFERENCE
 from deeprec.types import Example
 
@@ -77,7 +77,7 @@ def _history_line(example: Example, position: int, catalog: Catalog, config: Rol
         line += f" | {example.ratings[position]:g}"
     if "date" in config.prompt_fields and example.timestamps:
         # To the month: what was new or usual then. Of this user's past, never of the target.
-        line += f" | {datetime.fromtimestamp(example.timestamps[position], UTC):%Y-%m}"
+        line += f" | {month_phrase(example.timestamps[position])}"
     return line
 
 

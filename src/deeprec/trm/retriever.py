@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,12 +22,14 @@ from deeprec.trm.bank import phrase_features
 from deeprec.trm.base import Histories, Preferences, Retrieval
 from deeprec.trm.index import ItemIndex, build_index
 from deeprec.trm.model import PreferenceNetwork
+from deeprec.trm.periods import Periods, months_of
 from deeprec.trm.phrases import split_phrases
 from deeprec.trm.published import PUBLISHED, PublishedNetwork
 from deeprec.trm.ranking import check_histories, check_preferences
 from deeprec.trm.text import CachedEncoder, item_text, load_text_encoder
 from deeprec.trm.windows import pad_right
 
+_PERIODS = "periods.safetensors"
 _CHUNK = 256  # histories encoded together
 
 
@@ -54,14 +57,16 @@ class TRM:
         config: TRMConfig,
         seen: NDArray[np.bool_],
         texts: ItemTexts | None = None,
+        periods: Periods | None = None,
     ) -> None:
-        """`seen` (n_items + 1,) marks the items that occur in the fit part."""
+        """`seen` (n_items + 1,) marks the items that occur in the fit part; `periods` answers months."""
         self.network = network.eval()
         self.encoder = encoder
         self.catalog = catalog
         self.config = config
         self.seen = seen
         self._texts = texts
+        self.periods = periods
 
     @property
     def n_items(self) -> int:
@@ -128,8 +133,15 @@ class TRM:
         states = self.network.encoder.states(self._table, pad_right(recent, self.device))
         last = states[torch.arange(len(recent), device=self.device), lengths]
         if preferences is None or not any(preferences):
-            return self.network.queries(last)
-        return self.network.queries(last, self._phrase_vectors(preferences))
+            queries = self.network.queries(last)
+            named: list[list[int]] = [[] for _ in histories]
+        else:
+            found = [months_of(split_phrases(text)) for text in preferences]
+            named, phrases = [months for months, _ in found], [others for _, others in found]
+            queries = self.network.queries(last, self._phrase_vectors(phrases) if any(phrases) else None)
+        if self.periods is None:
+            return queries
+        return torch.cat([queries, torch.from_numpy(self.periods.vectors(named)).to(queries)], dim=1)
 
     def refresh(self) -> None:
         """Forget what was computed from the network's weights: they have changed."""
@@ -151,6 +163,8 @@ class TRM:
             "config": self.config.model_dump(),
         }
         (folder / "trm.json").write_text(json.dumps(facts), encoding="utf-8")
+        if self.periods is not None:
+            self.periods.save(folder / _PERIODS)
         self.encoder.save(folder)
 
     @classmethod
@@ -176,7 +190,9 @@ class TRM:
             ) from None
         seen = np.zeros(catalog.n_items + 1, dtype=np.bool_)
         seen[facts["seen"]] = True
-        return cls(network.to(device), load_text_encoder(folder, folder / "cache"), catalog, config, seen)
+        periods = _read_periods(folder / _PERIODS, catalog.n_items)
+        encoder = load_text_encoder(folder, folder / "cache")
+        return cls(network.to(device), encoder, catalog, config, seen, periods=periods)
 
     @cached_property
     @torch.inference_mode()
@@ -189,15 +205,17 @@ class TRM:
     @torch.inference_mode()
     def _items(self) -> Tensor:
         """What is searched (n_items + 1, D)."""
-        return self.network.items(self._table, torch.from_numpy(self.texts().features).to(self.device))
+        items = self.network.items(self._table, torch.from_numpy(self.texts().features).to(self.device))
+        if self.periods is None:
+            return items
+        return torch.cat([items, torch.from_numpy(self.periods.lifts).to(items)], dim=1)
 
     @cached_property
     def _index(self) -> ItemIndex:
         return build_index(self._items.cpu().numpy(), large=self.config.approximate_from)
 
-    def _phrase_vectors(self, preferences: Preferences) -> Tensor:
+    def _phrase_vectors(self, phrases: Sequence[Sequence[str]]) -> Tensor:
         """Vectors of the preferences' phrases (B, P, D_text), zero rows where there are fewer."""
-        phrases = [split_phrases(text) for text in preferences]
         vectors = np.zeros(
             (len(phrases), max(len(row) for row in phrases), self.encoder.dim), dtype=np.float32
         )
@@ -243,6 +261,22 @@ def catalog_text_vectors(encoder: CachedEncoder, catalog: Catalog) -> NDArray[np
     """Text embeddings (n_items + 1, D_text) of all items, row 0 zero."""
     vectors = encoder.encode([item_text(item) for item in catalog.items])
     return np.concatenate([np.zeros((1, vectors.shape[1]), np.float32), vectors])
+
+
+def _read_periods(file: Path, n_items: int) -> Periods | None:
+    if not file.exists():
+        return None
+    from safetensors import SafetensorError
+
+    try:
+        periods = Periods.load(file)
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise RetrievalError(f"{file}: not readable ({error}); fit the TRM again") from None
+    if len(periods.lifts) != n_items + 1:
+        raise RetrievalError(
+            f"{file}: holds {len(periods.lifts) - 1} items, the catalogue {n_items}; fit the TRM again"
+        )
+    return periods
 
 
 def _read_facts(folder: Path) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from deeprec.progress import progress_bar
 from deeprec.trm.bank import build_bank
 from deeprec.trm.base import Preferences
 from deeprec.trm.model import SequentialEncoder
+from deeprec.trm.periods import WEIGHTS, count_periods, month_phrase
 from deeprec.trm.quality import draw_preferences
 from deeprec.trm.ranking import target_ranks
 from deeprec.trm.retriever import TRM, ItemTexts, build_network, catalog_texts
@@ -92,8 +93,10 @@ def fit(
     trm = TRM(network, text_encoder, dataset.catalog, config, seen, texts)
     started = time.monotonic()
     loss = fit_preferences(trm, dataset, seed)
+    fit_periods(trm, dataset, examples)
     if log is not None:
         record = {"stage": "trm", "preference_loss": round(loss, 5)}
+        record["period_weight"] = trm.periods.weight if trm.periods else 0.0
         if examples:
             targets = [example.target for example in examples]
             phrases = draw_preferences(dataset, targets, np.random.default_rng(seed))
@@ -114,6 +117,23 @@ def fit_preferences(trm: TRM, dataset: Dataset, seed: int = 0, held_out: Collect
         loss = fit_branch(trm.network, trm.texts(), trm.seen, bank, _fit_histories(dataset), trm.config, rng)
     trm.refresh()
     return loss
+
+
+def fit_periods(trm: TRM, dataset: Dataset, examples: Sequence[Example]) -> None:
+    """Let `trm` answer months, in place, as loudly as serves validation `examples` best; not at all if that harms."""
+    dated = [example for example in examples if example.timestamps]
+    counted = count_periods(dataset, trm.config.periods_per_year) if dated else None
+    if counted is None:
+        return
+    months = [month_phrase(example.timestamps[-1]) for example in dated]
+    quality = {}
+    for weight in WEIGHTS:
+        trm.periods = counted.with_weight(weight)
+        trm.refresh()
+        quality[weight] = measure(trm, dataset, dated, months).ndcg
+    best = max(quality, key=lambda weight: (quality[weight], -weight))
+    trm.periods = counted.with_weight(best) if best else None
+    trm.refresh()
 
 
 def measure(

@@ -247,6 +247,15 @@ class TestPhrases:
             past = {p for item in example.history[-5:] for p in item_phrases(DATASET.catalog[item])}
             assert set(script.turns[-1].preference.split("; ")) <= past
 
+    def test_where_dates_are_shown_wishes_may_name_the_month_of_the_latest_item(self) -> None:
+        asked = [turn.preference for s in write(count=100) for turn in s.turns]
+        assert not [text for text in asked if "1970-01" in text]
+        shown = write(count=200, config=settings(prompt_fields=("date",)))
+        asked = [turn.preference for s in shown for turn in s.turns]
+        assert 0.4 < np.mean(["1970-01" in text for text in asked]) < 0.6  # all times are of that month
+        assert 0.05 < np.mean([text == "1970-01" for text in asked]) < 0.2
+        assert all(text.startswith("1970-01") for text in asked if "1970-01" in text)
+
     def test_a_thought_opens_with_what_sets_the_user_apart(self) -> None:
         scripts = write(with_phrases("Common"), count=100)
         assert {script.turns[0].thought.split(": ")[1].split(" ")[0] for script in scripts} == {"Kind"}
