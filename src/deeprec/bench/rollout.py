@@ -137,18 +137,17 @@ def _alternate(
     rounds: int,
     cpu_time: bool,
 ) -> tuple[dict[str, float], dict[str, Written]]:
-    """Tokens per second of each engine's best round, behind one that warms up, and what it wrote last."""
+    """Tokens per second of each engine's best round, and what it wrote last."""
     clock = time.process_time if cpu_time else time.perf_counter
     rates = dict.fromkeys(engines, 0.0)
     written: dict[str, Written] = {}
-    with progress_bar(name, (rounds + 1) * len(engines)) as bar:
-        for number in range(rounds + 1):
+    with progress_bar(name, rounds * len(engines)) as bar:
+        for _ in range(rounds):
             for key, engine in engines.items():
                 started = clock()
                 written[key] = write(engine)
                 seconds = clock() - started
-                if number:
-                    rates[key] = max(rates[key], sum(map(len, written[key])) / seconds)
+                rates[key] = max(rates[key], sum(map(len, written[key])) / seconds)
                 bar.advance()
     return rates, written
 

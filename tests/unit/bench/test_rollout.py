@@ -85,9 +85,7 @@ def test_what_falls_short_is_named() -> None:
 def test_the_command_fails_below_the_ratio_that_it_is_given() -> None:
     sizes = ["--rows", "4", "--vocabulary", "100", "--new-tokens", "8", "--rounds", "1", "--json"]
     narrow = ["--set", "policy.width=32", "--set", "policy.inner=48"]
-    done = CliRunner().invoke(app, ["bench", "rollout", *sizes, *narrow, "--at-least", "0.01"])
-    assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout.splitlines()[0])["peer"] == NAIVE
     done = CliRunner().invoke(app, ["bench", "rollout", *sizes, *narrow, "--at-least", "1000"])
     assert done.exit_code == 1
+    assert json.loads(done.stdout.splitlines()[0])["peer"] == NAIVE
     assert "greedy trajectories: " in done.stderr

@@ -273,9 +273,9 @@ class LocalEngine:
         width = 1 + max(len(row.cached) for row in self._rows[rows])
         seen = torch.arange(width, device=ids.device)
         dtype = self._model.dtype
-        # Nobody sees slot 0. Padding sees nothing: its softmax is over equal numbers, as the
-        # lowest one is finite, and its outcome is never used.
-        unseen = (seen > slots[:, :, None]) | (seen == 0)
+        # Nobody sees slot 0 but padding: a softmax over nothing is not a number.
+        places = slots[:, :, None]
+        unseen = (seen > places) | ((seen == 0) & (places > 0))
         mask = torch.zeros(unseen.shape, dtype=dtype, device=ids.device)
         mask.masked_fill_(unseen, torch.finfo(dtype).min)
         self._cache.begin(len(self._rows), rows, slots, width)
