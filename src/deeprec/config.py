@@ -21,7 +21,7 @@ from deeprec.errors import ConfigError
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Ranking = Literal["generate", "score", "constrained"]
+Ranking = Literal["generate", "score", "constrained", "retrieved"]
 
 
 class _Section(BaseModel):
@@ -162,6 +162,11 @@ class RolloutConfig(_Section):
     history: Positive = Field(20, description="Latest items shown to the policy.")
     retrieved: Positive = Field(20, description="Items per retrieval (k).")
     recommended: Positive = Field(10, description="Items in the final list (K).")
+    answer: Literal["written", "retrieved"] = Field(
+        "written",
+        description="The final list: the policy writes it, or it is the TRM's answer to the last wish, "
+        "in training as in use.",
+    )
     max_retrievals: Positive = Field(8, description="Retrievals per trajectory at most.")
     segment_tokens: Positive = Field(2048, description="New tokens per segment at most.")
     response_tokens: Positive = Field(
@@ -307,8 +312,8 @@ class InferenceConfig(_Section):
 
     ranking: Ranking = Field(
         "generate",
-        description="The list: as the policy writes it, the pool by each title's likelihood (`score`), "
-        "or written among pool titles only (`constrained`).",
+        description="The list: as the policy writes it, the pool by each title's likelihood (`score`), written "
+        "among pool titles only (`constrained`), or the TRM's answer to the last wish (`retrieved`).",
     )
     rollouts: Positive = Field(
         1, description="Trajectories a user: one is greedy; several are sampled, and their lists are merged."
@@ -319,6 +324,10 @@ class EvaluationConfig(_Section):
     """Held-out evaluation over the whole catalogue."""
 
     max_users: Positive | None = Field(None, description="Evaluate a random sample of this many users.")
+    methods: tuple[str, ...] = Field((), description="Methods to evaluate; none: all that the run knows.")
+    sampled: bool = Field(
+        True, description="Whether policies are sampled besides, for the reward that training raises."
+    )
     bootstrap: Positive = Field(2000, description="Resamples of the paired bootstrap.")
     shown_trajectories: Positive = Field(10, description="Trajectories shown in the report.")
 

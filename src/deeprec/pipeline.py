@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 POLICIES = ("warm_start", "cold_start", "recommendation")
 METHODS = ("popularity", "trm", "trm-refit", *POLICIES)
+DATED = "trm-dated"  # the TRM, asked by rule for the month of the latest item
 ORACLE = "oracle"  # knows the simulation's probabilities: the ceiling, on simulated data only
 
 
@@ -54,14 +55,21 @@ def run_pipeline(run: Run, announce: Callable[[str], None] = lambda _: None) -> 
     announce("trm_refit")
     run_trm_refit(run, dataset)
     announce("evaluation")
-    run_evaluation(run, dataset, trm, build_recommenders(run, known_methods(run.config)))
+    methods = run.config.evaluation.methods or known_methods(run.config)
+    run_evaluation(run, dataset, trm, build_recommenders(run, methods))
     announce("report")
     return write_report(run)
 
 
 def known_methods(config: RunConfig) -> tuple[str, ...]:
-    """Every method that a run with these settings can evaluate."""
-    return (*METHODS, ORACLE) if config.data.name == "synthetic" else METHODS
+    """Every method that a run with these settings can evaluate.
+
+    Where the prompt shows dates, the TRM that is always told the month of the latest item is a
+    rival too: it knows what the policy knows.
+    """
+    dated = (DATED,) if "date" in config.rollout.prompt_fields else ()
+    oracle = (ORACLE,) if config.data.name == "synthetic" else ()
+    return (*METHODS, *dated, *oracle)
 
 
 def load_stages(run: Run) -> tuple[Dataset, ExplorableRetriever]:
@@ -96,6 +104,8 @@ def build_recommenders(run: Run, methods: Sequence[str]) -> dict[str, Recommende
             found[method] = TRMRecommender(trm, dataset)
         elif method == "trm-refit":
             found[method] = TRMRecommender(load_trm_refit(run, dataset), dataset, name=method)
+        elif method == DATED:
+            found[method] = TRMRecommender(trm, dataset, name=method, dated=True)
         elif method == "popularity":
             found[method] = TRMRecommender(Popularity.fit(dataset), dataset, name=method)
         elif method == ORACLE:

@@ -11,12 +11,14 @@ from deeprec.errors import EvaluationError, RunError
 from deeprec.pipeline import build_recommenders, known_methods
 from deeprec.run import Run
 
-EVERYWHERE = ("popularity", "trm", "warm_start", "cold_start", "recommendation")
+EVERYWHERE = ("popularity", "trm", "trm-refit", "warm_start", "cold_start", "recommendation")
 
 
 def test_the_oracle_is_known_where_the_data_are_simulated() -> None:
     assert known_methods(load_config("synthetic")) == (*EVERYWHERE, "oracle")
     assert known_methods(load_config("ml-100k")) == EVERYWHERE
+    dated = load_config("ml-100k", overrides=['rollout.prompt_fields=["date"]'])
+    assert known_methods(dated) == (*EVERYWHERE, "trm-dated")
 
 
 def test_what_is_not_known_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def evaluate(
     needed = {"trm-refit": "trm_refit"} | {name: name for name in POLICIES}
     trained = [
         name
-        for name in known_methods(opened.config)
+        for name in opened.config.evaluation.methods or known_methods(opened.config)
         if name not in needed or needed[name] in opened.finished()
     ]
     names = [name.strip() for name in methods.split(",") if name.strip()] if methods else trained

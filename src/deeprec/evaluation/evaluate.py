@@ -33,7 +33,7 @@ RewardFunction = Callable[[Sequence[Trajectory], Sequence[Example]], Mapping[str
 SampledFunction = Callable[[Recommender, Sequence[Example]], Mapping[str, NDArray[np.float64]]]
 
 PROTOCOL = "leave-one-out by time, whole catalogue"
-_BASELINES = ("trm", "trm-refit", "warm_start")
+_BASELINES = ("trm", "trm-dated", "trm-refit", "warm_start")
 _USERS_PER_CALL = 512
 
 
@@ -73,7 +73,7 @@ def evaluate(
     `retriever` is the TRM that pools are held against, `encoder` embeds preferences,
     `rewards` gives the reward parts of trajectories as columns, `sampled` further columns of
     a recommender that can sample (none for another). Differences are taken to
-    each of `baselines` (None: to `trm`, `trm-refit` and `warm_start`, as far as they are evaluated).
+    each of `baselines` (None: to `trm`, `trm-dated`, `trm-refit` and `warm_start`, as far as they are evaluated).
     Raises EvaluationError for an empty part, two methods of one name, an unknown baseline,
     or a recommender that answers wrongly or fills in for a failed policy.
     """

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from deeprec.data.dataset import Dataset
 from deeprec.recommender import Recommendation
 from deeprec.trm.base import Retriever
+from deeprec.trm.periods import month_phrase
 from deeprec.types import Example
 
 _USERS_PER_CALL = 256
@@ -16,10 +17,13 @@ class TRMRecommender:
     """The plain ranking of a Retriever: the TRM, or popularity behind the same contract.
 
     Items that the data set excludes for a user (the history, unless repeats are allowed) are
-    left out.
+    left out. With `dated` it is asked for the month of each user's latest item.
     """
 
-    def __init__(self, retriever: Retriever, dataset: Dataset, name: str = "trm") -> None:
+    def __init__(
+        self, retriever: Retriever, dataset: Dataset, name: str = "trm", *, dated: bool = False
+    ) -> None:
+        self._dated = dated
         self.retriever = retriever
         self.dataset = dataset
         self._name = name
@@ -35,7 +39,9 @@ class TRMRecommender:
         for start in range(0, len(examples), _USERS_PER_CALL):
             batch = examples[start : start + _USERS_PER_CALL]
             excluded = [self.dataset.exclusions(example) for example in batch]
-            items = self.retriever.retrieve([e.history for e in batch], None, k, excluded).item_indices
+            asked = [month_phrase(e.timestamps[-1]) if e.timestamps else None for e in batch]
+            preferences = asked if self._dated else None
+            items = self.retriever.retrieve([e.history for e in batch], preferences, k, excluded).item_indices
             found += [Recommendation(tuple(int(i) for i in row), self._name) for row in items]
         return found
 

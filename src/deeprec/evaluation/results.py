@@ -141,7 +141,7 @@ def _row(run: Run, summary: EvaluationSummary, method: MethodSummary, command: s
     finished = run.finished()
     needed = _stages_of(method.name)
     minutes = sum(float(finished.get(stage, {}).get("minutes", 0.0)) for stage in needed)
-    histories = dict.fromkeys(("trm", "trm-refit"), run.config.trm.history) | dict.fromkeys(
+    histories = dict.fromkeys(("trm", "trm-dated", "trm-refit"), run.config.trm.history) | dict.fromkeys(
         POLICY_STAGES, run.config.rollout.history
     )
     return ResultRow(
@@ -174,7 +174,7 @@ def _short(value: float) -> float:
 def _stages_of(method: str) -> Iterable[str]:
     if method in POLICY_STAGES:
         return ("trm", *POLICY_STAGES[: POLICY_STAGES.index(method) + 1])
-    return {"trm": ("trm",), "trm-refit": ("trm_refit",)}.get(method, ())
+    return {"trm": ("trm",), "trm-dated": ("trm",), "trm-refit": ("trm_refit",)}.get(method, ())
 
 
 def rerun_command(config: RunConfig) -> str:

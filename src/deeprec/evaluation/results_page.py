@@ -31,12 +31,13 @@ BEHAVIOUR = (
     "sampled/recommendation",
 )
 METHOD_ORDER = (
-    "popularity", "item-knn", "trm", "trm-refit", "warm_start", "cold_start", "recommendation", "oracle",
+    "popularity", "item-knn", "trm", "trm-dated", "trm-refit", "warm_start", "cold_start", "recommendation", "oracle",
 )  # fmt: skip
 # What is compared with what: metric, baseline, methods (none: all).
 _COMPARISONS = (
     ("ndcg@10", "trm", None),
     ("ndcg@10", "trm-refit", None),
+    ("ndcg@10", "trm-dated", ("recommendation",)),
     ("recall@10", "trm-refit", ("recommendation",)),
     ("ndcg@10", "warm_start", ("recommendation",)),
     ("reward/cold_start", "warm_start", ("cold_start",)),

@@ -93,7 +93,7 @@ def evaluate_run(
 
     def sampled(recommender: Recommender, examples: Sequence[Example]) -> dict[str, NDArray[np.float64]]:
         # What training raises is the reward of sampled trajectories; greedy ones follow, or don't.
-        if not isinstance(recommender, DeepRecRecommender):
+        if not config.sampled or not isinstance(recommender, DeepRecRecommender):
             return {}
         trajectories = recommender.sample(examples)
         values = rewards(trajectories, examples)

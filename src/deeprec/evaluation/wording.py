@@ -10,6 +10,7 @@ from deeprec.evaluation.summary import EvaluationSummary, MethodSummary
 METHOD_TITLES = {
     "popularity": "Popularity",
     "trm": "Plain TRM",
+    "trm-dated": "TRM told the latest month",
     "trm-refit": "TRM refitted on the RL targets too",
     "warm_start": "DeepRec, warm start",
     "cold_start": "DeepRec, after stage 1",

@@ -21,29 +21,29 @@ from deeprec.rollout.codec import Codec
 from deeprec.rollout.tags import TAGS
 from deeprec.types import Example, Trajectory
 
-ANSWER = 1000  # the reasoning before the list; its line i (from 1) is ANSWER + i, turn t (from 1) is t
+ANSWER = 1000  # line i (from 1) of the list is ANSWER + i; turn t (from 1) is t
 END = 2000
 
 
 def steps_of_tokens(trajectory: Trajectory, codec: Codec) -> NDArray[np.int64]:
-    """The step (T,) that each response token belongs to; 0 where the environment wrote it."""
+    """The step (T,) that each response token belongs to; 0 where the environment wrote it.
+
+    Whether to ask once more or to close is one decision: the reasoning that closes counts as
+    the next turn, so that both are held against each other.
+    """
     steps = np.zeros(len(trajectory.response_ids), dtype=np.int64)
-    turn, inside, lines = 0, False, 0
-    before = 0
-    answered = sum(1 for a, b in zip(trajectory.loss_mask, trajectory.loss_mask[1:], strict=False) if a > b)
+    segment, lines, before = 0, -1, 0
     for place, (token, sampled) in enumerate(zip(trajectory.response_ids, trajectory.loss_mask, strict=True)):
-        if sampled and not before:
-            turn += 1
+        segment += sampled > before
         before = sampled
         if not sampled:
             continue
-        if turn <= answered:
-            steps[place] = turn
-            continue
         piece = codec.decode([token])
-        lines += inside and "\n" in piece
-        steps[place] = ANSWER + lines
-        inside = inside or piece == TAGS.begin_list
+        if lines >= 0:
+            lines += "\n" in piece
+        steps[place] = ANSWER + lines if lines > 0 else segment
+        if piece == TAGS.begin_list and segment > len(trajectory.turns):
+            lines = 0
     return steps
 
 

@@ -37,6 +37,7 @@ TURNS = (1, 2, 3)
 TURN_SHARES = (0.3, 0.4, 0.3)  # every count is sampled, so that stage 1 can choose among them
 NARROW_PHRASES = (1, 2)  # fewest and most in a preference that explores
 WIDE_PHRASES = (2, 4)  # and in the wide one
+LONGEST_PHRASE = 40  # characters: shops put sentences among their categories
 DATED_ALONE = 0.25  # of those, the share that name nothing else
 DATED_SHARE = 0.5  # of the wishes that also name the month of the latest item, where the prompt shows dates
 
@@ -219,6 +220,9 @@ def _finish(episode: Episode, codec: Codec, config: RolloutConfig) -> Script:
     _speak(episode, codec, text)
     trajectory = episode.finish()
     mask = list(trajectory.loss_mask)
+    if config.answer == "retrieved":  # the policy only opens the list
+        listed = len(codec.encode(text)) - len(codec.encode(f"{opening}{TAGS.begin_list}"))
+        return Script(trajectory, (*mask[: len(mask) - listed], *[0] * listed))
     if ranking and episode.example.target not in episode.retrieved:
         before = len(mask) - len(codec.encode(text))
         line = f"{opening}{TAGS.begin_list}\n1. "
@@ -295,8 +299,12 @@ def _preference(
 
 
 def _phrases(catalog: Catalog, item_index: int) -> list[str]:
-    """The item's phrases without its exact year, which is too narrow a wish."""
-    return [phrase for phrase in item_phrases(catalog[item_index]) if not phrase.isdigit()]
+    """The item's phrases without its exact year, which is too narrow a wish, and whole sentences."""
+    return [
+        phrase
+        for phrase in item_phrases(catalog[item_index])
+        if not phrase.isdigit() and len(phrase) <= LONGEST_PHRASE
+    ]
 
 
 def phrase_rarity(catalog: Catalog) -> Rarity:

@@ -73,7 +73,9 @@ def run_episodes(
     flight; `watch` is called after each of an episode's moves, for streaming. `ranking` says
     who writes the list once it is opened: the policy, or `environment.lists` (see there).
     """
-    if ranking != "generate" and environment.lists is None:
+    if environment.config.answer == "retrieved":
+        ranking = "retrieved"
+    if ranking in ("score", "constrained") and environment.lists is None:
         raise PolicyError(
             f"inference.ranking = '{ranking}' needs the policy's model in this process; use `generate`"
         )
@@ -119,7 +121,7 @@ def _run_batch(
             environment.clock.retrieval += time.perf_counter() - started
             _notify(waiting, watch)
         opened = [episode for episode in active if episode.awaits_list]
-        if opened and environment.lists is not None:
+        if opened:
             started = time.perf_counter()
             write_lists(opened, environment.lists, ranking, config.recommended)
             environment.clock.engine += time.perf_counter() - started
@@ -157,8 +159,15 @@ def answer_preferences(
             episodes[position].answer(tuple(map(int, items)), tuple(map(float, scores)))
 
 
-def write_lists(episodes: Sequence[Episode], lists: ListWriter, ranking: Ranking, size: int) -> None:
-    """Write the opened list of each episode: at most `size` items of its pool, best first."""
+def write_lists(episodes: Sequence[Episode], lists: ListWriter | None, ranking: Ranking, size: int) -> None:
+    """Write the opened list of each episode: at most `size` items of its pool, best first.
+
+    Without a writer it is the TRM's answer to the last wish, in the TRM's order.
+    """
+    if lists is None or ranking == "retrieved":
+        for episode in episodes:
+            episode.write_list(episode.turns[-1].retrieved[:size] if episode.turns else ())
+        return
     contexts = [episode.context for episode in episodes]
     pools = [tuple(dict.fromkeys(episode.retrieved)) for episode in episodes]
     if ranking == "constrained":

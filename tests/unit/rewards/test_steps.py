@@ -83,13 +83,20 @@ def test_tokens_know_their_step() -> None:
     assert ((steps > 0) == np.array(trajectory.loss_mask, dtype=bool)).all()
     assert CODEC.decode(ids[steps == 1].tolist()) == explore("Action")
     assert CODEC.decode(ids[steps == 2].tolist()) == explore("Comedy")
-    assert CODEC.decode(ids[steps == ANSWER].tolist()) == f"Now rank.{TAGS.end_think}\n{TAGS.begin_list}"
+    assert CODEC.decode(ids[steps == 3].tolist()) == f"Now rank.{TAGS.end_think}\n{TAGS.begin_list}"
     assert CODEC.decode(ids[steps == ANSWER + 2].tolist()) == "\n2. Heat"
     assert CODEC.decode(ids[steps == ANSWER + 4].tolist()) == f"\n{TAGS.end_list}"
-    assert set(steps_of_tokens(CASES["empty preference"], CODEC).tolist()) == {ANSWER}
+    assert set(steps_of_tokens(CASES["empty preference"], CODEC).tolist()) == {1}
+    # Who closes after one turn is held against those who ask a second time.
+    assert set(steps_of_tokens(CASES["one turn, miss"], CODEC).tolist()) == {
+        0,
+        1,
+        2,
+        *range(ANSWER + 1, ANSWER + 5),
+    }
 
 
 def test_returns_hold_what_comes_later_and_nothing_that_came_before() -> None:
-    steps = np.array([1, 1, 0, 0, 2, ANSWER, ANSWER + 1])
+    steps = np.array([1, 1, 0, 0, 2, 2, ANSWER + 1])
     shares = {1: 0.5, ANSWER + 1: 2.0, END: -1.0}
-    assert returns_to_go(steps, shares) == {1: 1.5, 2: 1.0, ANSWER: 1.0, ANSWER + 1: 1.0}
+    assert returns_to_go(steps, shares) == {1: 1.5, 2: 1.0, ANSWER + 1: 1.0}
