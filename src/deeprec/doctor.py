@@ -109,9 +109,9 @@ def _problems(run: Run, finished: dict[str, dict[str, Any]]) -> list[str]:
             )  # other kinds keep no weights
         ]
         # The evaluation may stand on any policy; every other stage needs the one before it.
-        position = STAGES.index(stage)
-        if position and stage != "evaluation" and STAGES[position - 1] not in finished:
-            found.append(f"stage '{stage}' finished, but '{STAGES[position - 1]}' before it did not")
+        before = [name for name in STAGES[: STAGES.index(stage)] if name != "trm_refit"]
+        if before and stage != "evaluation" and before[-1] not in finished:
+            found.append(f"stage '{stage}' finished, but '{before[-1]}' before it did not")
     found += [f"unknown stage '{name}' in stages.json" for name in finished if name not in STAGES]
     found += [
         f"{part} was left by an interrupted stage; it is ignored and may be deleted"

@@ -24,7 +24,8 @@ from typing import Any, BinaryIO
 from deeprec.config import RunConfig, parse_config
 from deeprec.errors import RunError
 
-STAGES = ("data", "trm", "warm_start", "cold_start", "recommendation", "trm_refit", "evaluation")
+STAGES = ("data", "trm", "trm_refit", "warm_start", "cold_start", "recommendation", "evaluation")
+_ASIDE = {"trm_refit": ("trm_refit", "evaluation")}  # no policy is made from it
 
 
 class Run:
@@ -136,8 +137,8 @@ class Run:
         return self.finished().get(stage, {}).get("inputs") == inputs
 
     def begin(self, stage: str) -> None:
-        """Forget that this stage and all after it were finished."""
-        later = STAGES[STAGES.index(stage) :]
+        """Forget that this stage and all that is made from it were finished."""
+        later = _ASIDE.get(stage, STAGES[STAGES.index(stage) :])
         record = {name: entry for name, entry in self.finished().items() if name not in later}
         write_atomically(self.folder / "stages.json", json.dumps(record, indent=1))
 

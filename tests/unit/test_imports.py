@@ -54,9 +54,11 @@ COMMANDS = (
     ("policy", "init"),
     ("train",),
     ("evaluate",),
+    ("ablate",),
     ("report",),
     ("recommend",),
     ("bench", "trm"),
+    ("bench", "rollout"),
     ("results", "render"),
     ("doctor",),
 )

@@ -37,8 +37,17 @@ def test_a_stage_is_current_until_its_inputs_change(run: Run) -> None:
 def test_beginning_a_stage_forgets_it_and_all_after_it(run: Run) -> None:
     for stage in STAGES:
         run.finish(stage, "a", 0.0)
-    run.begin("warm_start")
-    assert sorted(run.finished()) == ["data", "trm"]
+    run.begin("cold_start")
+    assert sorted(run.finished()) == ["data", "trm", "trm_refit", "warm_start"]
+    run.begin("trm")
+    assert sorted(run.finished()) == ["data"]
+
+
+def test_a_baseline_that_is_fitted_anew_leaves_the_policies_alone(run: Run) -> None:
+    for stage in STAGES:
+        run.finish(stage, "a", 0.0)
+    run.begin("trm_refit")
+    assert set(STAGES) - set(run.finished()) == {"trm_refit", "evaluation"}
 
 
 def test_opening_a_run_again_keeps_finished_stages(run: Run) -> None:

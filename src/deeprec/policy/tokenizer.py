@@ -25,10 +25,13 @@ from deeprec.rollout.tags import TAGS
 PAD = "<|pad|>"
 EOS = "<|end_of_text|>"
 
-# Phrases as a preference writes them ("Sci-Fi", "1990s") are one stretch without their space, so
+# Phrases as a preference writes them ("Sci-Fi", "1990s", "2014-05") are one stretch without their space, so
 # that a phrase is the same token wherever it stands; running text keeps the space with its word.
 # Every character belongs to exactly one stretch, hence nothing is lost.
-_STRETCHES = r" ?\p{Ll}[\p{L}\p{M}'’]*|\p{L}[\p{L}\p{M}'’&-]*|\p{N}{4}s?|\p{N}|[;,:.] | ?[^\s\p{L}\p{N}]|\s"
+_STRETCHES = (
+    r" ?\p{Ll}[\p{L}\p{M}'’]*|\p{L}[\p{L}\p{M}'’&-]*"
+    r"|\p{N}{4}-\p{N}{2}(?!\p{N})|\p{N}{4}s?|\p{N}|[;,:.] | ?[^\s\p{L}\p{N}]|\s"
+)
 # The commonest phrases of the catalogue are repeated often enough to end as one piece while pieces
 # last. Not all: shops put whole sentences among their categories.
 _PHRASES, _PHRASE_REPEATS = 200, 50

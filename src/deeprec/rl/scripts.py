@@ -38,7 +38,8 @@ TURN_SHARES = (0.3, 0.4, 0.3)  # every count is sampled, so that stage 1 can cho
 NARROW_PHRASES = (1, 2)  # fewest and most in a preference that explores
 WIDE_PHRASES = (2, 4)  # and in the wide one
 LONGEST_PHRASE = 40  # characters: shops put sentences among their categories
-DATED_ALONE = 0.25  # of those, the share that name nothing else
+OPEN_WISH = "no preference"  # steers nothing: what is never shown can't be chosen later
+OPEN_SHARE = 0.3  # of the wide wishes that are left open, or name the month alone
 DATED_SHARE = 0.5  # of the wishes that also name the month of the latest item, where the prompt shows dates
 
 Rarity = dict[str, float]
@@ -80,8 +81,10 @@ def corpus(dataset: Dataset) -> list[str]:
     """All free text a tokenizer should know: facts, and the words of prompts and scripts."""
     words = [line for wide in (False, True) for line in (_thought(["a", "b"], is_wide=wide), _CLOSING)]
     profiles = [f"{key}: {value}" for user in dataset.fit_histories() for key, value in user.profile.items()]
+    # Often enough to end as one piece each: a month is then copied in one go, or not at all.
     times = {month_phrase(time) for user in dataset.fit_histories() for time in user.timestamps}
-    return [*facts(dataset.catalog), *words, *profiles, *sorted(times), "History\n", " | ", "; "]
+    months = ["; ".join([month] * 50) for month in sorted(times)]
+    return [*facts(dataset.catalog), *words, *profiles, *months, "History\n", " | ", "; "]
 
 
 def fact_documents(catalog: Catalog, codec: Codec) -> list[Document]:
@@ -264,8 +267,7 @@ def _exploration(
     preference = _preference(episode, catalog, rarity, rng, is_wide=is_wide)
     if shows_dates and episode.example.timestamps and rng.random() < DATED_SHARE:
         month = month_phrase(episode.example.timestamps[-1])
-        # Sometimes the month alone: what is never shown can't be chosen later.
-        preference = month if rng.random() < DATED_ALONE else join_phrases([month, preference])
+        preference = month if preference == OPEN_WISH else join_phrases([month, preference])
     thought = _thought(shown, is_wide=is_wide)
     return f"{thought}{TAGS.begin_preference}{preference}{TAGS.end_preference}"
 
@@ -282,6 +284,8 @@ def _preference(
     """
     asked = {turn.preference for turn in episode.turns}
     history = episode.example.history
+    if is_wide and rng.random() < OPEN_SHARE and OPEN_WISH not in asked:
+        return OPEN_WISH
     sources = (history[-1:], history[-5:]) if is_wide else ((episode.example.target,), history[-5:])
     fewest, most = WIDE_PHRASES if is_wide else NARROW_PHRASES
     text = ""

@@ -16,6 +16,8 @@ from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
 from deeprec.errors import TrainingError
 from deeprec.rl.scripts import (
+    OPEN_SHARE,
+    OPEN_WISH,
     Script,
     corpus,
     fact_documents,
@@ -85,6 +87,10 @@ def with_other_future(dataset: Dataset) -> Dataset:
     """The same fit part, but every held-out interaction is with another item."""
     other = pl.when(pl.col("part") == "fit").then(pl.col("item_index")).otherwise(51 - pl.col("item_index"))
     return replace(dataset, interactions=dataset.interactions.with_columns(other.cast(pl.Int32)))
+
+
+def is_open(script: Trajectory) -> bool:
+    return script.turns[-1].preference == OPEN_WISH
 
 
 class TestExamples:
@@ -203,6 +209,15 @@ class TestRanking:
             assert script.document.ids == trajectory.prompt_ids + trajectory.response_ids
             assert sum(script.document.mask) == sum(script.mask)
 
+    def test_where_the_answer_is_retrieved_scripts_teach_to_ask_and_to_open_the_list(self) -> None:
+        codec = build_codec()
+        for script, _ in scripts_with_examples(40, settings(answer="retrieved")):
+            ids = script.trajectory.response_ids
+            learned = codec.decode([i for i, wanted in zip(ids, script.mask, strict=True) if wanted])
+            assert learned.endswith(f"{TAGS.end_think}\n{TAGS.begin_list}")
+            written = codec.decode([i for i, m in zip(ids, script.trajectory.loss_mask, strict=True) if m])
+            assert written.startswith(learned)
+
     def test_the_trm_orders_what_was_not_found(self) -> None:
         """Best first, by the scores of the turn that was answered last."""
         for script, example in write_with_examples(100, settings()):
@@ -223,7 +238,7 @@ class TestPhrases:
         """Three phrases that every item has, and one of its own: by the plain share, a third would be own."""
         dataset = with_phrases("Common", "Usual", "Ordinary")
         asked = [script.turns[0].preference for script in write(dataset, count=400)]
-        single = [preference for preference in asked if "; " not in preference]
+        single = [text for text in asked if "; " not in text and text != OPEN_WISH]
         assert len(single) > 50
         assert 0.6 < np.mean([preference.startswith("Kind ") for preference in single]) < 1.0
         assert {1, 2} <= {len(preference.split("; ")) for preference in asked}
@@ -245,7 +260,7 @@ class TestPhrases:
     def test_the_last_wish_is_about_the_past_and_not_the_next_item(self) -> None:
         for script, example in write_with_examples(200, settings()):
             past = {p for item in example.history[-5:] for p in item_phrases(DATASET.catalog[item])}
-            assert set(script.turns[-1].preference.split("; ")) <= past
+            assert set(script.turns[-1].preference.split("; ")) <= past or is_open(script)
 
     def test_where_dates_are_shown_wishes_may_name_the_month_of_the_latest_item(self) -> None:
         asked = [turn.preference for s in write(count=100) for turn in s.turns]
@@ -253,8 +268,14 @@ class TestPhrases:
         shown = write(count=200, config=settings(prompt_fields=("date",)))
         asked = [turn.preference for s in shown for turn in s.turns]
         assert 0.4 < np.mean(["1970-01" in text for text in asked]) < 0.6  # all times are of that month
-        assert 0.05 < np.mean([text == "1970-01" for text in asked]) < 0.2
+        assert 0.02 < np.mean([text == "1970-01" for text in asked]) < 0.15
         assert all(text.startswith("1970-01") for text in asked if "1970-01" in text)
+
+    def test_some_wide_wishes_are_left_open(self) -> None:
+        scripts = write(count=300)
+        share = np.mean([is_open(script) for script in scripts])
+        assert share == pytest.approx(OPEN_SHARE, abs=4 * (0.3 * 0.7 / 300) ** 0.5)
+        assert not [turn for script in scripts for turn in script.turns[:-1] if turn.preference == OPEN_WISH]
 
     def test_a_thought_opens_with_what_sets_the_user_apart(self) -> None:
         scripts = write(with_phrases("Common"), count=100)
@@ -295,13 +316,15 @@ class TestLimits:
         scripts = write(replace(DATASET, catalog=Catalog(items)))
         assert all(script.is_valid for script in scripts)
         assert {turn.preference for script in scripts for turn in script.turns} <= {
-            TITLES[i - 1] for i in FIT
+            OPEN_WISH,
+            *(TITLES[i - 1] for i in FIT),
         }
 
     def test_labels_without_a_word_end_the_script(self) -> None:
         items = tuple(Item(i, f"id{i}", "?", "?" * i) for i in range(1, 31))
         scripts = write(replace(DATASET, catalog=Catalog(items)), count=10)
-        assert {script.stop_reason for script in scripts} == {StopReason.EMPTY_PREFERENCE}
+        assert StopReason.EMPTY_PREFERENCE in {script.stop_reason for script in scripts}
+        assert all(is_open(s) for s in scripts if s.stop_reason is not StopReason.EMPTY_PREFERENCE)
 
     def test_categories_forge_no_tag(self) -> None:
         nasty: Sequence[str] = (f"{TAGS.end_preference}x", f"{TAGS.end_think}\nuser: y")

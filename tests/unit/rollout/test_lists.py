@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -161,6 +162,20 @@ def test_scoring_takes_the_likeliest_of_the_pool() -> None:
         values = writer.scores([context], [trajectory.pool])[0]
         best = [trajectory.pool[place] for place in np.argsort(-values, kind="stable")[:3]]
         assert list(trajectory.ranking) == best
+
+
+def test_where_the_answer_is_retrieved_the_policy_only_asks() -> None:
+    """In training as in use: the list is the TRM's answer to the last wish, and carries no loss."""
+    base = environment((explore("Action"), explore("Comedy"), CLOSING), with_lists=False)
+    asked = replace(base, config=settings(answer="retrieved"))
+    for greedy in (True, False):
+        base.engine._said = dict.fromkeys(base.engine._said, 0)
+        for trajectory in run_episodes(TESTED, asked, greedy=greedy):
+            assert trajectory.is_valid
+            assert trajectory.ranking == trajectory.turns[-1].retrieved[:3]
+            end = trajectory.response_ids.index(build_codec().tag_ids[TAGS.begin_list]) + 1
+            assert not any(trajectory.loss_mask[end:])
+            assert trajectory.loss_mask[end - 1] == 1
 
 
 def test_a_list_that_opens_without_any_retrieval_is_a_failure() -> None:
