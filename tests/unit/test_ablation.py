@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deeprec.ablation.sharing import share, stage_folder
+from deeprec.ablation.sharing import locked, share, stage_folder
 from deeprec.ablation.table import COLUMNS, AblationRow, Spread, cells, command_words, mean_differences
 from deeprec.ablation.variants import VARIANTS, apply, choose_variants, parse_seeds, parse_variant
 from deeprec.config import RunConfig, load_config
@@ -119,6 +119,18 @@ def test_a_stage_is_taken_only_from_a_run_with_the_same_inputs(tmp_path: Path) -
     record = other.finished()["warm_start"]
     assert record == {**donor.finished()["warm_start"], "shared": "../donor"}
     assert read_jsonl(other.metrics) == [{"stage": "warm_start", "step": 1}]
+
+
+def test_one_process_at_a_time_works_on_a_sub_run(tmp_path: Path) -> None:
+    folder = tmp_path / "ablations" / "full-seed0"
+    with locked(folder, wait=False) as mine:
+        assert mine
+        with locked(folder, wait=False) as others:
+            assert not others
+        with locked(folder.with_name("full-seed1"), wait=False) as another:
+            assert another
+    with locked(folder, wait=True) as again:
+        assert again
 
 
 def test_cells() -> None:

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,9 @@ def share_encoder(run: Run, dataset: Dataset, donors: Sequence[Run]) -> None:
     if not isinstance(found, TRM):  # a network was fitted with these inputs, so this can't be
         return
     network = PublishedNetwork(found.network.encoder, found.encoder.dim).to(found.device)
-    trm = TRM(network, found.encoder, dataset.catalog, run.config.trm, found.seen, found.texts())
+    trm = copy(found)  # whatever else it was fitted with stays
+    trm.network, trm.config = network.eval(), run.config.trm
+    trm.refresh()
     fit_preferences(trm, dataset, fit_seed(run))
     save_network(trm, run.trm, donor.trm / "cache")
     run.finish("trm", inputs, (time.monotonic() - started) / 60)

@@ -80,16 +80,19 @@ def ablate(
     write_table(plan.folder / "table.json", table)
     if results is not None:
         write_table(results / f"{table.dataset}-ablations.json", table)
+    if void:
+        told = f"Not run, since this run has nothing of what they take away: {', '.join(void)}."
+        typer.echo(told, err=True)
     if as_json:
         print_json([row.model_dump(mode="json") for row in rows])
     else:
-        _print(plan, rows, void)
+        _print(plan, rows)
     if any(row.failed for row in rows):
         raise typer.Exit(1)
 
 
-def _print(plan: Plan, rows: list[AblationRow], void: list[str]) -> None:
-    """The table in two halves, so that it fits 80 columns."""
+def _print(plan: Plan, rows: list[AblationRow]) -> None:
+    """The table in parts, so that each fits 80 columns."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -97,20 +100,18 @@ def _print(plan: Plan, rows: list[AblationRow], void: list[str]) -> None:
     from deeprec.ablation.table import COLUMNS, cells
 
     console = Console()
-    for shown in (range(2, 7), range(7, len(COLUMNS))):
+    for shown in ((1, 2, 3), (4, 5), (6, 7, 8), (9, 10, 11, 12)):
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
         table.add_column("variant", no_wrap=True)
-        for column in (1, *shown):
+        for column in shown:
             table.add_column(COLUMNS[column], justify="right")
         for row in rows:
             values = cells(row)
-            table.add_row(str(values[0]), *(_text(values[column]) for column in (1, *shown)))
+            table.add_row(str(values[0]), *(_text(values[column]) for column in shown))
         console.print(table)
     for row in rows:
         for seed, reason in row.failed.items():
             console.print(f"{row.variant}, seed {seed}, failed: {reason}", highlight=False)
-    if void:
-        console.print(f"Not run, since this run has nothing of what they take away: {', '.join(void)}.")
     console.print(f"Sub-runs and the table as JSON: {plan.folder}", highlight=False)
 
 

@@ -103,7 +103,10 @@ def test_wrong_settings_are_refused(tmp_path: Path, module: ModuleType) -> None:
     module.half = lambda dataset, config: Half()  # type: ignore[attr-defined]
     module.small = lambda dataset, config: Popularity(np.zeros(6, np.float32))  # type: ignore[attr-defined]
     for kind, message in [
-        ("knn", "trm.kind = 'knn': choose deeprec, popularity, item-knn, vectors, or name a factory"),
+        (
+            "knn",
+            "trm.kind = 'knn': choose deeprec, published-fusion, popularity, item-knn, vectors, or name a factory",
+        ),
         ("nowhere_at_all:build", "can't import 'nowhere_at_all'"),
         ("mine:nothing", "module 'mine' has no attribute 'nothing'"),
         ("mine:number", "is a int, not callable"),
