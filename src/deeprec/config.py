@@ -159,6 +159,9 @@ class RolloutConfig(_Section):
     list_fields: tuple[Literal["categories", "year"], ...] = Field(
         (), description="What a retrieved item shows besides its title."
     )
+    now: bool = Field(
+        False, description="Whether the wish `now` stands for the month of the user's latest interaction."
+    )
     history: Positive = Field(20, description="Latest items shown to the policy.")
     retrieved: Positive = Field(20, description="Items per retrieval (k).")
     recommended: Positive = Field(10, description="Items in the final list (K).")

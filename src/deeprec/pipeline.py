@@ -64,10 +64,10 @@ def run_pipeline(run: Run, announce: Callable[[str], None] = lambda _: None) -> 
 def known_methods(config: RunConfig) -> tuple[str, ...]:
     """Every method that a run with these settings can evaluate.
 
-    Where the prompt shows dates, the TRM that is always told the month of the latest item is a
+    Where the prompt shows dates, or wishes may say `now`, the TRM that is always told the month of the latest item is a
     rival too: it knows what the policy knows.
     """
-    dated = (DATED,) if "date" in config.rollout.prompt_fields else ()
+    dated = (DATED,) if config.rollout.now or "date" in config.rollout.prompt_fields else ()
     oracle = (ORACLE,) if config.data.name == "synthetic" else ()
     return (*METHODS, *dated, *oracle)
 

@@ -29,7 +29,7 @@ from deeprec.rollout.protocol import render_prompt, render_ranking
 from deeprec.rollout.runner import answer_preferences
 from deeprec.rollout.tags import TAGS
 from deeprec.trm.base import Retriever
-from deeprec.trm.periods import month_phrase
+from deeprec.trm.periods import NOW, month_phrase
 from deeprec.trm.phrases import item_phrases, join_phrases
 from deeprec.types import Example, Trajectory
 
@@ -40,7 +40,9 @@ WIDE_PHRASES = (2, 4)  # and in the wide one
 LONGEST_PHRASE = 40  # characters: shops put sentences among their categories
 OPEN_WISH = "no preference"  # steers nothing: what is never shown can't be chosen later
 OPEN_SHARE = 0.3  # of the wide wishes that are left open, or name the month alone
-DATED_SHARE = 0.5  # of the wishes that also name the month of the latest item, where the prompt shows dates
+DATED_SHARE = (
+    0.5  # of the wishes that also name the month of the latest item, where dates are shown or `now` is known
+)
 
 Rarity = dict[str, float]
 
@@ -84,7 +86,16 @@ def corpus(dataset: Dataset) -> list[str]:
     # Often enough to end as one piece each: a month is then copied in one go, or not at all.
     times = {month_phrase(time) for user in dataset.fit_histories() for time in user.timestamps}
     months = ["; ".join([month] * 50) for month in sorted(times)]
-    return [*facts(dataset.catalog), *words, *profiles, *months, "History\n", " | ", "; "]
+    return [
+        *facts(dataset.catalog),
+        *words,
+        *profiles,
+        *months,
+        "History\n",
+        " | ",
+        "; ",
+        f"{NOW}; {OPEN_WISH}",
+    ]
 
 
 def fact_documents(catalog: Catalog, codec: Codec) -> list[Document]:
@@ -202,9 +213,7 @@ def _script_chunk(
             # The list that is answered with is the wide wish's. Where later turns bring new items
             # only, a wide wish must come first, or the best items would be missing from its list.
             is_wide = turn == 0 if config.new_items_only else turns[episode.key] == turn + 1
-            text = _exploration(
-                episode, catalog, rarity, rng, is_wide=is_wide, shows_dates="date" in config.prompt_fields
-            )
+            text = _exploration(episode, catalog, rarity, rng, is_wide=is_wide, config=config)
             _speak(episode, codec, text)
         waiting = [episode for episode in active if episode.preference is not None]
         if waiting:
@@ -256,7 +265,7 @@ def _exploration(
     rng: np.random.Generator,
     *,
     is_wide: bool,
-    shows_dates: bool,
+    config: RolloutConfig,
 ) -> str:
     turn = len(episode.turns)
     recent = episode.example.history[-10:]
@@ -265,8 +274,9 @@ def _exploration(
     usual = sorted(counts, key=lambda phrase: (-counts[phrase] * rarity[phrase], phrase))
     shown = usual[turn : turn + 2] or usual[:2] or ["new"]
     preference = _preference(episode, catalog, rarity, rng, is_wide=is_wide)
-    if shows_dates and episode.example.timestamps and rng.random() < DATED_SHARE:
-        month = month_phrase(episode.example.timestamps[-1])
+    times = episode.example.timestamps
+    if (config.now or "date" in config.prompt_fields) and times and rng.random() < DATED_SHARE:
+        month = NOW if config.now else month_phrase(times[-1])
         preference = month if preference == OPEN_WISH else join_phrases([month, preference])
     thought = _thought(shown, is_wide=is_wide)
     return f"{thought}{TAGS.begin_preference}{preference}{TAGS.end_preference}"

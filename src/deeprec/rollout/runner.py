@@ -17,6 +17,8 @@ from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Engine
 from deeprec.rollout.episode import Episode, stop_sampling
 from deeprec.trm.base import Retriever
+from deeprec.trm.periods import NOW, month_phrase
+from deeprec.trm.phrases import join_phrases, split_phrases
 from deeprec.types import Example, Trajectory
 
 if TYPE_CHECKING:
@@ -151,12 +153,21 @@ def answer_preferences(
             continue
         found = retriever.retrieve(
             [episodes[position].example.history for position in chosen],
-            [episodes[position].preference for position in chosen],
+            [_asked(episodes[position], config) for position in chosen],
             k=size,
             exclude=[exclude[position] for position in chosen],
         )
         for position, items, scores in zip(chosen, found.item_indices, found.scores, strict=True):
             episodes[position].answer(tuple(map(int, items)), tuple(map(float, scores)))
+
+
+def _asked(episode: Episode, config: RolloutConfig) -> str | None:
+    """The preference as the TRM is asked: `now` is the month of the user's latest interaction."""
+    times = episode.example.timestamps
+    if not config.now or not times:
+        return episode.preference
+    phrases = split_phrases(episode.preference)
+    return join_phrases([month_phrase(times[-1]) if phrase.lower() == NOW else phrase for phrase in phrases])
 
 
 def write_lists(episodes: Sequence[Episode], lists: ListWriter | None, ranking: Ranking, size: int) -> None:

@@ -271,6 +271,12 @@ class TestPhrases:
         assert 0.02 < np.mean([text == "1970-01" for text in asked]) < 0.15
         assert all(text.startswith("1970-01") for text in asked if "1970-01" in text)
 
+    def test_where_now_is_known_they_say_so_instead(self) -> None:
+        asked = [turn.preference for s in write(count=100, config=settings(now=True)) for turn in s.turns]
+        assert not [text for text in asked if "1970-01" in text]
+        assert 0.3 < np.mean(["now" in text.split("; ") for text in asked]) < 0.7
+        assert "now" in asked
+
     def test_some_wide_wishes_are_left_open(self) -> None:
         scripts = write(count=300)
         share = np.mean([is_open(script) for script in scripts])

@@ -291,3 +291,36 @@ def test_hostile_titles_stay_in_their_lines() -> None:
     assert {1, 2, 3} <= set(done.pool)
     counts = {tag: done.response_ids.count(codec.tag_ids[tag]) for tag in TAGS.all}
     assert counts == {tag: 0 if tag == TAGS.begin_think else 1 for tag in TAGS.all}
+
+
+class Asked:
+    """Popularity, and what it was asked."""
+
+    def __init__(self) -> None:
+        self.popularity = Popularity.fit(DATASET)
+        self.n_items = self.popularity.n_items
+        self.preferences: list[str | None] = []
+
+    def retrieve(self, histories, preferences=None, k=20, exclude=None):
+        self.preferences += list(preferences or [])
+        return self.popularity.retrieve(histories, None, k, exclude)
+
+
+@pytest.mark.parametrize(
+    ("known", "times", "expected"),
+    [
+        (True, (0.0, 1_400_000_000.0), ["Action; 2014-05", "2014-05"]),
+        (True, (), ["Action; now", "Now"]),  # without times it is a word like any other
+        (False, (0.0, 1_400_000_000.0), ["Action; now", "Now"]),
+    ],
+)
+def test_now_is_the_month_of_the_latest_item(
+    known: bool, times: tuple[float, ...], expected: list[str]
+) -> None:
+    user = Example("u", (1, 4), timestamps=times, timestamp=1_500_000_000.0)
+    asked = Asked()
+    engine = ScriptedEngine(build_codec(), {0: (explore("Action; now"), explore("Now"), answer())})
+    environment = Environment(DATASET, asked, engine, build_codec(), settings(now=known))
+    (trajectory,) = run_episodes([user], environment, greedy=True)
+    assert asked.preferences == expected
+    assert [turn.preference for turn in trajectory.turns] == ["Action; now", "Now"]  # as the policy wrote it
