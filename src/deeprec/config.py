@@ -80,7 +80,8 @@ class TRMConfig(_Section):
 
     kind: str = Field(
         "deeprec",
-        description="`deeprec` (our network), `popularity`, `item-knn`, `vectors`, or yours: `package.module:factory`.",
+        description="`deeprec` (our network), `published-fusion`, `popularity`, `item-knn`, `vectors`, or yours: "
+        "`package.module:factory`.",
     )
     vectors: str | None = Field(
         None, description="For `vectors`: folder of `items.parquet` and, if you have it, `users.parquet`."
