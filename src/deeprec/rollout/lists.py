@@ -8,7 +8,7 @@ distinct items of the pool. The model runs in this process.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import Tensor
 from deeprec.data.catalog import Catalog
 from deeprec.policy.likelihood import logits_of
 from deeprec.rollout.codec import Codec
+from deeprec.rollout.engines.limits import portions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -111,7 +112,7 @@ class ListWriter:
             for place in by_context[context]:
                 found[place] = float(logs[rows[place][1][0]])
         longer = [place for place, (_, scored) in enumerate(rows) if len(scored) > 1]
-        for part in _portions([len(rows[place][0]) + len(rows[place][1]) for place in longer]):
+        for part in portions([len(rows[place][0]) + len(rows[place][1]) for place in longer], _PASS_TOKENS):
             places = longer[part]
             ids, seen, wanted = self._rectangle([rows[place][0] + rows[place][1] for place in places])
             for row, place in enumerate(places):
@@ -129,7 +130,7 @@ class ListWriter:
         """Logits (V,) after the last token of each context."""
         order = sorted(range(len(contexts)), key=lambda place: len(contexts[place]))
         found: dict[int, Tensor] = {}
-        for part in _portions([len(contexts[place]) for place in order]):
+        for part in portions([len(contexts[place]) for place in order], _PASS_TOKENS):
             places = order[part]
             # One more column: `logits_of` gives what predicts a token, here one that isn't there yet.
             ids, seen, wanted = self._rectangle([(*contexts[place], 0) for place in places])
@@ -160,15 +161,3 @@ def _shared(titles: Sequence[Ids]) -> tuple[Ids, list[Ids]]:
     while common < shortest - 1 and len({ids[common] for ids in chosen}) == 1:
         common += 1
     return chosen[0][:common], [ids[common:] for ids in chosen]
-
-
-def _portions(lengths: Sequence[int]) -> Iterator[slice]:
-    """Neighbours whose padded rectangle stays within the budget of one pass."""
-    start, longest = 0, 0
-    for position, length in enumerate(lengths):
-        longest = max(longest, length)
-        if position > start and longest * (position - start + 1) > _PASS_TOKENS:
-            yield slice(start, position)
-            start, longest = position, length
-    if lengths:
-        yield slice(start, len(lengths))

@@ -1,6 +1,8 @@
-"""How long a segment may get, and where it stops: the same for every engine."""
+"""How long a segment may get, where it stops, and how much is read in one pass: the same for every engine."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 
 from deeprec.errors import EngineError
 from deeprec.rollout.engines.base import Request, Sampling
@@ -30,3 +32,15 @@ def new_token_cap(request: Request, sampling: Sampling, context_length: int) -> 
 def holds_stop(text: str, stop_texts: tuple[str, ...]) -> bool:
     """Whether a stop text stands in what was written so far."""
     return any(stop in text for stop in stop_texts)
+
+
+def portions(lengths: Sequence[int], budget: int) -> Iterator[slice]:
+    """Neighbouring rows whose padded rectangle stays within `budget` tokens; at least one row each."""
+    start, longest = 0, 0
+    for position, length in enumerate(lengths):
+        longest = max(longest, length)
+        if position > start and longest * (position - start + 1) > budget:
+            yield slice(start, position)
+            start, longest = position, length
+    if lengths:
+        yield slice(start, len(lengths))

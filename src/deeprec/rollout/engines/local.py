@@ -8,7 +8,7 @@ done make room instead of sampling on.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,7 +27,7 @@ from deeprec.rollout.engines.causal_lm import (
     memory_message,
     usable_context,
 )
-from deeprec.rollout.engines.limits import holds_stop, new_token_cap
+from deeprec.rollout.engines.limits import holds_stop, new_token_cap, portions
 from deeprec.rollout.engines.sampling import WIDTH, draw, uniforms_for
 
 # Tokens read in one pass: bounds the memory of masks and activations. A processor is a third
@@ -174,7 +174,7 @@ class LocalEngine:
         started = time.perf_counter()
         outputs = []
         budget = _PREFILL_TOKENS_CPU if self._model.device.type == "cpu" else _PREFILL_TOKENS
-        for rows in _portions([len(suffix) for suffix in suffixes], budget):
+        for rows in portions([len(suffix) for suffix in suffixes], budget):
             longest = max(len(suffix) for suffix in suffixes[rows])
             ids, slots = [], []
             for row, suffix in zip(self._rows[rows], suffixes[rows], strict=True):
@@ -296,14 +296,3 @@ class LocalEngine:
 
     def _tensor(self, values: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=self._model.device)
-
-
-def _portions(lengths: Sequence[int], budget: int) -> Iterator[slice]:
-    """Neighbouring rows whose padded rectangle stays within `budget` tokens."""
-    start, longest = 0, 0
-    for position, length in enumerate(lengths):
-        longest = max(longest, length)
-        if position > start and longest * (position - start + 1) > budget:
-            yield slice(start, position)
-            start, longest = position, length
-    yield slice(start, len(lengths))
