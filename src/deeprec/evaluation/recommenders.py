@@ -39,8 +39,9 @@ class TRMRecommender:
         for start in range(0, len(examples), _USERS_PER_CALL):
             batch = examples[start : start + _USERS_PER_CALL]
             excluded = [self.dataset.exclusions(example) for example in batch]
-            asked = [month_phrase(e.timestamps[-1]) if e.timestamps else None for e in batch]
-            preferences = asked if self._dated else None
+            preferences = None
+            if self._dated:
+                preferences = [month_phrase(e.timestamps[-1]) if e.timestamps else None for e in batch]
             items = self.retriever.retrieve([e.history for e in batch], preferences, k, excluded).item_indices
             found += [Recommendation(tuple(int(i) for i in row), self._name) for row in items]
         return found

@@ -86,8 +86,8 @@ class Sampler:
         self.figures = describe(trajectories, parts, self.weights, self.rollouts_per_user)
         if rank == 0:
             self._keep_samples(trajectories, chosen, parts, step)
-        self.figures["seconds/rollout"] = time.perf_counter() - started
         self.advantages = self._credit(trajectories, chosen, parts)
+        self.figures["seconds/rollout"] = time.perf_counter() - started
         return {
             "prompt_ids": [list(trajectory.prompt_ids) for trajectory in trajectories],
             "completion_ids": [list(trajectory.response_ids) for trajectory in trajectories],

@@ -147,9 +147,10 @@ def _until(example: Example, end: int, target: int = 0) -> Example:
     )
 
 
-def script_examples(dataset: Dataset, count: int, rng: np.random.Generator) -> list[Example]:
-    """`count` pasts with the item that followed: drawn from the `script` part, or from fit histories."""
-    held_back = dataset.examples("script")
+def script_examples(
+    dataset: Dataset, held_back: Sequence[Example], count: int, rng: np.random.Generator
+) -> list[Example]:
+    """`count` pasts with the item that followed: drawn from those `held_back`, else from fit histories."""
     if held_back:
         return [held_back[index] for index in rng.integers(len(held_back), size=count)]
     return fit_examples(dataset, count, rng)
@@ -186,8 +187,9 @@ def scripted_trajectories(
     chunk: int = 256,
 ) -> Iterator[list[Script]]:
     """Finished scripts in chunks, made by the same `Episode` as rollouts, so that form and masks agree."""
+    held_back = dataset.examples("script")  # once: on a large set it takes its time
     for start in range(0, count, chunk):
-        examples = script_examples(dataset, min(chunk, count - start), rng)
+        examples = script_examples(dataset, held_back, min(chunk, count - start), rng)
         yield _script_chunk(examples, dataset, retriever, codec, config, context_length, rng)
 
 

@@ -110,11 +110,11 @@ class TestExamples:
 
     def test_the_script_part_is_preferred(self) -> None:
         held_back = with_script_part()
-        examples = script_examples(held_back, 200, np.random.default_rng(0))
+        examples = script_examples(held_back, held_back.examples("script"), 200, np.random.default_rng(0))
         assert {e.user_id: e.target for e in examples} == {
             e.user_id: e.target for e in held_back.examples("script")
         }
-        assert {e.user_id for e in script_examples(DATASET, 200, np.random.default_rng(0))} <= {
+        assert {e.user_id for e in script_examples(DATASET, [], 200, np.random.default_rng(0))} <= {
             e.user_id for e in DATASET.fit_histories()
         }
 
