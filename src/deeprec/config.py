@@ -11,24 +11,18 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from deeprec.errors import ConfigError
+from deeprec.rivals.settings import RivalsConfig
+from deeprec.section import Fraction, Positive, Section, Seed
 
-# numpy and scikit-learn take no larger ones.
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Positive = Annotated[int, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 Ranking = Literal["generate", "score", "constrained", "retrieved"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
-
-
-class SyntheticConfig(_Section):
+class SyntheticConfig(Section):
     """Simulated catalogue and users (source `synthetic`)."""
 
     seed: Seed = Field(0, description="Seed of the simulation; the run's own seed leaves the data alone.")
@@ -41,7 +35,7 @@ class SyntheticConfig(_Section):
     sequels: float = Field(3.0, ge=0, description="How much the next part of a series attracts.")
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """What is read, how it is cut by time, and what the prompt may show."""
 
     name: str = Field("synthetic", description="Data set: a known name, or `table` for your own files.")
@@ -75,7 +69,7 @@ class DataConfig(_Section):
     synthetic: SyntheticConfig = SyntheticConfig()
 
 
-class TRMConfig(_Section):
+class TRMConfig(Section):
     """The preference-aware traditional recommendation model."""
 
     kind: str = Field(
@@ -148,7 +142,7 @@ class TRMConfig(_Section):
     max_minutes: float | None = Field(None, gt=0, description="Stop after this time, keeping the best epoch.")
 
 
-class RolloutConfig(_Section):
+class RolloutConfig(Section):
     """The protocol: what is shown, what is sampled, and every cap."""
 
     template: Literal["full", "compact"] = Field(
@@ -184,7 +178,7 @@ class RolloutConfig(_Section):
     users_per_batch: Positive = Field(128, description="Episodes stepped together by the local engine.")
 
 
-class EngineConfig(_Section):
+class EngineConfig(Section):
     """What generates the policy's tokens."""
 
     kind: Literal["local", "vllm"] = Field(
@@ -199,7 +193,7 @@ class EngineConfig(_Section):
     )
 
 
-class PolicyConfig(_Section):
+class PolicyConfig(Section):
     """The language model."""
 
     model: str = Field("tiny", description="`tiny`, or a Hugging Face causal LM by name or path.")
@@ -217,7 +211,7 @@ class PolicyConfig(_Section):
     lora_rank: int = Field(0, ge=0, description="Rank of LoRA adapters; 0 trains all weights.")
 
 
-class WarmStartConfig(_Section):
+class WarmStartConfig(Section):
     """Supervised start for a policy that can't speak the format yet."""
 
     enabled: bool = Field(True, description="Off for a policy that already speaks the format.")
@@ -229,14 +223,14 @@ class WarmStartConfig(_Section):
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay.")
 
 
-class SelectionConfig(_Section):
+class SelectionConfig(Section):
     """Which RL examples are worth training on (difficulty, paper: data selection)."""
 
     max_rank: Positive = Field(100, description="Targets that the TRM ranks below this are discarded.")
     stage_one_share: Fraction = Field(0.2, description="Share of the selected examples kept for stage 1.")
 
 
-class StageConfig(_Section):
+class StageConfig(Section):
     """One RL stage: how long, and what each reward part weighs."""
 
     steps: int = Field(20, ge=0, description="Iterations: each samples users_per_step x rollouts_per_user.")
@@ -265,7 +259,7 @@ class RecommendationConfig(StageConfig):
     )
 
 
-class RLConfig(_Section):
+class RLConfig(Section):
     """Two-stage REINFORCE++ with a group-mean baseline, run by TRL."""
 
     users_per_step: Positive = Field(32, description="Prompts per iteration (published: 128).")
@@ -311,7 +305,7 @@ class RLConfig(_Section):
     recommendation: RecommendationConfig = RecommendationConfig()
 
 
-class InferenceConfig(_Section):
+class InferenceConfig(Section):
     """How a trained policy answers; training always samples and lets the policy write its list."""
 
     ranking: Ranking = Field(
@@ -324,7 +318,7 @@ class InferenceConfig(_Section):
     )
 
 
-class EvaluationConfig(_Section):
+class EvaluationConfig(Section):
     """Held-out evaluation over the whole catalogue."""
 
     max_users: Positive | None = Field(None, description="Evaluate a random sample of this many users.")
@@ -336,7 +330,7 @@ class EvaluationConfig(_Section):
     shown_trajectories: Positive = Field(10, description="Trajectories shown in the report.")
 
 
-class RunConfig(_Section):
+class RunConfig(Section):
     """A complete run."""
 
     seed: Seed = Field(
@@ -352,6 +346,7 @@ class RunConfig(_Section):
     rl: RLConfig = RLConfig()
     inference: InferenceConfig = InferenceConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    rivals: RivalsConfig = RivalsConfig()
 
 
 def preset_names() -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deeprec.errors import RunError
-from deeprec.run import STAGES, Run, read_jsonl
+from deeprec.run import RIVAL, STAGES, Run, read_jsonl
 
 _LOW_DISK = 2e9  # bytes; a quickstart with its checkpoints stays well below this
 _NETWORK = "trm/model.safetensors"
@@ -112,7 +112,11 @@ def _problems(run: Run, finished: dict[str, dict[str, Any]]) -> list[str]:
         before = [name for name in STAGES[: STAGES.index(stage)] if name != "trm_refit"]
         if before and stage != "evaluation" and before[-1] not in finished:
             found.append(f"stage '{stage}' finished, but '{before[-1]}' before it did not")
-    found += [f"unknown stage '{name}' in stages.json" for name in finished if name not in STAGES]
+    found += [
+        f"unknown stage '{name}' in stages.json"
+        for name in finished
+        if name not in STAGES and not name.startswith(RIVAL)
+    ]
     found += [
         f"{part} was left by an interrupted stage; it is ignored and may be deleted"
         for part in sorted(run.folder.rglob("*.part"))

@@ -10,7 +10,8 @@ from deeprec.config import RunConfig
 from deeprec.data.dataset import Dataset
 from deeprec.errors import EvaluationError
 from deeprec.recommender import Recommender
-from deeprec.run import Run
+from deeprec.rivals.registry import load_rival, rival_names
+from deeprec.run import RIVAL, Run
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -55,14 +56,13 @@ def run_pipeline(run: Run, announce: Callable[[str], None] = lambda _: None) -> 
     announce("trm_refit")
     run_trm_refit(run, dataset)
     announce("evaluation")
-    methods = run.config.evaluation.methods or known_methods(run.config)
-    run_evaluation(run, dataset, trm, build_recommenders(run, methods))
+    run_evaluation(run, dataset, trm, build_recommenders(run, trained_methods(run)))
     announce("report")
     return write_report(run)
 
 
 def known_methods(config: RunConfig) -> tuple[str, ...]:
-    """Every method that a run with these settings can evaluate.
+    """Every method that a run with these settings makes by itself; rivals come besides (`trained_methods`).
 
     Where the prompt shows dates, or wishes may say `now`, the TRM that is always told the month of the latest item is a
     rival too: it knows what the policy knows.
@@ -70,6 +70,16 @@ def known_methods(config: RunConfig) -> tuple[str, ...]:
     dated = (DATED,) if config.rollout.now or "date" in config.rollout.prompt_fields else ()
     oracle = (ORACLE,) if config.data.name == "synthetic" else ()
     return (*METHODS, *dated, *oracle)
+
+
+def trained_methods(run: Run) -> list[str]:
+    """The methods that the settings name; none: all whose parts are there, fitted rivals included."""
+    finished = run.finished()
+    needed = {"trm-refit": "trm_refit"} | {name: name for name in POLICIES}
+    chosen = run.config.evaluation.methods
+    rivals = [name.removeprefix(RIVAL) for name in finished if name.startswith(RIVAL)]
+    known = [*known_methods(run.config), *sorted(rivals, key=rival_names().index)]
+    return [name for name in chosen or known if name not in needed or needed[name] in finished]
 
 
 def load_stages(run: Run) -> tuple[Dataset, ExplorableRetriever]:
@@ -93,7 +103,7 @@ def build_recommenders(run: Run, methods: Sequence[str]) -> dict[str, Recommende
     from deeprec.trm.baselines import Popularity
     from deeprec.trm.refit import load_trm_refit
 
-    known = known_methods(run.config)
+    known = (*known_methods(run.config), *rival_names())
     for method in methods:
         if method not in known:
             raise EvaluationError(f"unknown method '{method}'; known: {', '.join(known)}")
@@ -111,6 +121,8 @@ def build_recommenders(run: Run, methods: Sequence[str]) -> dict[str, Recommende
         elif method == ORACLE:
             settings = run.config.data.synthetic
             found[method] = oracle(settings, settings.seed, dataset)
+        elif method in rival_names():
+            found[method] = load_rival(run, dataset, trm, method)
         else:
             found[method] = build_deeprec(run, dataset, trm, method)
     return found

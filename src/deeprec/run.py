@@ -25,7 +25,9 @@ from deeprec.config import RunConfig, parse_config
 from deeprec.errors import RunError
 
 STAGES = ("data", "trm", "trm_refit", "warm_start", "cold_start", "recommendation", "evaluation")
+RIVAL = "rival:"  # what the stage of a rival is called: `rival:ease`
 _ASIDE = {"trm_refit": ("trm_refit", "evaluation")}  # no policy is made from it
+_UNDER_RIVALS = ("data", "trm")
 
 
 class Run:
@@ -91,6 +93,10 @@ class Run:
         """The TRM fitted on everything before validation: the stronger baseline."""
         return self.folder / "trm-refit"
 
+    def rival(self, name: str) -> Path:
+        """What a rival learned."""
+        return self.folder / "rivals" / name
+
     def policy(self, stage: str) -> Path:
         """Policy weights after `warm_start`, `cold_start` or `recommendation`."""
         return self.folder / "policy" / stage
@@ -138,8 +144,15 @@ class Run:
 
     def begin(self, stage: str) -> None:
         """Forget that this stage and all that is made from it were finished."""
-        later = _ASIDE.get(stage, STAGES[STAGES.index(stage) :])
-        record = {name: entry for name, entry in self.finished().items() if name not in later}
+        if stage.startswith(RIVAL):
+            later: tuple[str, ...] = (stage, "evaluation")
+        else:
+            later = _ASIDE.get(stage, STAGES[STAGES.index(stage) :])
+        record = {
+            name: entry
+            for name, entry in self.finished().items()
+            if name not in later and not (name.startswith(RIVAL) and stage in _UNDER_RIVALS)
+        }
         write_atomically(self.folder / "stages.json", json.dumps(record, indent=1))
 
     def finish(self, stage: str, inputs: str, minutes: float, **facts: Any) -> None:

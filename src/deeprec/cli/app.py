@@ -18,6 +18,7 @@ from deeprec.cli import (
     recommend,
     report,
     results,
+    rival,
     train,
     trm,
 )
@@ -47,6 +48,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(trm.app, name="trm")
 app.add_typer(policy.app, name="policy")
 app.command("train")(train.train)
+app.add_typer(rival.app, name="rival")
 app.command("evaluate")(evaluate.evaluate)
 app.command("ablate")(ablate.ablate)
 app.command("report")(report.report)

@@ -29,7 +29,7 @@ def evaluate(
     from deeprec.data.stage import load_data
     from deeprec.errors import EvaluationError
     from deeprec.evaluation.stage import evaluate_run, run_evaluation
-    from deeprec.pipeline import POLICIES, build_recommenders, known_methods
+    from deeprec.pipeline import build_recommenders, trained_methods
     from deeprec.progress import show_progress
     from deeprec.run import Run
     from deeprec.trm.stage import load_trm
@@ -40,13 +40,8 @@ def evaluate(
     opened = Run.open(run)
     dataset = load_data(opened)
     trm = load_trm(opened, dataset)
-    needed = {"trm-refit": "trm_refit"} | {name: name for name in POLICIES}
-    trained = [
-        name
-        for name in opened.config.evaluation.methods or known_methods(opened.config)
-        if name not in needed or needed[name] in opened.finished()
-    ]
-    names = [name.strip() for name in methods.split(",") if name.strip()] if methods else trained
+    asked = [name.strip() for name in (methods or "").split(",") if name.strip()]
+    names = asked or trained_methods(opened)
     with show_progress():
         recommenders = build_recommenders(opened, names)
         if methods is None and users is None:

@@ -22,7 +22,7 @@ from deeprec.recommender import Recommender
 from deeprec.rewards.mixture import mix, reward_parts
 from deeprec.rl.stage import reward_space
 from deeprec.rollout.recommender import DeepRecRecommender
-from deeprec.run import Run, environment, fingerprint, write_atomically
+from deeprec.run import RIVAL, Run, environment, fingerprint, write_atomically
 from deeprec.types import Example, Trajectory
 
 if TYPE_CHECKING:
@@ -130,7 +130,11 @@ def load_evaluation(run: Run, part: TargetPart = "test") -> EvaluationSummary:
 
 def _inputs(run: Run, dataset: Dataset, part: str, methods: list[str]) -> str:
     finished = run.finished()
-    earlier = {stage: finished[stage]["inputs"] for stage in _EARLIER if stage in finished}
+    earlier = {
+        stage: record["inputs"]
+        for stage, record in finished.items()
+        if stage in _EARLIER or (stage.startswith(RIVAL) and stage.removeprefix(RIVAL) in methods)
+    }
     config = run.config
     settings = (
         config.evaluation,

@@ -1,0 +1,82 @@
+"""Which rivals there are, and the stage that fits one.
+
+A rival is fitted on everything before validation: DeepRec has learned from the RL targets, so a fair
+rival has seen them too. Its files lie in `RUN/rivals/NAME`, its record in `stages.json`
+under `rival:NAME`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from deeprec.data.dataset import Dataset
+from deeprec.errors import EvaluationError
+from deeprec.recommender import Recommender
+from deeprec.run import RIVAL, Run, fingerprint, whole_folder
+from deeprec.trm.base import ExplorableRetriever
+from deeprec.trm.refit import refit_data
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """How one rival is fitted and loaded.
+
+    `settings` gives the plain values that its fit depends on, besides data, TRM and seed. `fit`
+    gets the data set with everything before validation in its fit part, writes what it learned
+    into an empty folder, and returns facts for `stages.json`. `load` gets the same data set and
+    that folder.
+    """
+
+    name: str
+    summary: str
+    settings: Callable[[Run], Any]
+    fit: Callable[[Run, Dataset, ExplorableRetriever, Path], dict[str, Any]]
+    load: Callable[[Run, Dataset, ExplorableRetriever, Path], Recommender]
+
+
+# Name -> module and attribute; imported when asked for, since some load a framework.
+_HOMES: dict[str, str] = {}
+
+
+def rival_names() -> tuple[str, ...]:
+    """Names of all rivals, in the order of tables."""
+    return tuple(_HOMES)
+
+
+def find_rival(name: str) -> Rival:
+    """The rival of that name; raises EvaluationError naming the nearest known one."""
+    if name not in _HOMES:
+        near = difflib.get_close_matches(name, _HOMES, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise EvaluationError(f"unknown rival '{name}'{hint}; known: {', '.join(_HOMES)}")
+    module, attribute = _HOMES[name].split(":")
+    rival: Rival = getattr(import_module(module), attribute)
+    return rival
+
+
+def run_rival(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> None:
+    """Fit a rival into its folder, unless it is up to date."""
+    rival = find_rival(name)
+    stage, folder = RIVAL + name, run.rival(name)
+    before = {stage: run.finished()[stage]["inputs"] for stage in ("data", "trm")}
+    inputs = fingerprint(name, before, run.config.seed, rival.settings(run))
+    if run.is_current(stage, inputs) and folder.is_dir():
+        return
+    run.begin(stage)
+    started = time.monotonic()
+    with whole_folder(folder) as part:
+        facts = rival.fit(run, refit_data(dataset), trm, part)
+    run.finish(stage, inputs, (time.monotonic() - started) / 60, **facts)
+
+
+def load_rival(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> Recommender:
+    """A fitted rival; raises RunError naming the command that fits it."""
+    rival = find_rival(name)
+    run.require(RIVAL + name, f"deeprec rival fit {name}")
+    return rival.load(run, refit_data(dataset), trm, run.rival(name))
