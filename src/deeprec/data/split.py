@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 
 import polars as pl
@@ -10,6 +11,7 @@ from deeprec.data.dataset import Dataset
 from deeprec.errors import DataError
 
 _ORDER = {"fit": 0, "script": 1, "rl": 2, "validation": 3, "test": 4}
+_HELD_BACK = ("script", "rl")  # from the TRM, not from what DeepRec learns
 _MIN_FIT = 2  # interactions that a user keeps in `fit` before any is held back from the TRM
 
 
@@ -52,6 +54,12 @@ def _held_back(interactions: pl.DataFrame, users: int | None) -> pl.Expr:
     known = interactions["user_id"].unique().to_list()
     chosen = sorted(known, key=lambda user: sha256(str(user).encode()).digest())[:users]
     return pl.col("user_id").is_in(chosen).cast(pl.Int64)
+
+
+def refit_data(dataset: Dataset) -> Dataset:
+    """The data set with its script and RL targets in the fit part; validation and test stay."""
+    part = pl.when(pl.col("part").is_in(_HELD_BACK)).then(pl.lit("fit")).otherwise("part")
+    return replace(dataset, interactions=dataset.interactions.with_columns(part.alias("part")))
 
 
 def check_split(dataset: Dataset) -> None:

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from deeprec.data.dataset import Dataset
+from deeprec.data.split import refit_data
 from deeprec.errors import EvaluationError
 from deeprec.recommender import Recommender
 from deeprec.run import RIVAL, Run, fingerprint, whole_folder
 from deeprec.trm.base import ExplorableRetriever
-from deeprec.trm.refit import refit_data
 
 
 @dataclass(frozen=True, slots=True)

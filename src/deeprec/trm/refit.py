@@ -7,12 +7,10 @@ has seen them too.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Any
 
-import polars as pl
-
 from deeprec.data.dataset import Dataset
+from deeprec.data.split import refit_data
 from deeprec.run import Run, append_jsonl, fingerprint
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.kinds import NETWORKS, build_retriever
@@ -22,13 +20,6 @@ from deeprec.trm.text import build_text_encoder
 from deeprec.trm.training import fit
 
 STAGE = "trm_refit"
-_HELD_BACK = ("script", "rl")
-
-
-def refit_data(dataset: Dataset) -> Dataset:
-    """The data set with its script and RL targets in the fit part; validation and test stay."""
-    part = pl.when(pl.col("part").is_in(_HELD_BACK)).then(pl.lit("fit")).otherwise("part")
-    return replace(dataset, interactions=dataset.interactions.with_columns(part.alias("part")))
 
 
 def run_trm_refit(run: Run, dataset: Dataset) -> ExplorableRetriever:
