@@ -8,7 +8,7 @@ import typer
 
 from deeprec.cli.options import DEFAULT_RUN, JsonOption, RunOption, SetOption, open_run, print_json
 
-app = typer.Typer(help="Fit and list the other families of recommenders.", no_args_is_help=True)
+app = typer.Typer(help="Fit, list and read the other families of recommenders.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -55,3 +55,23 @@ def fit(
         with show_progress():
             run_rival(opened, dataset, trm, name)
         typer.echo(f"{name}: {opened.rival(name)} ({opened.finished()[RIVAL + name]['minutes']:.1f} minutes)")
+
+
+@app.command("show")
+def show(
+    name: Annotated[str, typer.Argument(help="A fitted rival that reads text.")],
+    user: Annotated[str, typer.Option(help="A user id of the data set.")],
+    run: RunOption = DEFAULT_RUN,
+) -> None:
+    """Print what a rival's language model reads for a user, and what it writes.
+
+    Example: deeprec rival show llm-semantic-ids --user u1 --run runs/quickstart
+    """
+    from deeprec.pipeline import load_stages
+    from deeprec.rivals.registry import explain_rival, find_rival
+    from deeprec.run import Run
+
+    find_rival(name)  # refused before anything is loaded
+    opened = Run.open(run)
+    dataset, trm = load_stages(opened)
+    typer.echo(explain_rival(opened, dataset, trm, name, dataset.known_history(user)))

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from deeprec.data.dataset import Dataset
 from deeprec.data.split import refit_data
@@ -21,6 +21,7 @@ from deeprec.errors import EvaluationError
 from deeprec.recommender import Recommender
 from deeprec.run import RIVAL, Run, fingerprint, whole_folder
 from deeprec.trm.base import ExplorableRetriever
+from deeprec.types import Example
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,18 @@ class Rival:
     settings: Callable[[Run], Any]
     fit: Callable[[Run, Dataset, ExplorableRetriever, Path], dict[str, Any]]
     load: Callable[[Run, Dataset, ExplorableRetriever, Path], Recommender]
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A Recommender that reads and writes text, and can show both."""
+
+    def explain(self, example: Example) -> str:
+        """What the model reads for `example` and what it writes, for a person to read.
+
+        Several lines without a newline at the end. Never looks at `Example.target`.
+        """
+        ...
 
 
 # Name -> module and attribute; imported when asked for, since some load a framework.
@@ -80,3 +93,14 @@ def load_rival(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) 
     rival = find_rival(name)
     run.require(RIVAL + name, f"deeprec rival fit {name}")
     return rival.load(run, refit_data(dataset), trm, run.rival(name))
+
+
+def explain_rival(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str, example: Example) -> str:
+    """What a fitted rival reads and writes for `example`; raises EvaluationError for one without text."""
+    recommender = load_rival(run, dataset, trm, name)
+    if not isinstance(recommender, Explains):
+        raise EvaluationError(
+            f"rival '{name}' reads no text, so there is nothing to show; "
+            f"`deeprec evaluate --methods {name}` gives its rankings"
+        )
+    return recommender.explain(example)
