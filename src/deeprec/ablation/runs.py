@@ -20,7 +20,7 @@ from deeprec.rl import warm_start
 from deeprec.rl.stage import StageName, run_rl
 from deeprec.rl.stage import stage_inputs as rl_inputs
 from deeprec.rl.warm_start import run_warm_start
-from deeprec.rollout.runner import check_list_sizes
+from deeprec.rollout.environment import check_list_sizes
 from deeprec.run import Run
 from deeprec.trm import stage as trm_stage
 from deeprec.trm.base import ExplorableRetriever

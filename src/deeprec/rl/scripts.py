@@ -22,11 +22,11 @@ from deeprec.config import RolloutConfig
 from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
 from deeprec.errors import TrainingError
+from deeprec.rollout.answers import answer_preferences
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Segment
 from deeprec.rollout.episode import Episode
 from deeprec.rollout.protocol import render_prompt, render_ranking
-from deeprec.rollout.runner import answer_preferences
 from deeprec.rollout.tags import TAGS
 from deeprec.trm.base import Retriever
 from deeprec.trm.periods import NOW, month_phrase

@@ -37,6 +37,19 @@ def scripted(texts: Sequence[Sequence[str]], *, repeats: bool = False, **changes
     return Environment(dataset, ItemKNN.fit(dataset), engine, build_codec(), settings(**changes))
 
 
+def asked_keys(engine: ScriptedEngine) -> list[list[int]]:
+    """Keys of each call from now on."""
+    calls: list[list[int]] = []
+    generate = engine.generate
+
+    def noted(requests: Sequence[Request], sampling: Sampling) -> list[Segment]:
+        calls.append([request.key for request in requests])
+        return generate(requests, sampling)
+
+    engine.generate = noted  # type: ignore[method-assign]
+    return calls
+
+
 class TestOrder:
     def test_everybody_gets_their_own_trajectory(self) -> None:
         texts = [[*[explore("Action")] * (key % 3), answer((f"Alien {key}",))] for key in range(len(TESTED))]
@@ -48,11 +61,16 @@ class TestOrder:
     def test_nobody_is_nothing(self) -> None:
         assert run_episodes([], scripted([]), greedy=True) == []
 
-    def test_keys_start_anew_in_every_batch(self) -> None:
-        environment = scripted([DIALOGUE * 4, DIALOGUE * 4], users_per_batch=2)
+    def test_whoever_is_done_makes_room_for_the_next_at_once(self) -> None:
+        """Two places and dialogues of 1, 4, 2, 1, 1, ... turns: the long one holds nobody up."""
+        turns = [0, 3, 1, 0, 0, 0, 0, 0]
+        texts = [[*[explore()] * count, answer((f"Alien {key}",))] for key, count in enumerate(turns)]
+        environment = scripted(texts, users_per_batch=2)
+        calls = asked_keys(environment.engine)
         done = run_episodes(TESTED, environment, greedy=True)
+        assert calls == [[0, 1], [1, 2], [1, 2], [1, 3], [4, 5], [6, 7]]
         assert [t.user_id for t in done] == [example.user_id for example in TESTED]
-        assert all(t.is_valid for t in done)
+        assert [t.lines for t in done] == [(f"Alien {key}",) for key in range(len(TESTED))]
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +117,7 @@ class TestBatches:
             config = settings(segment_tokens=12, response_tokens=160, users_per_batch=together)
             environment = Environment(DATASET, ItemKNN.fit(DATASET), engine, build_codec(), config)
             found.append(run_episodes(TESTED, environment, greedy=True))
-            assert engine.forgotten == 2 * -(-len(TESTED) // together)
+            assert engine.forgotten == 2
         alone, batched = found
         assert max(len(t.turns) for t in alone) > 1
         assert [t.response_ids for t in batched] == [t.response_ids for t in alone]
@@ -211,7 +229,7 @@ class TestWatching:
                 self.moves.append(amount)
 
         bar = Bar()
-        run_episodes(TESTED, scripted([DIALOGUE * 3] * 3, users_per_batch=3), greedy=True, bar=bar)
+        run_episodes(TESTED, scripted([DIALOGUE] * len(TESTED), users_per_batch=3), greedy=True, bar=bar)
         assert bar.moves == [3, 3, 2]
 
 

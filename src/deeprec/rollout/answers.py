@@ -1,0 +1,77 @@
+"""What the environment writes into episodes: the TRM's answers, and lists that the policy doesn't write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deeprec.config import Ranking, RolloutConfig
+from deeprec.data.dataset import Dataset
+from deeprec.rollout.episode import Episode
+from deeprec.trm.base import Retriever
+from deeprec.trm.periods import NOW, month_phrase
+from deeprec.trm.phrases import join_phrases, split_phrases
+
+if TYPE_CHECKING:
+    from deeprec.rollout.lists import ListWriter
+
+
+def answer_preferences(
+    episodes: Sequence[Episode], dataset: Dataset, retriever: Retriever, config: RolloutConfig
+) -> None:
+    """Retrieve for every pending preference, and write the items behind it.
+
+    One call answers all who get equally many items; an answer never depends on the batch.
+    """
+    exclude = [
+        (*dataset.exclusions(episode.example), *(episode.retrieved if config.new_items_only else ()))
+        for episode in episodes
+    ]
+    # A small catalogue runs out of new items: then that user's list is shorter, or empty.
+    sizes = [min(config.retrieved, dataset.catalog.n_items - len(set(items))) for items in exclude]
+    for size in sorted(set(sizes)):
+        chosen = [position for position, wanted in enumerate(sizes) if wanted == size]
+        if size == 0:
+            for position in chosen:
+                episodes[position].answer((), ())
+            continue
+        found = retriever.retrieve(
+            [episodes[position].example.history for position in chosen],
+            [_asked(episodes[position], config) for position in chosen],
+            k=size,
+            exclude=[exclude[position] for position in chosen],
+        )
+        for position, items, scores in zip(chosen, found.item_indices, found.scores, strict=True):
+            episodes[position].answer(tuple(map(int, items)), tuple(map(float, scores)))
+
+
+def _asked(episode: Episode, config: RolloutConfig) -> str | None:
+    """The preference as the TRM is asked: `now` is the month of the user's latest interaction."""
+    times = episode.example.timestamps
+    if not config.now or not times:
+        return episode.preference
+    phrases = split_phrases(episode.preference)
+    return join_phrases([month_phrase(times[-1]) if phrase.lower() == NOW else phrase for phrase in phrases])
+
+
+def write_lists(episodes: Sequence[Episode], lists: ListWriter | None, ranking: Ranking, size: int) -> None:
+    """Write the opened list of each episode: at most `size` items of its pool, best first.
+
+    Without a writer it is the TRM's answer to the last wish, in the TRM's order.
+    """
+    if lists is None or ranking == "retrieved":
+        for episode in episodes:
+            episode.write_list(episode.turns[-1].retrieved[:size] if episode.turns else ())
+        return
+    contexts = [episode.context for episode in episodes]
+    pools = [tuple(dict.fromkeys(episode.retrieved)) for episode in episodes]
+    if ranking == "constrained":
+        found = lists.write(contexts, pools, size)
+    else:
+        # Equal likelihoods keep the order in which the items were retrieved.
+        orders = [np.argsort(-scores, kind="stable")[:size] for scores in lists.scores(contexts, pools)]
+        found = [[pool[place] for place in order] for pool, order in zip(pools, orders, strict=True)]
+    for episode, items in zip(episodes, found, strict=True):
+        episode.write_list(items)

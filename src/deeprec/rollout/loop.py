@@ -1,0 +1,114 @@
+"""The one rollout loop: episodes join and leave while it runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from deeprec.config import Ranking
+from deeprec.errors import EngineError, PolicyError
+from deeprec.rollout.answers import answer_preferences, write_lists
+from deeprec.rollout.environment import Environment
+from deeprec.rollout.episode import Episode, stop_sampling
+
+
+class EpisodeLoop:
+    """Steps the episodes in flight together; each may join or leave between two steps.
+
+    `ranking` says who writes a list once it is opened: the policy (`generate`), or
+    `environment.lists`; `rollout.answer = "retrieved"` overrides it. `watch` is called after
+    each of an episode's moves, and may itself add and cancel.
+
+    The loop never makes the engine forget. Its owner does: before the first episode, after a
+    change of weights, and when it keeps an empty loop and wants the engine's memory back. One
+    thread at a time may use a loop. How many episodes are in flight is its owner's choice.
+    Raises PolicyError for a ranking by likelihood without the policy's model in this process.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        *,
+        greedy: bool,
+        ranking: Ranking = "generate",
+        watch: Callable[[Episode], None] | None = None,
+    ) -> None:
+        config = environment.config
+        self._ranking: Ranking = "retrieved" if config.answer == "retrieved" else ranking
+        if self._ranking in ("score", "constrained") and environment.lists is None:
+            raise PolicyError(
+                f"inference.ranking = '{ranking}' needs the policy's model in this process; use `generate`"
+            )
+        self._environment = environment
+        self._watch = watch
+        self._sampling = stop_sampling(
+            environment.codec, config, greedy=greedy, writes_list=self._ranking == "generate"
+        )
+        self._episodes: dict[int, Episode] = {}  # in flight, by key, in the order in which they joined
+
+    def __len__(self) -> int:
+        """Episodes in flight."""
+        return len(self._episodes)
+
+    def add(self, episode: Episode) -> None:
+        """Have an episode take part from the next step on.
+
+        Raises EngineError where its key is that of another one in flight.
+        """
+        if episode.key in self._episodes:
+            raise EngineError(
+                f"episode {episode.key}: another one with this key is in flight; give each its own key"
+            )
+        self._episodes[episode.key] = episode
+
+    def cancel(self, key: int) -> bool:
+        """Let an episode go, wherever it stands. False where it isn't in flight (any more)."""
+        return self._episodes.pop(key, None) is not None
+
+    def step(self) -> list[Episode]:
+        """One turn of everybody in flight: a segment each, then answers of the TRM, then lists.
+
+        Returns the episodes that are done, in the order in which they joined; these have left
+        the loop. Without episodes it does nothing.
+
+        An error of the engine, the TRM, the list writer or `watch` is passed on, and leaves
+        every episode in flight between two of its moves: step again and each goes on from
+        there (nothing is sampled or answered twice), or cancel some first, as after a lack of
+        memory.
+        """
+        environment, clock = self._environment, self._environment.clock
+        # After an error some may still wait for an answer or a list; they get it below.
+        writing = self._in_flight(
+            lambda one: not one.is_done and one.preference is None and not one.awaits_list
+        )
+        if writing:
+            started = time.perf_counter()
+            segments = environment.engine.generate([one.request() for one in writing], self._sampling)
+            clock.engine += time.perf_counter() - started
+            for episode, segment in zip(writing, segments, strict=True):
+                episode.feed(segment)
+            self._notify(writing)
+        asking = self._in_flight(lambda one: one.preference is not None)
+        if asking:
+            started = time.perf_counter()
+            answer_preferences(asking, environment.dataset, environment.retriever, environment.config)
+            clock.retrieval += time.perf_counter() - started
+            self._notify(asking)
+        opened = self._in_flight(lambda one: one.awaits_list)
+        if opened:
+            started = time.perf_counter()
+            write_lists(opened, environment.lists, self._ranking, environment.config.recommended)
+            clock.engine += time.perf_counter() - started
+            self._notify(opened)
+        done = self._in_flight(lambda one: one.is_done)
+        for episode in done:
+            del self._episodes[episode.key]
+        return done
+
+    def _in_flight(self, chosen: Callable[[Episode], bool]) -> list[Episode]:
+        return [episode for episode in self._episodes.values() if chosen(episode)]
+
+    def _notify(self, episodes: Sequence[Episode]) -> None:
+        if self._watch is not None:
+            for episode in episodes:
+                self._watch(episode)
