@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         RetrievalError,
         RewardError,
         RunError,
+        StoreError,
+        StoreUnavailable,
         TrainingError,
     )
     from deeprec.pipeline import build_deeprec, build_recommenders, load_stages, run_pipeline
@@ -48,6 +50,8 @@ _HOMES = {
         "RetrievalError",
         "RewardError",
         "RunError",
+        "StoreError",
+        "StoreUnavailable",
         "TrainingError",
     ),
     "deeprec.pipeline": ("build_deeprec", "build_recommenders", "load_stages", "run_pipeline"),
@@ -82,6 +86,8 @@ __all__ = [
     "RunConfig",
     "RunError",
     "StopReason",
+    "StoreError",
+    "StoreUnavailable",
     "TextEncoder",
     "TrainingError",
     "Trajectory",

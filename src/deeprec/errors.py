@@ -50,6 +50,14 @@ class EvaluationError(DeepRecError, ValueError):
     """An evaluation or a comparison of results makes no sense as asked."""
 
 
+class StoreError(DeepRecError, RuntimeError):
+    """A store of histories and feedback can't be used: its URL, its database, or its schema."""
+
+
+class StoreUnavailable(StoreError):  # noqa: N818 - a state that passes, not a mistake
+    """A store is locked or can't be reached just now; the same call may succeed later."""
+
+
 class MissingExtraError(DeepRecError, ImportError):
     """A feature needs an optional dependency that is not installed."""
 

@@ -24,6 +24,8 @@ BUILTINS = {
     "RewardError": ValueError,
     "TrainingError": RuntimeError,
     "EvaluationError": ValueError,
+    "StoreError": RuntimeError,
+    "StoreUnavailable": RuntimeError,
     "MissingExtraError": ImportError,
 }
 
