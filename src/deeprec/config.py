@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
+from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -57,6 +58,25 @@ class DataConfig(Section):
     )
     rl_users: Positive | None = Field(
         None, description="Only this many users have RL and script targets; the others' stay in the fit part."
+    )
+    split: Literal["leave-one-out", "time"] = Field(
+        "leave-one-out",
+        description="Each user's last interactions are held out (`leave-one-out`), or nothing after a time that "
+        "holds for everyone is seen by anything (`time`).",
+    )
+    time_cuts: tuple[date, date, date] | None = Field(
+        None,
+        description="For `time`: the days (UTC) from which RL, validation and test begin; none: by the shares.",
+    )
+    rl_share: Fraction = Field(
+        0.1, description="For `time`: share of interactions in the window of RL targets."
+    )
+    validation_share: Fraction = Field(0.1, description="For `time`: the same for validation.")
+    test_share: Fraction = Field(0.1, description="For `time`: the same for test, the latest ones.")
+    pseudonyms: bool = Field(
+        False,
+        description="Whether titles are replaced by made-up ones (years and categories stay): what is left of a "
+        "result doesn't come from knowing the titles.",
     )
     allow_repeats: bool = Field(False, description="Whether an item of the history may be recommended again.")
     unknown_items: Literal["refuse", "drop"] = Field(

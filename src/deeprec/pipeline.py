@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 POLICIES = ("warm_start", "cold_start", "recommendation")
 METHODS = ("popularity", "trm", "trm-refit", *POLICIES)
 DATED = "trm-dated"  # the TRM, asked by rule for the month of the latest item
+PSEUDONYMS = "@pseudonyms"  # behind a policy's name: the same policy, shown made-up titles
 ORACLE = "oracle"  # knows the simulation's probabilities: the ceiling, on simulated data only
 
 
@@ -38,7 +39,7 @@ def run_pipeline(run: Run, announce: Callable[[str], None] = lambda _: None) -> 
     from deeprec.evaluation.stage import run_evaluation
     from deeprec.rl.stage import run_rl
     from deeprec.rl.warm_start import run_warm_start
-    from deeprec.rollout.runner import check_list_sizes
+    from deeprec.rollout.environment import check_list_sizes
     from deeprec.trm.refit import run_trm_refit
     from deeprec.trm.stage import run_trm
 
@@ -98,12 +99,14 @@ def build_recommenders(run: Run, methods: Sequence[str]) -> dict[str, Recommende
 
     Raises EvaluationError for an unknown name, RunError for one that has not been trained.
     """
+    from deeprec.data.pseudonyms import pseudonymise
     from deeprec.data.synthetic import oracle
     from deeprec.evaluation.recommenders import TRMRecommender
     from deeprec.trm.baselines import Popularity
     from deeprec.trm.refit import load_trm_refit
 
-    known = (*known_methods(run.config), *rival_names())
+    shown = tuple(f"{name}{PSEUDONYMS}" for name in POLICIES)
+    known = (*known_methods(run.config), *shown, *rival_names())
     for method in methods:
         if method not in known:
             raise EvaluationError(f"unknown method '{method}'; known: {', '.join(known)}")
@@ -123,15 +126,24 @@ def build_recommenders(run: Run, methods: Sequence[str]) -> dict[str, Recommende
             found[method] = oracle(settings, settings.seed, dataset)
         elif method in rival_names():
             found[method] = load_rival(run, dataset, trm, method)
+        elif method.endswith(PSEUDONYMS):
+            renamed = pseudonymise(dataset)
+            found[method] = build_deeprec(run, renamed, trm, method.removesuffix(PSEUDONYMS), name=method)
         else:
             found[method] = build_deeprec(run, dataset, trm, method)
     return found
 
 
 def build_deeprec(
-    run: Run, dataset: Dataset, trm: ExplorableRetriever, stage: str | None = None, *, fill_in: bool = False
+    run: Run,
+    dataset: Dataset,
+    trm: ExplorableRetriever,
+    stage: str | None = None,
+    *,
+    name: str | None = None,
+    fill_in: bool = False,
 ) -> DeepRecRecommender:
-    """DeepRec with the policy of `stage` (none: the last one trained)."""
+    """DeepRec with the policy of `stage` (none: the last one trained), called `name` in tables (none: as the stage)."""
     from deeprec.policy.loading import load_policy
     from deeprec.rollout.recommender import DeepRecRecommender
 
@@ -140,7 +152,9 @@ def build_deeprec(
         run.require(stage, "deeprec policy init" if stage == "warm_start" else "deeprec train")
     model, tokenizer = load_policy(str(folder), run.config.policy)
     environment = build_environment(run.config, dataset, trm, model, tokenizer)
-    return DeepRecRecommender(folder.name, environment, fill_in=fill_in, inference=run.config.inference)
+    return DeepRecRecommender(
+        name or folder.name, environment, fill_in=fill_in, inference=run.config.inference
+    )
 
 
 def build_environment(

@@ -25,7 +25,7 @@ def test_the_oracle_is_known_where_the_data_are_simulated() -> None:
 def test_what_is_not_known_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", load_config("ml-100k"))
     with pytest.raises(
-        EvaluationError, match=r"unknown method 'oracle'; known: popularity, .*recommendation$"
+        EvaluationError, match=r"unknown method 'oracle'; known: popularity, .*recommendation, .*recommendation@pseudonyms"
     ):
         build_recommenders(run, ["trm", "oracle"])
     with pytest.raises(RunError):  # known, but there are no data yet

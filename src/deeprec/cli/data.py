@@ -127,5 +127,6 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
         ("left out: items", f"{summary.items_dropped:,}"),
         ("left out: repeats", f"{summary.repeats_dropped:,}"),
         ("left out: unknown items", f"{summary.unknown_items_dropped:,}"),
+        ("left out: after the test time", f"{summary.later_dropped:,}"),
         ("fingerprint", summary.fingerprint),
     ]

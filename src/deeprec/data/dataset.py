@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
 from itertools import groupby
@@ -17,7 +18,7 @@ from deeprec.data.files import SourceFile
 from deeprec.errors import DataError
 from deeprec.types import Example
 
-Part = Literal["fit", "script", "rl", "validation", "test"]
+Part = Literal["fit", "lead", "script", "rl", "validation", "gap", "test"]
 TargetPart = Literal["script", "rl", "validation", "test"]
 
 
@@ -30,6 +31,29 @@ class Provenance:
     repeats_dropped: int = 0  # later interactions of a user with the same item
     users_dropped: int = 0  # users with too few interactions
     items_dropped: int = 0  # listed items with too few (or no) interactions
+    later_dropped: int = (
+        0  # global time split: interactions after the test time that are nobody's test target
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How the interactions were cut, and what items are called.
+
+    `cuts` are empty for leave-one-out; for the global time split they are the times (Unix
+    seconds) from which RL, validation and test begin. With `pseudonyms` titles are made up.
+    """
+
+    cuts: tuple[float, ...] = ()
+    pseudonyms: bool = False
+
+    def __str__(self) -> str:
+        if self.cuts:
+            day = datetime.fromtimestamp(self.cuts[-1], UTC).strftime("%Y-%m-%d %H:%M:%S")
+            text = f"global time split, test from {day} UTC, whole catalogue"
+        else:
+            text = "leave-one-out by time, whole catalogue"
+        return f"{text}, titles replaced by pseudonyms" if self.pseudonyms else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +70,9 @@ class _UserRows:
 class Dataset:
     """Catalogue and interactions, cut by time into fit | script | rl | validation | test.
 
+    The global time split also has `lead` (before `script`) and `gap` (before `test`): rows of the RL and
+    validation windows that are no targets, and stand in later histories alone.
+
     `interactions` is grouped by user and oldest first within one, with the columns
     `user_id` (str), `item_index` (int32), `timestamp` (float64, may be null), `rating`
     (float32, may be null) and `part` (str). `users` has `user_id` and one text column for
@@ -58,6 +85,7 @@ class Dataset:
     users: pl.DataFrame
     allow_repeats: bool = False
     provenance: Provenance = field(default_factory=Provenance, compare=False)
+    protocol: Protocol = Protocol()
 
     @cached_property
     def _users(self) -> dict[str, _UserRows]:

@@ -11,7 +11,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from deeprec.data.catalog import Catalog
-from deeprec.data.dataset import Dataset, Provenance
+from deeprec.data.dataset import Dataset, Protocol, Provenance
 from deeprec.data.files import SourceFile
 from deeprec.data.summary import summarize
 from deeprec.errors import DataError
@@ -79,6 +79,7 @@ def read_dataset(folder: Path) -> Dataset:
         )
     made = manifest["provenance"]
     files = tuple(SourceFile(**entry) for entry in made.pop("files"))
+    split = manifest.get("protocol", {"cuts": [], "pseudonyms": False})  # sets from before have none
     dataset = Dataset(
         name=manifest["name"],
         catalog=catalog,
@@ -86,6 +87,7 @@ def read_dataset(folder: Path) -> Dataset:
         users=_table(folder / "users.parquet", {"user_id": pl.String}),
         allow_repeats=manifest["allow_repeats"],
         provenance=Provenance(files, **made),
+        protocol=Protocol(tuple(split["cuts"]), split["pseudonyms"]),
     )
     if dataset.fingerprint != manifest["fingerprint"]:
         raise DataError(
@@ -119,6 +121,7 @@ def _manifest(dataset: Dataset) -> dict[str, Any]:
         "name": dataset.name,
         "allow_repeats": dataset.allow_repeats,
         "fingerprint": dataset.fingerprint,
+        "protocol": asdict(dataset.protocol),
         "provenance": asdict(dataset.provenance),
         "summary": summarize(dataset).to_dict(),
     }

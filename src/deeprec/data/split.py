@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from hashlib import sha256
+from itertools import pairwise
+from math import inf
 
 import polars as pl
 
 from deeprec.data.dataset import Dataset
 from deeprec.errors import DataError
 
-_ORDER = {"fit": 0, "script": 1, "rl": 2, "validation": 3, "test": 4}
-_HELD_BACK = ("script", "rl")  # from the TRM, not from what DeepRec learns
+_ORDER = {"fit": 0, "lead": 1, "script": 2, "rl": 3, "validation": 4, "gap": 5, "test": 6}
+# Global time split: which parts lie between two cuts.
+_WINDOWS = (("fit",), ("lead", "script", "rl"), ("validation", "gap"), ("test",))
+_HELD_BACK = ("lead", "script", "rl")  # from the TRM, not from what DeepRec learns
 _MIN_FIT = 2  # interactions that a user keeps in `fit` before any is held back from the TRM
 
 
@@ -47,6 +51,52 @@ def split_by_time(
     return interactions.with_columns(part.alias("part"))
 
 
+def split_at(
+    interactions: pl.DataFrame,
+    cuts: tuple[float, ...],
+    rl_targets: int,
+    script_targets: int = 0,
+    rl_users: int | None = None,
+) -> pl.DataFrame:
+    """Add `part` to rows grouped by user, oldest first, by three times that hold for everyone.
+
+    What is older than `cuts[0]` is `fit`. Of each later window (from a cut, included, to the
+    next) some rows are targets, if two of the user's stand before them: the last
+    `rl_targets` of the first window are `rl`, the `script_targets` before those `script`, the rest
+    `lead`; the first row of the second is `validation`, the rest `gap`; the first of
+    the third is `test`, the rest is dropped, since nothing may see it.
+    """
+    time, index = pl.col("timestamp"), pl.int_range(pl.len()).over("user_id")
+    window = pl.sum_horizontal([(time >= cut).cast(pl.Int8) for cut in cuts])
+    rows = interactions.with_columns(window.alias("_window"), index.alias("_index"))
+    place = pl.int_range(pl.len()).over("user_id", "_window")
+    left = pl.len().over("user_id", "_window") - place  # 1 for the last row of the window
+    has_past = pl.col("_index") >= _MIN_FIT
+    teaches = has_past & (_held_back(interactions, rl_users) == 1)
+    window = pl.col("_window")
+    part = (
+        pl.when(window == 0)
+        .then(pl.lit("fit"))
+        .when(window == 1)
+        .then(
+            pl.when(teaches & (left <= rl_targets))
+            .then(pl.lit("rl"))
+            .when(teaches & (left <= rl_targets + script_targets))
+            .then(pl.lit("script"))
+            .otherwise(pl.lit("lead"))
+        )
+        .when((window == 2) & has_past & (place == 0))
+        .then(pl.lit("validation"))
+        .when(window == 2)
+        .then(pl.lit("gap"))
+        .when(has_past & (place == 0))
+        .then(pl.lit("test"))
+    )
+    return (
+        rows.with_columns(part.alias("part")).filter(pl.col("part").is_not_null()).drop("_window", "_index")
+    )
+
+
 def _held_back(interactions: pl.DataFrame, users: int | None) -> pl.Expr:
     """1 for rows of users who may have rows held back from the TRM, else 0."""
     if users is None:
@@ -57,7 +107,7 @@ def _held_back(interactions: pl.DataFrame, users: int | None) -> pl.Expr:
 
 
 def refit_data(dataset: Dataset) -> Dataset:
-    """The data set with its script and RL targets in the fit part; validation and test stay."""
+    """The data set with everything before validation in the fit part; validation and test stay."""
     part = pl.when(pl.col("part").is_in(_HELD_BACK)).then(pl.lit("fit")).otherwise("part")
     return replace(dataset, interactions=dataset.interactions.with_columns(part.alias("part")))
 
@@ -86,6 +136,10 @@ def check_split(dataset: Dataset) -> None:
     _refuse(starts.filter(pl.col("user_id").is_duplicated()), f"{name}: rows of one user are apart")
     outside = ~pl.col("item_index").is_between(1, dataset.catalog.n_items)
     _refuse(rows.filter(outside), f"{name}: item index outside the catalogue")
+    cuts = dataset.protocol.cuts
+    for parts, (low, high) in zip(_WINDOWS, pairwise((-inf, *cuts, inf)), strict=True) if cuts else ():
+        elsewhere = (pl.col("timestamp") < low) | (pl.col("timestamp") >= high)
+        _refuse(rows.filter(pl.col("part").is_in(parts) & elsewhere), f"{name}: on the wrong side of a cut")
     if not dataset.allow_repeats:
         _refuse(
             rows.filter(pl.struct("user_id", "item_index").is_duplicated()), f"{name}: an item stands twice"

@@ -12,6 +12,8 @@ from deeprec.data.format import FORMAT, read_dataset, write_dataset
 from deeprec.data.prepare import prepare
 from deeprec.run import Run, fingerprint
 
+_TIME_SPLIT = {"split", "time_cuts", "rl_share", "validation_share", "test_share"}
+
 
 def run_data(run: Run, cache: Path | None = None) -> Dataset:
     """The run's data set; prepared only if settings or source files changed since.
@@ -42,6 +44,11 @@ def load_data(run: Run) -> Dataset:
 
 def _inputs(config: DataConfig) -> str:
     settings = config.model_dump(mode="json", exclude={"source", "items", "users"})
+    # What is off by default counts only where it is on: sets prepared before it existed stay current.
+    if config.split != "time":
+        settings = {key: value for key, value in settings.items() if key not in _TIME_SPLIT}
+    if not config.pseudonyms:
+        del settings["pseudonyms"]
     if config.name == "synthetic":
         return fingerprint(FORMAT, settings)
     del settings["synthetic"]

@@ -29,7 +29,8 @@ class Summary:
     `tied_pairs`: neighbouring interactions of a user with the same timestamp;
     `users_tied_last`: users whose last two tie, so that their test target depends on the
     source's order. `titles_repeated`: titles that several items share. `users_short`:
-    users with fewer than three interactions, who are wholly in fit.
+    users with fewer than three interactions, who are wholly in fit. `later_dropped`: see
+    `Provenance`.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Summary:
     repeats_dropped: int
     users_dropped: int
     items_dropped: int
+    later_dropped: int
     first_timestamp: float | None
     last_timestamp: float | None
     targets: dict[str, Targets]
@@ -87,6 +89,7 @@ def summarize(dataset: Dataset) -> Summary:
         repeats_dropped=made.repeats_dropped,
         users_dropped=made.users_dropped,
         items_dropped=made.items_dropped,
+        later_dropped=made.later_dropped,
         first_timestamp=_number(rows["timestamp"].min()),
         last_timestamp=_number(rows["timestamp"].max()),
         targets={part: _targets(dataset, part) for part in TARGET_PARTS},
