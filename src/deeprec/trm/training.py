@@ -9,10 +9,9 @@ preference the fitted TRM ranks as if there were no branch at all.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,9 +23,9 @@ from deeprec.config import TRMConfig
 from deeprec.data.dataset import Dataset
 from deeprec.errors import TrainingError
 from deeprec.metrics import ndcg, recall
-from deeprec.progress import progress_bar
 from deeprec.trm.bank import build_bank
 from deeprec.trm.base import Preferences
+from deeprec.trm.epochs import Log, Validation, run_epochs, running_mean
 from deeprec.trm.model import SequentialEncoder
 from deeprec.trm.periods import WEIGHTS, count_periods, month_phrase
 from deeprec.trm.quality import draw_preferences
@@ -40,20 +39,12 @@ from deeprec.types import Example
 
 _WARMUP_STEPS = 100  # at most; little data warms up within two epochs
 
-Log = Callable[[dict[str, Any]], None]
-
 
 @dataclass(frozen=True)
-class Validation:
-    """Held-out quality; ranks are over the whole catalogue."""
+class RankedValidation(Validation):
+    """Besides, where the targets stand."""
 
-    ndcg: float
-    recall: float
     median_rank: float
-
-    def record(self, suffix: str = "") -> dict[str, float]:
-        """For the log, rounded."""
-        return {f"{key}{suffix}": round(value, 5) for key, value in asdict(self).items()}
 
 
 def fit(
@@ -71,7 +62,7 @@ def fit(
     when to stop. Raises TrainingError when there is nothing to train on, or the loss is lost.
     """
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    histories = _fit_histories(dataset)
+    histories = fit_histories(dataset)
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
@@ -79,7 +70,7 @@ def fit(
         seen = np.zeros(dataset.catalog.n_items + 1, dtype=np.bool_)
         seen[np.unique(np.concatenate(histories))] = True
         network = build_network(config, dataset.catalog.n_items, text_encoder.dim).to(place)
-        examples = _validation_examples(dataset, config.validation_users, seed)
+        examples = validation_examples(dataset, config.validation_users, seed)
         trainer = EncoderTrainer(network.encoder, texts, seen, config, rng)
         shown = deepcopy(network)
 
@@ -88,7 +79,7 @@ def fit(
             plain = TRM(shown, text_encoder, dataset.catalog, config, seen, texts)
             return measure(plain, dataset, examples)
 
-        best = _run_epochs(trainer, histories, validate if examples else None, log)
+        best = run_epochs(trainer, histories, validate if examples else None, log, "fit TRM")
         network.encoder.load_state_dict(best)
     trm = TRM(network, text_encoder, dataset.catalog, config, seen, texts)
     started = time.monotonic()
@@ -114,7 +105,7 @@ def fit_preferences(trm: TRM, dataset: Dataset, seed: int = 0, held_out: Collect
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed + 1)
         bank = build_bank(trm.catalog, trm.encoder, trm.config.preference_instruction, rng, held_out)
-        loss = fit_branch(trm.network, trm.texts(), trm.seen, bank, _fit_histories(dataset), trm.config, rng)
+        loss = fit_branch(trm.network, trm.texts(), trm.seen, bank, fit_histories(dataset), trm.config, rng)
     trm.refresh()
     return loss
 
@@ -138,10 +129,10 @@ def fit_periods(trm: TRM, dataset: Dataset, examples: Sequence[Example]) -> None
 
 def measure(
     trm: TRM, dataset: Dataset, examples: Sequence[Example], preferences: Preferences | None = None
-) -> Validation:
+) -> RankedValidation:
     """Quality on `examples`, plain or with one preference each."""
     ranks = target_ranks(trm, examples, preferences, dataset=dataset)
-    return Validation(
+    return RankedValidation(
         ndcg=float(ndcg(ranks, 10).mean()),
         recall=float(recall(ranks, 10).mean()),
         median_rank=float(np.median(ranks)),
@@ -175,7 +166,7 @@ class EncoderTrainer:
             {"params": rest, "weight_decay": 0.0},
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
-        self.averaged = AveragedModel(encoder, multi_avg_fn=_running_mean(config.weight_average))
+        self.averaged = AveragedModel(encoder, multi_avg_fn=running_mean(config.weight_average))
         self.steps = 0
         self.warmup = _WARMUP_STEPS
 
@@ -231,61 +222,16 @@ class EncoderTrainer:
         return {name: value.detach().clone() for name, value in self.averaged.module.state_dict().items()}
 
 
-_Tensors = tuple[Tensor, ...] | list[Tensor]
-
-
-def _running_mean(decay: float) -> Callable[[_Tensors, _Tensors, Tensor | int], None]:
-    """Exponential mean that remembers `decay` a step at most, and less while there is little to remember."""
-
-    def update(averaged: _Tensors, current: _Tensors, steps: Tensor | int) -> None:
-        count = int(steps)
-        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + count) / (10 + count)))
-
-    return update
-
-
-def _run_epochs(
-    trainer: EncoderTrainer,
-    histories: Sequence[Window],
-    validate: Callable[[dict[str, Tensor]], Validation] | None,
-    log: Log | None,
-) -> dict[str, Tensor]:
-    """Epochs until validation NDCG@10 stops rising, the limit, or the time; the best weights."""
-    config = trainer.config
-    best, best_ndcg, waited, started = trainer.weights(), -1.0, 0, time.monotonic()
-    with progress_bar("fit TRM", config.epochs) as bar:
-        for epoch in range(1, config.epochs + 1):
-            begun = time.monotonic()
-            loss, tokens = trainer.epoch(histories)
-            record: dict[str, Any] = {"stage": "trm", "epoch": epoch, "loss": round(loss, 5)}
-            record.update(tokens=tokens, train_seconds=round(time.monotonic() - begun, 3))
-            weights = trainer.weights()
-            if validate is None:  # nothing to stop on: the last epoch counts
-                best = weights
-            else:
-                found = validate(weights)
-                record.update(found.record())
-                waited = 0 if found.ndcg > best_ndcg else waited + 1
-                if found.ndcg > best_ndcg:
-                    best, best_ndcg = weights, found.ndcg
-            record["seconds"] = round(time.monotonic() - started, 2)
-            if log is not None:
-                log(record)
-            bar.advance(1, f"loss {loss:.3f}, validation NDCG@10 {max(best_ndcg, 0):.4f}")
-            late = config.max_minutes is not None and record["seconds"] > 60 * config.max_minutes
-            if waited >= config.patience or late:
-                break
-    return best
-
-
-def _fit_histories(dataset: Dataset) -> list[NDArray[np.int64]]:
+def fit_histories(dataset: Dataset) -> list[NDArray[np.int64]]:
+    """What a fit may see, one array of item indices a user; TrainingError if there is nothing to predict."""
     histories = [np.asarray(example.history, dtype=np.int64) for example in dataset.fit_histories()]
     if not any(len(history) > 1 for history in histories):
         raise TrainingError(f"data set '{dataset.name}': no user has two interactions in the fit part")
     return histories
 
 
-def _validation_examples(dataset: Dataset, most: int, seed: int) -> list[Example]:
+def validation_examples(dataset: Dataset, most: int, seed: int) -> list[Example]:
+    """The examples that early stopping looks at: all, or a sample of `most` in the order of the data."""
     examples = dataset.examples("validation")
     if len(examples) <= most:
         return examples
