@@ -1,0 +1,274 @@
+"""The store in a database: SQLite or PostgreSQL, by the same statements."""
+
+from __future__ import annotations
+
+import hmac
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import Connection, Engine, RowMapping, Select, delete, func, insert, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import OperationalError
+
+from deeprec.errors import StoreError, StoreUnavailable
+from deeprec.store.base import (
+    FEEDBACK_KINDS,
+    Feedback,
+    HistoryEntry,
+    StoredHistory,
+    StoreInfo,
+    check_order,
+    check_text,
+)
+from deeprec.store.engines import translated, without_transaction, writing
+from deeprec.store.schema import latest_version
+from deeprec.store.tables import FEEDBACK, HISTORY, OWNED, SECRET, USERS
+
+_PAGE = 1000  # rows of a bulk read at a time: no transaction lasts as long as its reader pleases
+
+
+class SqlStore:
+    """A `Store` on an engine whose schema is current; see `deeprec.store.base.Store`."""
+
+    def __init__(self, engine: Engine, place: str, wait: float) -> None:
+        self.url = place
+        self._engine = engine
+        self._writes = writing(engine)
+        self._wait = wait
+        self._sqlite = engine.dialect.name == "sqlite"
+        # SQLite has one writer at a time, and lets those who wait try at random: threads queue here instead.
+        self._writer = threading.Lock()
+        self._insert = sqlite.insert if self._sqlite else postgresql.insert
+        with self._reading() as connection:
+            salt = connection.execute(select(SECRET.c.salt)).scalar()
+        if salt is None:
+            raise StoreError(f"{place}: its salt is gone, so nobody can be found in it; restore a copy")
+        self._salt = bytes(salt)
+
+    def history(self, user_id: str) -> tuple[HistoryEntry, ...] | None:
+        columns = (USERS.c.history_stored, HISTORY.c.item_id, HISTORY.c.timestamp, HISTORY.c.rating)
+        query = (
+            select(*columns)
+            .select_from(USERS.outerjoin(HISTORY))
+            .where(USERS.c.digest == self._digest(user_id))
+            .order_by(HISTORY.c.position)
+        )
+        with self._reading() as connection:
+            rows = connection.execute(query).mappings().all()
+        if not rows or rows[0]["history_stored"] is None:
+            return None
+        return tuple(_entry(row) for row in rows if row["item_id"] is not None)
+
+    def put_history(self, user_id: str, entries: Sequence[HistoryEntry]) -> None:
+        check_order(entries)
+        digest, now = self._digest(user_id), time.time()
+        with self._writing() as connection:
+            owner, _ = self._lock_user(connection, digest, user_id)
+            connection.execute(delete(HISTORY).where(HISTORY.c.owner == owner))
+            if entries:
+                rows = [
+                    {
+                        "owner": owner,
+                        "position": position,
+                        "item_id": entry.item_id,
+                        "timestamp": entry.timestamp,
+                        "rating": entry.rating,
+                    }
+                    for position, entry in enumerate(entries)
+                ]
+                connection.execute(insert(HISTORY), rows)
+            connection.execute(
+                update(USERS).where(USERS.c.id == owner).values(user_id=user_id, history_stored=now)
+            )
+
+    def delete_user(self, user_id: str) -> bool:
+        digest = self._digest(user_id)
+        with self._writing() as connection:
+            owner, known = self._lock_user(connection, digest, None)
+            for table in OWNED:
+                connection.execute(delete(table).where(table.c.owner == owner))
+            connection.execute(
+                update(USERS).where(USERS.c.id == owner).values(user_id=None, history_stored=None)
+            )
+        if self._sqlite:
+            self._empty_log()
+        return known
+
+    def is_deleted(self, user_id: str) -> bool:
+        query = select(USERS.c.id).where(USERS.c.digest == self._digest(user_id), USERS.c.user_id.is_(None))
+        with self._reading() as connection:
+            return connection.execute(query).first() is not None
+
+    def deleted(self, user_ids: Iterable[str]) -> frozenset[str]:
+        with self._reading() as connection:
+            rows = connection.execute(select(USERS.c.digest).where(USERS.c.user_id.is_(None))).scalars()
+            gone = {bytes(digest) for digest in rows}
+        return frozenset(user for user in user_ids if self._digest(user) in gone) if gone else frozenset()
+
+    def add_feedback(self, *feedback: Feedback) -> int:
+        # Users in one order for everybody, so that no two transactions wait for each other.
+        digests = {self._digest(entry.user_id): entry.user_id for entry in feedback}
+        with self._writing() as connection:
+            owners = {
+                digests[digest]: self._lock_user(connection, digest, digests[digest])
+                for digest in sorted(digests)
+            }
+            return sum(
+                self._add(connection, owners[entry.user_id][0], entry)
+                for entry in feedback
+                if owners[entry.user_id][1]
+            )
+
+    def feedback(self, user_id: str | None = None, since: float | None = None) -> Iterator[Feedback]:
+        query = select(FEEDBACK, USERS.c.user_id).join(USERS).order_by(FEEDBACK.c.time, FEEDBACK.c.id)
+        if user_id is not None:
+            query = query.where(USERS.c.digest == self._digest(user_id))
+        if since is not None:
+            query = query.where(FEEDBACK.c.time >= since)
+        return self._feedback_pages(query)
+
+    def histories(self) -> Iterator[StoredHistory]:
+        last = 0
+        while True:
+            query = (
+                select(USERS.c.id, USERS.c.user_id, USERS.c.history_stored)
+                .where(USERS.c.history_stored.is_not(None), USERS.c.id > last)
+                .order_by(USERS.c.id)
+                .limit(_PAGE)
+            )
+            with self._reading() as connection:
+                owners = connection.execute(query).all()
+                entries = self._entries(connection, [owner for owner, _, _ in owners])
+            for owner, user_id, stored in owners:
+                yield StoredHistory(user_id, tuple(entries.get(owner, ())), stored)
+            if len(owners) < _PAGE:
+                return
+            last = owners[-1][0]
+
+    def info(self) -> StoreInfo:
+        with self._reading() as connection:
+            people = connection.execute(
+                select(func.count(USERS.c.user_id), func.count(), func.count(USERS.c.history_stored))
+            ).one()
+            entries = connection.execute(select(func.count()).select_from(HISTORY)).scalar_one()
+            kinds = select(FEEDBACK.c.kind, func.count()).group_by(FEEDBACK.c.kind)
+            counts = {row[0]: row[1] for row in connection.execute(kinds)}
+        return StoreInfo(
+            url=self.url,
+            schema=latest_version(),
+            users=people[0],
+            forgotten=people[1] - people[0],
+            histories=people[2],
+            history_entries=entries,
+            feedback={kind: counts.get(kind, 0) for kind in FEEDBACK_KINDS},
+        )
+
+    def ping(self) -> None:
+        with self._reading() as connection:
+            connection.execute(select(SECRET.c.id)).first()
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _digest(self, user_id: str) -> bytes:
+        check_text("user_id", user_id)
+        return hmac.digest(self._salt, user_id.encode(), "sha256")
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with translated(self.url), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with translated(self.url), self._turn(), self._writes.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._sqlite:
+            yield
+            return
+        if not self._writer.acquire(timeout=self._wait):
+            raise StoreUnavailable(f"{self.url}: too many wait to write; try again later")
+        try:
+            yield
+        finally:
+            self._writer.release()
+
+    def _lock_user(self, connection: Connection, digest: bytes, user_id: str | None) -> tuple[int, bool]:
+        """The user's row, made if need be and locked until the end; and whether they are known, not forgotten."""
+        row = self._insert(USERS).values(digest=digest, user_id=user_id)
+        connection.execute(row.on_conflict_do_nothing(index_elements=["digest"]))
+        query = select(USERS.c.id, USERS.c.user_id).where(USERS.c.digest == digest).with_for_update()
+        owner, name = connection.execute(query).one()
+        return owner, name is not None
+
+    def _add(self, connection: Connection, owner: int, entry: Feedback) -> int:
+        row = self._insert(FEEDBACK).values(
+            owner=owner,
+            item_id=entry.item_id,
+            kind=entry.kind,
+            value=entry.value,
+            time=entry.time,
+            run=entry.run,
+            request_id=entry.request_id,
+            key=entry.key,
+        )
+        known = row.on_conflict_do_nothing(index_elements=["owner", "key"])
+        return connection.execute(known, execution_options={"preserve_rowcount": True}).rowcount
+
+    def _feedback_pages(self, query: Select[Any]) -> Iterator[Feedback]:
+        page = query.limit(_PAGE)
+        while True:
+            with self._reading() as connection:
+                rows = connection.execute(page).mappings().all()
+            for row in rows:
+                yield _feedback(row)
+            if len(rows) < _PAGE:
+                return
+            after = tuple_(FEEDBACK.c.time, FEEDBACK.c.id) > tuple_(rows[-1]["time"], rows[-1]["id"])
+            page = query.where(after).limit(_PAGE)
+
+    def _entries(self, connection: Connection, owners: Sequence[int]) -> dict[int, list[HistoryEntry]]:
+        if not owners:
+            return {}
+        query = (
+            select(HISTORY)
+            .where(HISTORY.c.owner >= owners[0], HISTORY.c.owner <= owners[-1])
+            .order_by(HISTORY.c.owner, HISTORY.c.position)
+        )
+        found: dict[int, list[HistoryEntry]] = {}
+        for row in connection.execute(query).mappings():
+            found.setdefault(row["owner"], []).append(_entry(row))
+        return found
+
+    def _empty_log(self) -> None:
+        """Write SQLite's log back and cut it, so that what was deleted isn't left in it."""
+        # Readers may keep it for a while; the next deletion, or closing the store, empties it then.
+        with suppress(OperationalError), without_transaction(self._engine).connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _entry(row: RowMapping) -> HistoryEntry:
+    return HistoryEntry(row["item_id"], row["timestamp"], row["rating"])
+
+
+def _feedback(row: RowMapping) -> Feedback:
+    names = ("user_id", "item_id", "kind", "time", "value", "run", "request_id", "key")
+    return Feedback(**{name: row[name] for name in names})
