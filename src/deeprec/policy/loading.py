@@ -41,13 +41,23 @@ def load_policy(name: str, config: PolicyConfig) -> tuple[PreTrainedModel, PreTr
     Raises PolicyError for what can't be read, isn't whole, or has no room for the tags.
     Whether the context is long enough is the stage's to check: it knows the prompts.
     """
-    _check_place(name)
-    tokenizer = _read_tokenizer(name)
-    model = _read_model(name, config)
+    model, tokenizer = load_causal_lm(name, config.dtype)
     _add_tags(model, tokenizer, name)
     if config.lora_rank:
         model = _with_adapters(model, tokenizer, config.lora_rank)
     return model.eval(), tokenizer
+
+
+def load_causal_lm(
+    name: str, dtype: str, setting: str = "policy.model"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal LM and its tokenizer as they were saved, from safetensors only; no code of the repository is run.
+
+    `setting` is where the name came from. Raises PolicyError for what can't be read or isn't whole.
+    """
+    _check_place(name, setting)
+    tokenizer = _read_tokenizer(name, setting)
+    return _read_model(name, dtype, setting), tokenizer
 
 
 def save_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -71,7 +81,7 @@ def save_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fold
         raise PolicyError(f"{folder}: the policy can't be saved ({error}); check space and rights") from error
 
 
-def _check_place(name: str) -> None:
+def _check_place(name: str, setting: str) -> None:
     """Tell a folder from a hub name before the libraries guess."""
     place = Path(name).expanduser()
     if place.is_dir():
@@ -80,7 +90,7 @@ def _check_place(name: str) -> None:
     elif place.exists():
         raise PolicyError(f"{name}: is a file; name the folder of a saved Hugging Face model")
     elif place.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        raise PolicyError(f"{name}: no such folder; check policy.model")
+        raise PolicyError(f"{name}: no such folder; check {setting}")
 
 
 def _source(name: str) -> str:
@@ -102,7 +112,7 @@ def silently() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _read_tokenizer(name: str) -> PreTrainedTokenizerBase:
+def _read_tokenizer(name: str, setting: str) -> PreTrainedTokenizerBase:
     try:
         # A Qwen2 model's tokenizer is rebuilt by AutoTokenizer as Qwen's own, with other rules for
         # splitting text, even where the files declare a plain one: ours would lose line breaks.
@@ -110,24 +120,24 @@ def _read_tokenizer(name: str) -> PreTrainedTokenizerBase:
         reader = PreTrainedTokenizerFast if declared == PreTrainedTokenizerFast.__name__ else AutoTokenizer
         tokenizer = reader.from_pretrained(_source(name), trust_remote_code=False)
     except _UNREADABLE as error:
-        raise PolicyError(_unreadable(name, "tokenizer", error)) from error
+        raise PolicyError(_unreadable(name, "tokenizer", error, setting)) from error
     if tokenizer.eos_token_id is None:
         raise PolicyError(f"{name}: its tokenizer has no end-of-text token; set eos_token and save it again")
     return tokenizer
 
 
-def _read_model(name: str, config: PolicyConfig) -> PreTrainedModel:
+def _read_model(name: str, dtype: str, setting: str) -> PreTrainedModel:
     try:
         with silently():
             model, report = AutoModelForCausalLM.from_pretrained(
                 _source(name),
-                dtype=getattr(torch, config.dtype),
+                dtype=getattr(torch, dtype),
                 use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
             )
     except _UNREADABLE as error:
-        raise PolicyError(_unreadable(name, "model", error)) from error
+        raise PolicyError(_unreadable(name, "model", error, setting)) from error
     missing = sorted(report["missing_keys"])
     if missing:
         raise PolicyError(
@@ -141,7 +151,7 @@ def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n")[0] or type(error).__name__
 
 
-def _unreadable(name: str, what: str, error: BaseException) -> str:
+def _unreadable(name: str, what: str, error: BaseException, setting: str) -> str:
     reason = _first_line(error)
     if Path(name).expanduser().is_dir():
         return (
@@ -150,7 +160,7 @@ def _unreadable(name: str, what: str, error: BaseException) -> str:
         )
     return (
         f"{name}: its {what} can't be fetched from the hub ({reason}); check the name, or on a machine with access "
-        f"run `hf download {name} --local-dir FOLDER`, bring FOLDER here and set policy.model to its path"
+        f"run `hf download {name} --local-dir FOLDER`, bring FOLDER here and set {setting} to its path"
     )
 
 
