@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field, ValidationError
 from deeprec.errors import ConfigError
 from deeprec.rivals.settings import RivalsConfig
 from deeprec.section import Fraction, Positive, Section, Seed
+from deeprec.serve.settings import ServeConfig
 
 Ranking = Literal["generate", "score", "constrained", "retrieved"]
 
@@ -367,6 +368,7 @@ class RunConfig(Section):
     inference: InferenceConfig = InferenceConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     rivals: RivalsConfig = RivalsConfig()
+    serve: ServeConfig = ServeConfig()
 
 
 def preset_names() -> list[str]:

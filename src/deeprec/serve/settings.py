@@ -1,0 +1,30 @@
+"""Settings of the service: its caps. None of them changes what a recommendation is."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from deeprec.section import Positive, Section
+
+
+class ServeConfig(Section):
+    """`deeprec serve`: how much a client may ask for, and how much waits."""
+
+    queue: Positive = Field(
+        64, description="Requests that may wait for the policy; more are refused (429)."
+    )
+    in_flight: Positive = Field(32, description="Trajectories that the policy writes together at most.")
+    deadline: float = Field(
+        10.0, gt=0, description="Seconds until the TRM answers for the policy, unless the request says."
+    )
+    max_deadline: float = Field(60.0, gt=0, description="Seconds that a request may set as its deadline.")
+    body_bytes: Positive = Field(262_144, description="Bytes of a request's body at most.")
+    body_seconds: float = Field(10.0, gt=0, description="Seconds that a client may take to send a body.")
+    history: Positive = Field(1000, description="Items of a history in a request at most.")
+    title: Positive = Field(500, description="Characters of a title or a search at most.")
+    k: Positive = Field(100, description="Items in an answer at most.")
+    turns: Positive = Field(16, description="`max_turns` of a request at most.")
+    rate: float = Field(
+        50.0, ge=0, description="Requests per second of one client in the long run; 0: no limit."
+    )
+    burst: Positive = Field(100, description="Requests that one client may send at once.")
