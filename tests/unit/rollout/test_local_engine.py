@@ -182,6 +182,55 @@ def test_a_prompt_that_a_group_shares_is_read_once() -> None:
         assert segment.logprobs == pytest.approx(logprobs_of(model, request.context, segment), abs=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["qwen2", "gpt2"])
+def test_rows_that_join_in_mid_flight_are_like_rows_of_a_fresh_engine(kind) -> None:
+    model = make_model(kind)
+    engine, fresh = (LocalEngine(model, NumberCodec(), seed=0) for _ in range(2))
+    greedy = Sampling(0.0, 1.0, 8, STOPS)
+    draw = random.Random(1)
+    contexts: dict[int, list[int]] = {}
+    joined = 0
+    for _ in range(8):
+        for key in draw.sample(sorted(contexts), len(contexts) // 3):
+            del contexts[key]
+        for _ in range(draw.randint(0, 4)):
+            contexts[joined] = [draw.randrange(VOCABULARY) for _ in range(draw.randint(1, 30))]
+            joined += 1
+        requests = [Request(key, tuple(ids), draw.randint(1, 8)) for key, ids in contexts.items()]
+        draw.shuffle(requests)
+        fresh.forget()
+        found, expected = engine.generate(requests, greedy), fresh.generate(requests, greedy)
+        for request, one, other in zip(requests, found, expected, strict=True):
+            assert one.token_ids == other.token_ids
+            assert one.logprobs == pytest.approx(other.logprobs, abs=1e-5)
+            contexts[request.key] += [*one.token_ids, 1, 2, 3]
+    assert joined > 10
+
+
+def test_rows_that_go_on_are_not_read_again_when_others_join() -> None:
+    model = make_model()
+    engine = LocalEngine(model, NumberCodec(), seed=0)
+    read = count_read_tokens(model)
+    once = Sampling(1.0, 1.0, 1, frozenset())
+    prompts = {key: tuple(range(key, key + 30)) for key in range(4)}
+    contexts = dict(prompts)
+    for key, segment in enumerate(
+        engine.generate([Request(key, ids, 1) for key, ids in contexts.items()], once)
+    ):
+        contexts[key] += segment.token_ids
+    assert read == [120]
+    read.clear()
+    # 0 and 2 leave, 1 and 3 go on, and one joins.
+    engine.generate(
+        [Request(3, contexts[3], 1), Request(7, tuple(range(20)), 1), Request(1, contexts[1], 1)], once
+    )
+    assert read == [2, 20]  # their last tokens, and a new prompt
+    read.clear()
+    # Row 1 began with the prompt of one that joins now: that one reads its last token alone.
+    engine.generate([Request(8, prompts[1], 1), Request(1, (*contexts[1], 5), 1)], once)
+    assert read == [1, 1]
+
+
 def test_done_rows_make_room() -> None:
     model = make_model()
     engine = LocalEngine(model, NumberCodec(), seed=0)

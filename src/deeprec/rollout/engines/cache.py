@@ -86,19 +86,16 @@ class RowCache(Cache):  # type: ignore[misc]  # transformers ships no types
             grown[:rows, :, : storage.shape[2]] = storage
         return grown
 
-    def select(self, rows: Tensor) -> None:
-        """Keep these rows, in this order; one may be taken more than once."""
+    def copy(self, sources: Tensor, places: Tensor) -> None:
+        """Overwrite rows `places` by rows `sources`, as these were before; it makes room where there is none."""
+        needed = int(places.max()) + 1 if len(places) else 0
         for stored in (self._keys, self._values):
             for layer, storage in enumerate(stored):
-                if len(rows) > len(storage):
-                    stored[layer] = storage.index_select(0, rows)
-                else:
-                    storage[: len(rows), :, : self._widest] = storage[rows, :, : self._widest]
-
-    def move(self, sources: Tensor, places: Tensor) -> None:
-        """Put rows `sources` into `places` (the same set of rows, in another order)."""
-        for storage in (*self._keys, *self._values):
-            storage[places, :, : self._widest] = storage[sources, :, : self._widest]
+                if needed > len(storage):
+                    grown = storage.new_zeros(needed, *storage.shape[1:])
+                    grown[: len(storage)] = storage
+                    storage = stored[layer] = grown
+                storage[places, :, : self._widest] = storage[sources, :, : self._widest]
 
     @torch.inference_mode()  # what a pass wrote can be changed in this mode alone
     def clear(self) -> None:

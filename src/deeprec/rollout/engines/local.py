@@ -50,12 +50,17 @@ class _Row:
 
     key: int
     cached: list[int]  # ids whose keys and values are in the cache
+    start: tuple[int, ...]  # the context that it began with
     place: int = 0  # position of its request in the call
     cap: int = 0
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     is_stopped: bool = False
     is_done: bool = False
+
+    def is_continued_by(self, context: Sequence[int]) -> bool:
+        """Whether a context is what is cached, and more."""
+        return len(self.cached) < len(context) and list(context[: len(self.cached)]) == self.cached
 
 
 class LocalEngine:
@@ -127,68 +132,99 @@ class LocalEngine:
     # Reading contexts
 
     def _read(self, requests: Sequence[Request], caps: Sequence[int]) -> Tensor:
-        """Bring every context into the cache; logits (rows, V) after the last token of each row."""
-        known = {row.key: position for position, row in enumerate(self._rows)}
-        if all(self._continues(request, known) for request in requests):
-            # In the order the rows have, so that often nothing must be moved.
-            places = sorted(range(len(requests)), key=lambda place: known[requests[place].key])
-            chosen = [known[requests[place].key] for place in places]
-            if chosen != list(range(len(self._rows))):
-                self._cache.select(self._tensor(chosen))
-            self._rows = [self._rows[position] for position in chosen]
-            logits = self._prefill([requests[place].context for place in places])
-        else:
-            places, logits = self._read_afresh(requests)
+        """Bring every context into the cache; logits (rows, V) after the last token of each row.
+
+        Rows that go on come first, then new ones; a prompt that several episodes share is read once.
+        """
+        places = self._keep_continuing(requests)
+        kept = len(places)
+        going_on = set(places)
+        # Sorted by length: passes over neighbours need little padding.
+        new = sorted(set(range(len(requests))) - going_on, key=lambda place: len(requests[place].context))
+        firsts: dict[tuple[int, ...], int] = {}  # each new context, and the row that reads it
+        twins, sources = [], []
+        for place in new:
+            context = requests[place].context
+            if context in firsts:
+                twins.append(place)
+                sources.append(firsts[context])
+            else:
+                firsts[context] = kept + len(firsts)
+                places.append(place)
+        self._rows += [_Row(requests[place].key, [], requests[place].context) for place in places[kept:]]
+        self._borrow(kept)
+        read = len(self._rows)
+        places += twins
+        self._rows += [_Row(requests[place].key, [], requests[place].context) for place in twins]
+        contexts = [requests[place].context for place in places[:read]]
+        started = time.perf_counter()
+        # Apart: what the environment wrote and whole prompts differ in length.
+        logits = torch.cat(
+            [*self._prefill(slice(0, kept), contexts), *self._prefill(slice(kept, read), contexts)]
+        )
+        if logits.is_cuda:
+            torch.cuda.synchronize(logits.device)  # else the first token would wait, and be blamed
+        self.clock.prefill += time.perf_counter() - started
+        if twins:
+            self._cache.copy(self._tensor(sources), self._tensor(range(read, len(self._rows))))
+            logits = logits[self._tensor([*range(read), *sources])]
         for row, place in zip(self._rows, places, strict=True):
+            row.cached = list(requests[place].context)
             row.place, row.cap = place, caps[place]
             row.ids, row.logprobs, row.is_stopped, row.is_done = [], [], False, False
         return logits
 
-    def _continues(self, request: Request, known: dict[int, int]) -> bool:
-        if request.key not in known:
-            return False
-        cached = self._rows[known[request.key]].cached
-        return len(cached) < len(request.context) and list(request.context[: len(cached)]) == cached
+    def _keep_continuing(self, requests: Sequence[Request]) -> list[int]:
+        """Drop all rows but those that a request continues; the place of each one's request."""
+        known = {row.key: position for position, row in enumerate(self._rows)}
+        kept = {
+            known[request.key]: place
+            for place, request in enumerate(requests)
+            if request.key in known and self._rows[known[request.key]].is_continued_by(request.context)
+        }
+        # Only as many are moved as there are gaps: copying keys and values costs.
+        gaps = [position for position in range(len(kept)) if position not in kept]
+        movers = [position for position in kept if position >= len(kept)]
+        if gaps:
+            self._cache.copy(self._tensor(movers), self._tensor(gaps))
+        for gap, mover in zip(gaps, movers, strict=True):
+            self._rows[gap] = self._rows[mover]
+            kept[gap] = kept.pop(mover)
+        self._rows = self._rows[: len(kept)]
+        return [kept[position] for position in range(len(kept))]
 
-    def _read_afresh(self, requests: Sequence[Request]) -> tuple[list[int], Tensor]:
-        """Read all contexts from the start; a prompt that several episodes share is read once."""
-        self._rows = []
-        self._cache.clear()
-        # Sorted by length: passes over neighbours need little padding.
-        places = sorted(range(len(requests)), key=lambda place: len(requests[place].context))
-        numbers: dict[tuple[int, ...], int] = {}
-        sources = [numbers.setdefault(requests[place].context, len(numbers)) for place in places]
-        self._rows = [_Row(key=-1, cached=[]) for _ in numbers]
-        logits = self._prefill(list(numbers))
-        if len(numbers) < len(requests):
-            self._cache.select(self._tensor(sources))
-            logits = logits[self._tensor(sources)]
-        self._rows = [_Row(requests[place].key, list(requests[place].context)) for place in places]
-        return places, logits
+    def _borrow(self, kept: int) -> None:
+        """Give new rows the keys and values of a prompt that a kept row began with, but its last token's."""
+        known = {row.start: position for position, row in enumerate(self._rows[:kept])}
+        found = {
+            position: known[row.start]
+            for position, row in enumerate(self._rows[kept:], kept)
+            if row.start in known
+        }
+        if found:
+            self._cache.copy(self._tensor(list(found.values())), self._tensor(list(found)))
+        for position in found:
+            self._rows[position].cached = list(self._rows[position].start[:-1])
 
-    def _prefill(self, contexts: Sequence[tuple[int, ...]]) -> Tensor:
-        """Feed what the cache lacks of each row's context, some rows at a time."""
+    def _prefill(self, part: slice, contexts: Sequence[tuple[int, ...]]) -> list[Tensor]:
+        """Feed what the cache lacks of the contexts of these rows, some rows at a time."""
         suffixes = [
-            list(context[len(row.cached) :]) for row, context in zip(self._rows, contexts, strict=True)
+            context[len(row.cached) :] for row, context in zip(self._rows[part], contexts[part], strict=True)
         ]
-        started = time.perf_counter()
         outputs = []
         budget = _PREFILL_TOKENS_CPU if self._model.device.type == "cpu" else _PREFILL_TOKENS
-        for rows in portions([len(suffix) for suffix in suffixes], budget):
-            longest = max(len(suffix) for suffix in suffixes[rows])
+        for some in portions([len(suffix) for suffix in suffixes], budget):
+            rows = slice(part.start + some.start, part.start + some.stop)
+            longest = max(len(suffix) for suffix in suffixes[some])
             ids, slots = [], []
-            for row, suffix in zip(self._rows[rows], suffixes[rows], strict=True):
+            for row, suffix in zip(self._rows[rows], suffixes[some], strict=True):
                 # Padding goes in front, so that the last column is every row's last token.
                 padding = [0] * (longest - len(suffix))
-                ids.append(padding + suffix)
+                ids.append([*padding, *suffix])
                 slots.append(padding + list(range(len(row.cached) + 1, len(row.cached) + len(suffix) + 1)))
                 row.cached.extend(suffix)
             outputs.append(self._forward(rows, self._tensor(ids), self._tensor(slots)))
-        logits = torch.cat(outputs)
-        if logits.is_cuda:
-            torch.cuda.synchronize(logits.device)  # else the first token would wait, and be blamed
-        self.clock.prefill += time.perf_counter() - started
-        return logits
+        return outputs
 
     # Writing segments
 
@@ -241,7 +277,7 @@ class LocalEngine:
         gaps = [position for position in done if position < writing]
         movers = [position for position in range(writing, active) if not self._rows[position].is_done]
         if gaps:
-            self._cache.move(self._tensor(movers + gaps), self._tensor(gaps + movers))
+            self._cache.copy(self._tensor(movers + gaps), self._tensor(gaps + movers))
             for gap, mover in zip(gaps, movers, strict=True):
                 self._rows[gap], self._rows[mover] = self._rows[mover], self._rows[gap]
         return writing
