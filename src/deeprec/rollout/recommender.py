@@ -8,6 +8,7 @@ from deeprec.config import InferenceConfig
 from deeprec.progress import progress_bar
 from deeprec.recommender import Recommendation
 from deeprec.rollout.episode import Episode
+from deeprec.rollout.fill_in import final_answer
 from deeprec.rollout.runner import Environment, run_episodes
 from deeprec.types import Example, Trajectory
 
@@ -52,7 +53,14 @@ class DeepRecRecommender:
                 watch=watch,
             )
         return [
-            self._answer(example, trajectories[place * count : (place + 1) * count], k)
+            final_answer(
+                self.name,
+                example,
+                trajectories[place * count : (place + 1) * count],
+                k,
+                self.environment.dataset,
+                self.environment.retriever if self._fill_in else None,
+            )
             for place, example in enumerate(examples)
         ]
 
@@ -60,44 +68,3 @@ class DeepRecRecommender:
         """One trajectory per example, in order, sampled as in training: the policy writes the list."""
         with progress_bar(f"Sampling: {self.name}", len(examples)) as bar:
             return run_episodes(examples, self.environment, greedy=False, bar=bar)
-
-    def _answer(self, example: Example, trajectories: Sequence[Trajectory], k: int) -> Recommendation:
-        excluded = set(self.environment.dataset.exclusions(example))
-        valid = [trajectory for trajectory in trajectories if trajectory.is_valid]
-        trajectory = valid[0] if valid else trajectories[0]
-        listed = merge_rankings([found.ranking for found in valid])
-        ranking = tuple(item for item in listed if item not in excluded)[:k]
-        if len(ranking) == k or not self._fill_in:
-            reason = None if trajectory.is_valid else _reason(trajectory)
-            return Recommendation(ranking, self.name, reason, trajectory)
-        left = self.environment.dataset.catalog.n_items - len(excluded | set(ranking))
-        missing = min(k - len(ranking), left)
-        if missing > 0:
-            found = self.environment.retriever.retrieve(
-                [example.history], k=missing, exclude=[(*excluded, *ranking)]
-            )
-            filled = ranking + tuple(int(item) for item in found.item_indices[0])
-        else:  # the user knows the whole catalogue
-            filled = ranking
-        short = f"the list holds {len(ranking)} of {k} items"
-        reason = short if trajectory.is_valid else _reason(trajectory)
-        return Recommendation(filled, self.name if ranking else "trm", reason, trajectory)
-
-
-def merge_rankings(rankings: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """One ranking of several: by the sum of reciprocal ranks, equals by where they come first.
-
-    >>> merge_rankings([(1, 2, 3), (2, 1, 4), (2, 5, 1)])
-    (2, 1, 5, 3, 4)
-    """
-    votes: dict[int, float] = {}
-    for ranking in rankings:
-        for place, item in enumerate(ranking, 1):
-            votes[item] = votes.get(item, 0.0) + 1 / place
-    return tuple(sorted(votes, key=lambda item: -votes[item]))
-
-
-def _reason(trajectory: Trajectory) -> str:
-    if trajectory.format_errors:
-        return f"{trajectory.stop_reason}: {'; '.join(trajectory.format_errors)}"
-    return str(trajectory.stop_reason)

@@ -17,8 +17,9 @@ from deeprec.errors import PolicyError
 from deeprec.policy.tiny import build_tiny
 from deeprec.rollout.codec import Codec, TokenizerCodec
 from deeprec.rollout.engines.scripted import ScriptedEngine
+from deeprec.rollout.fill_in import merge_rankings
 from deeprec.rollout.lists import ListWriter
-from deeprec.rollout.recommender import DeepRecRecommender, merge_rankings
+from deeprec.rollout.recommender import DeepRecRecommender
 from deeprec.rollout.runner import Environment, run_episodes
 from deeprec.rollout.tags import TAGS
 from deeprec.trm.baselines import ItemKNN
