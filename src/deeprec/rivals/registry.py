@@ -18,6 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 from deeprec.data.dataset import Dataset
 from deeprec.data.split import refit_data
 from deeprec.errors import EvaluationError
+from deeprec.ledger import write_ledger
 from deeprec.recommender import Recommender
 from deeprec.run import RIVAL, Run, fingerprint, whole_folder
 from deeprec.trm.base import ExplorableRetriever
@@ -54,7 +55,18 @@ class Explains(Protocol):
 
 
 # Name -> module and attribute; imported when asked for, since some load a framework.
-_HOMES: dict[str, str] = {}
+_HOMES: dict[str, str] = {
+    "item-knn": "deeprec.rivals.plain:ITEM_KNN",
+    "ease": "deeprec.rivals.plain:EASE",
+    "als": "deeprec.rivals.plain:ALS",
+    "bpr": "deeprec.rivals.plain:BPR",
+    "rectools-sasrec": "deeprec.rivals.rectools:SASREC",
+    "rectools-bert4rec": "deeprec.rivals.rectools:BERT4REC",
+    "trm-asked": "deeprec.rivals.asked:TRM_ASKED",
+
+    "llm-title-tokens": "deeprec.rivals.item_tokens.rival:TITLE_TOKENS",
+    "llm-semantic-ids": "deeprec.rivals.item_tokens.rival:SEMANTIC_IDS",
+}
 
 
 def rival_names() -> tuple[str, ...]:
@@ -83,8 +95,10 @@ def run_rival(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -
         return
     run.begin(stage)
     started = time.monotonic()
+    known = refit_data(dataset)
+    write_ledger(run, stage, known.fit_histories())
     with whole_folder(folder) as part:
-        facts = rival.fit(run, refit_data(dataset), trm, part)
+        facts = rival.fit(run, known, trm, part)
     run.finish(stage, inputs, (time.monotonic() - started) / 60, **facts)
 
 

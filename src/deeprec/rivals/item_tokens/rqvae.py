@@ -7,6 +7,8 @@ Codebooks start at k-means of the first residuals, as in the paper, against code
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -85,6 +87,6 @@ def _quantised(model: RQVAE, data: Tensor) -> Quantised:
 
 def _perceptron(sizes: tuple[int, ...]) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after), nn.ReLU()]
     return nn.Sequential(*layers[:-1])

@@ -1,0 +1,99 @@
+"""The two rivals with item tokens, as the registry knows them."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deeprec.data.dataset import Dataset
+from deeprec.errors import ConfigError
+from deeprec.rivals.registry import Rival
+from deeprec.run import RIVAL, Run, append_jsonl
+from deeprec.trm.base import ExplorableRetriever
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from deeprec.rivals.item_tokens.recommender import ItemTokensRecommender
+    from deeprec.rivals.item_tokens.vocabulary import ItemNames
+
+TITLES, CODES = "llm-title-tokens", "llm-semantic-ids"
+_ONLY_CODES = {"levels", "codebook", "quantiser", "vectors", "beams"}
+
+
+def _settings(name: str, run: Run) -> dict[str, Any]:
+    excluded = _ONLY_CODES if name == TITLES else set()
+    return run.config.rivals.item_tokens.model_dump(exclude=excluded)
+
+
+def _fit(name: str, run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> dict[str, Any]:
+    import torch
+
+    from deeprec.rivals.item_tokens.model import ItemModel, build_model
+    from deeprec.rivals.item_tokens.recommender import ItemTokensRecommender
+    from deeprec.rivals.item_tokens.training import fit_items
+    from deeprec.rivals.item_tokens.trie import Trie
+
+    config, seed = run.config.rivals.item_tokens, run.config.seed
+    names, facts = _names(name, run, dataset, trm)
+    trie = Trie(names.codes)
+    best: dict[str, Any] = {}
+
+    def recommender(model: ItemModel) -> ItemTokensRecommender:
+        return ItemTokensRecommender(name, model, trie, dataset, history=config.history, beams=config.beams)
+
+    def log(record: dict[str, Any]) -> None:
+        append_jsonl(run.metrics, {**record, "stage": RIVAL + name})
+        if record.get("ndcg", -1.0) > best.get("ndcg", -2.0):
+            best.update(record)
+
+    model = build_model(config, names, dataset.catalog, seed)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    fit_items(model, dataset, config, recommender, seed=seed, log=log)
+    recommender(model).save(folder)
+    facts["parameters"] = sum(weight.numel() for weight in model.model.parameters())
+    return facts | {key: best[key] for key in ("epoch", "ndcg", "recall") if key in best}
+
+
+def _names(
+    name: str, run: Run, dataset: Dataset, trm: ExplorableRetriever
+) -> tuple[ItemNames, dict[str, Any]]:
+    from deeprec.rivals.item_tokens.quantisation import semantic_ids
+    from deeprec.rivals.item_tokens.vocabulary import code_names, title_names
+
+    if name == TITLES:
+        return title_names(dataset.catalog), {}
+    codes, facts = semantic_ids(_vectors(run, trm), run.config.rivals.item_tokens, run.config.seed)
+    return code_names(codes), facts
+
+
+def _vectors(run: Run, trm: ExplorableRetriever) -> NDArray[np.float32]:
+    if run.config.rivals.item_tokens.vectors == "text":
+        return trm.text_vectors()
+    vectors = trm.item_vectors()
+    if vectors is None:
+        raise ConfigError(
+            'rivals.item_tokens.vectors = "trm": this TRM has no item vectors; set it to "text"'
+        )
+    return vectors
+
+
+def _load(
+    name: str, run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path
+) -> ItemTokensRecommender:
+    import torch
+
+    from deeprec.rivals.item_tokens.recommender import ItemTokensRecommender
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return ItemTokensRecommender.load(name, folder, dataset, device)
+
+
+def _rival(name: str, summary: str) -> Rival:
+    return Rival(name, summary, partial(_settings, name), partial(_fit, name), partial(_load, name))
+
+
+TITLE_TOKENS = _rival(TITLES, "A language model over one token a title, trained on histories.")
+SEMANTIC_IDS = _rival(CODES, "The same over codes of residual quantisation (TIGER), by beam search.")

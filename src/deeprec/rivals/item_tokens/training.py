@@ -1,0 +1,137 @@
+"""Next-token prediction on histories: every item of a window from those before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from deeprec.data.dataset import Dataset
+from deeprec.errors import TrainingError
+from deeprec.metrics import ndcg, recall, target_ranks
+from deeprec.recommender import Recommender
+from deeprec.rivals.item_tokens.model import ItemModel, dropout
+from deeprec.rivals.settings import ItemTokensConfig
+from deeprec.trm.epochs import Log, Validation, run_epochs, running_mean
+from deeprec.trm.softmax import fast_dtype, softmax_backward
+from deeprec.trm.training import fit_histories, validation_examples
+from deeprec.trm.windows import Window, cut_batches, cut_windows, pad_right
+from deeprec.types import Example
+
+_WARMUP_STEPS = 100  # at most; little data warms up within two epochs
+
+
+def fit_items(
+    model: ItemModel,
+    dataset: Dataset,
+    config: ItemTokensConfig,
+    recommender: Callable[[ItemModel], Recommender],
+    *,
+    seed: int,
+    log: Log,
+) -> None:
+    """Train `model` in place on `dataset.fit_histories()`; keeps the epoch that is best on validation.
+
+    Nothing of the validation and test parts is trained on; the validation part decides when
+    to stop. `recommender` makes what is validated of a model. Raises TrainingError when there
+    is nothing to train on, or the loss is lost.
+    """
+    histories = fit_histories(dataset)
+    examples = validation_examples(dataset, config.validation_users, seed)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        trainer = ItemTrainer(model, config, np.random.default_rng(seed))
+        shown = ItemModel(deepcopy(model.model), model.tokenizer, model.names)
+
+        def validate(weights: dict[str, Tensor]) -> Validation:
+            shown.model.load_state_dict(weights)
+            return measure(recommender(shown), examples)
+
+        best = run_epochs(trainer, histories, validate if examples else None, log, "fit item tokens")
+    model.model.load_state_dict(best)
+    model.model.eval()
+
+
+def measure(recommender: Recommender, examples: Sequence[Example]) -> Validation:
+    """Quality at 10 on `examples`."""
+    rankings = [found.ranking for found in recommender.recommend(examples, 10)]
+    ranks = target_ranks(rankings, [example.target for example in examples])
+    return Validation(ndcg=float(ndcg(ranks, 10).mean()), recall=float(recall(ranks, 10).mean()))
+
+
+class ItemTrainer:
+    """Model, optimizer, running mean of the weights, and everything that a step draws from."""
+
+    def __init__(self, model: ItemModel, config: ItemTokensConfig, rng: np.random.Generator) -> None:
+        self.items, self.config, self.rng = model, config, rng
+        self.device = model.device
+        self.dtype = fast_dtype(self.device) if config.precision == "auto" else torch.float32
+        self.table = model.item_ids.to(self.device)
+        self.codes = torch.from_numpy(model.names.codes).to(self.device)
+        whole = model.model
+        tables = {id(layer.weight) for layer in (whole.get_input_embeddings(), whole.get_output_embeddings())}
+        decay = [p for p in whole.parameters() if p.ndim > 1 and id(p) not in tables]
+        rest = [p for p in whole.parameters() if p.ndim <= 1 or id(p) in tables]
+        groups = [
+            {"params": decay, "weight_decay": config.weight_decay},
+            {"params": rest, "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
+        self.averaged = AveragedModel(whole, multi_avg_fn=running_mean(config.weight_average))
+        self.steps, self.warmup = 0, _WARMUP_STEPS
+
+    def epoch(self, histories: Sequence[Window]) -> tuple[float, int]:
+        """One pass over freshly cut windows; the mean loss of an item and the number of trained items."""
+        windows = cut_windows(histories, self.config.history + 1, self.rng)
+        steps = sum(len(window) for window in windows) // self.config.tokens_per_batch + 1
+        self.warmup = min(_WARMUP_STEPS, 2 * steps)
+        total, count = 0.0, 0
+        self.items.model.train()
+        with dropout(self.items.model, self.config.dropout):
+            for batch in cut_batches(windows, self.config.tokens_per_batch, self.rng):
+                losses = self.step(pad_right(batch, self.device))
+                total += float(losses.sum())
+                count += len(losses)
+                if not np.isfinite(total):
+                    raise TrainingError(
+                        f"the loss became {total}; lower rivals.item_tokens.learning_rate "
+                        f"(now {self.config.learning_rate})"
+                    )
+        return total / count, count
+
+    def step(self, windows: Tensor) -> Tensor:
+        """One optimizer step on windows (B, n) of items, padded with 0; the loss of each item.
+
+        An item's loss is the sum over its codes, each among the codes of its level.
+        """
+        levels = self.items.names.levels
+        start = torch.full((len(windows), 1), self.items.start, device=self.device)
+        tokens = torch.cat([start, self.table[windows].flatten(1)[:, :-1]], dim=1)  # (B, n L)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            states = self.items.states(tokens)  # (B, n L, W)
+        places = windows.flatten().nonzero()[:, 0]
+        targets = self.codes[windows.flatten()[places]]  # (N, L)
+        # The layers are walked back once, with the gradient that all levels leave on the states.
+        leaf = states.detach().float().requires_grad_()
+        by_item = leaf.unflatten(1, (-1, levels)).flatten(0, 1)  # (B n, L, W)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = torch.zeros(len(places), device=self.device)
+        for level in range(levels):
+            queries = by_item[:, level].index_select(0, places)
+            losses += softmax_backward(queries, self.items.rows(level), targets[:, level], self.dtype)
+        states.backward(leaf.grad.to(states.dtype) if leaf.grad is not None else None)
+        torch.nn.utils.clip_grad_norm_(self.items.model.parameters(), 1.0)
+        self.steps += 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * min(1.0, self.steps / self.warmup)
+        self.optimizer.step()
+        self.averaged.update_parameters(self.items.model)
+        return losses
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of what would be kept now: the running mean of the weights."""
+        return {name: value.detach().clone() for name, value in self.averaged.module.state_dict().items()}
