@@ -11,6 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from deeprec.audit.audit import audit
+from deeprec.audit.findings import Finding
 from deeprec.errors import RunError
 from deeprec.run import RIVAL, STAGES, Run, read_jsonl
 
@@ -55,12 +57,13 @@ class StageState:
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """A run folder: its stages and everything that does not fit together."""
+    """A run folder: its stages, everything that does not fit together, and what its files prove."""
 
     folder: str
     data: str
     stages: tuple[StageState, ...]
     problems: tuple[str, ...]
+    findings: tuple[Finding, ...]
 
 
 def inspect_machine() -> dict[str, Any]:
@@ -92,7 +95,9 @@ def inspect_run(folder: Path) -> RunState:
         states.append(
             StageState(name, record["time"] if record else None, record["minutes"] if record else None)
         )
-    return RunState(str(folder), run.config.data.name, tuple(states), tuple(_problems(run, finished)))
+    return RunState(
+        str(folder), run.config.data.name, tuple(states), tuple(_problems(run, finished)), tuple(audit(run))
+    )
 
 
 def _problems(run: Run, finished: dict[str, dict[str, Any]]) -> list[str]:

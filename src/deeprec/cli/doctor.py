@@ -14,20 +14,27 @@ if TYPE_CHECKING:
 
 
 def doctor(
-    run: Annotated[Path | None, typer.Option("--run", help="Run folder to check as well.")] = None,
+    folder: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="Run folder to check.")] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="The same, as other commands take it.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Versions, devices, extras and disk; with --run, whether that run fits together.
+    """Versions, devices, extras and disk; of a run, whether it fits together and leaks nothing.
 
-    Exits with 1 when the run has a problem.
+    A run's own files must prove that no target was seen by a fit, a warm start, an RL pool or a prompt,
+    and that ids, ties and hashes agree. Exits with 1 when the run has a problem.
 
-    Example: deeprec doctor --run runs/ml-100k
+    Example: deeprec doctor runs/ml-100k
     """
     from dataclasses import asdict
 
+    from deeprec.audit.findings import Verdict
     from deeprec.doctor import inspect_machine, inspect_run
+    from deeprec.errors import RunError
 
-    state = None if run is None else inspect_run(run)
+    if folder is not None and run is not None and folder != run:
+        raise RunError(f"two runs, {folder} and {run}; name one")
+    chosen = folder or run
+    state = None if chosen is None else inspect_run(chosen)
     machine = inspect_machine()
     if as_json:
         print_json({"machine": machine, "run": asdict(state) if state else None})
@@ -35,7 +42,7 @@ def doctor(
         _print_machine(machine)
         if state:
             _print_run(state)
-    if state and state.problems:
+    if state and (state.problems or any(one.verdict is Verdict.PROBLEM for one in state.findings)):
         raise typer.Exit(1)
 
 
@@ -66,6 +73,10 @@ def _print_run(state: RunState) -> None:
     for stage in state.stages:
         done = f"finished {stage.time}, {stage.minutes} minutes" if stage.time else "not yet"
         typer.echo(f"  {stage.name:<14} {done}")
+    colours = {"proven": "green", "problem": "red", "unproven": "yellow"}
+    for finding in state.findings:
+        typer.secho(f"  {finding.verdict:<9} ", fg=colours[finding.verdict], nl=False)
+        typer.echo(f"{finding.check}: {finding.text}")
     for problem in state.problems:
         typer.secho(f"  problem: {problem}", fg="red")
 

@@ -61,11 +61,12 @@ class Script:
 
     Where the next item was not retrieved the first title carries none: it is the TRM's
     favourite then, and learning to write it would teach to trust the TRM's first place
-    beyond what it deserves.
+    beyond what it deserves. `example` is what it was made from.
     """
 
     trajectory: Trajectory
     mask: tuple[int, ...]
+    example: Example
 
     @property
     def document(self) -> Document:
@@ -227,7 +228,7 @@ def _finish(episode: Episode, codec: Codec, config: RolloutConfig) -> Script:
     """Write the final list, if the episode got so far."""
     if episode.is_done:
         trajectory = episode.finish()
-        return Script(trajectory, trajectory.loss_mask)
+        return Script(trajectory, trajectory.loss_mask, episode.example)
     ranking, catalog = _rank(episode, config), episode.catalog
     opening = f"{_CLOSING}{TAGS.end_think}\n"
     text = f"{opening}{render_ranking(ranking, catalog)}"
@@ -236,14 +237,14 @@ def _finish(episode: Episode, codec: Codec, config: RolloutConfig) -> Script:
     mask = list(trajectory.loss_mask)
     if config.answer == "retrieved":  # the policy only opens the list
         listed = len(codec.encode(text)) - len(codec.encode(f"{opening}{TAGS.begin_list}"))
-        return Script(trajectory, (*mask[: len(mask) - listed], *[0] * listed))
+        return Script(trajectory, (*mask[: len(mask) - listed], *[0] * listed), episode.example)
     if ranking and episode.example.target not in episode.retrieved:
         before = len(mask) - len(codec.encode(text))
         line = f"{opening}{TAGS.begin_list}\n1. "
         start = before + len(codec.encode(line))
         end = before + len(codec.encode(f"{line}{catalog[ranking[0]].label}"))
         mask[start:end] = [0] * (end - start)
-    return Script(trajectory, tuple(mask))
+    return Script(trajectory, tuple(mask), episode.example)
 
 
 def _speak(episode: Episode, codec: Codec, text: str) -> None:

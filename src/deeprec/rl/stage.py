@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from deeprec.config import RunConfig, StageConfig
 from deeprec.data.dataset import Dataset
 from deeprec.errors import ConfigError, RunError, TrainingError
+from deeprec.ledger import write_ledger
 from deeprec.rewards.mixture import RewardSpace, check_weights
 from deeprec.rl.selection import Selection, select
 from deeprec.run import Run, fingerprint
@@ -72,6 +73,7 @@ def run_rl(
     selection = select(dataset, trm, run.config.selection, run.config.seed)
     model, tokenizer = load_policy(str(run.policy(before)), run.config.policy)
     model.to(_device())
+    write_ledger(run, stage, selection.pool(stage) if settings.steps else ())
     if settings.steps:
         sampler = build_sampler(run, dataset, trm, model, tokenizer, stage, selection)
         check_context(sampler)

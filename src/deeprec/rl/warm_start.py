@@ -12,6 +12,7 @@ import numpy as np
 from deeprec.config import RunConfig
 from deeprec.data.dataset import Dataset
 from deeprec.errors import TrainingError
+from deeprec.ledger import write_ledger
 from deeprec.policy.loading import load_policy, save_policy
 from deeprec.policy.tiny import build_tiny, start_titles
 from deeprec.policy.tokenizer import build_tokenizer
@@ -28,6 +29,7 @@ from deeprec.rl.supervised import fit_documents
 from deeprec.rollout.codec import TokenizerCodec
 from deeprec.run import Run, append_jsonl, fingerprint, read_jsonl
 from deeprec.trm.base import Retriever
+from deeprec.types import Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -52,6 +54,8 @@ def run_warm_start(run: Run, dataset: Dataset, trm: Retriever) -> None:
         start_titles(model, tokenizer, dataset.catalog, trm.item_vectors(), config.seed)
     if config.warm_start.enabled:
         _train(run, dataset, trm, model, tokenizer, inputs)
+    else:
+        write_ledger(run, STAGE, ())
     save_policy(model, tokenizer, run.policy(STAGE))
     shutil.rmtree(_checkpoints(run), ignore_errors=True)
     parameters = sum(weight.numel() for weight in model.parameters())
@@ -88,7 +92,9 @@ def _train(
     logged = _logged(run, place)
     # One mixture, not one after the other: histories never repeat a title, and a policy that read
     # them first had unlearned to copy titles (measured; see docs/log.md).
-    documents = script_documents(run, dataset, trm, codec, model.config.max_position_embeddings)
+    given = dataset.fit_histories() if settings.text_epochs else []
+    documents = script_documents(run, dataset, trm, codec, model.config.max_position_embeddings, given)
+    write_ledger(run, STAGE, given)
     texts = history_documents(dataset, codec, config.rollout)
     if settings.facts:
         texts += fact_documents(dataset.catalog, codec)
@@ -124,9 +130,16 @@ def _checkpoints(run: Run) -> Path:
 
 
 def script_documents(
-    run: Run, dataset: Dataset, trm: Retriever, codec: TokenizerCodec, context_length: int
+    run: Run,
+    dataset: Dataset,
+    trm: Retriever,
+    codec: TokenizerCodec,
+    context_length: int,
+    given: list[Example] | None = None,
 ) -> list[Document]:
     """As many scripted trajectories as the settings ask for, as masked documents.
+
+    The examples that they are made from are appended to `given`.
 
     Left out are those that a cap cuts off, or whose list is short for want of retrieved
     items. Raises TrainingError when they are most.
@@ -140,6 +153,8 @@ def script_documents(
             dataset, trm, codec, run.config.rollout, count, context_length, rng
         ):
             bar.advance(len(chunk))
+            if given is not None:
+                given += [script.example for script in chunk]
             documents += [
                 script.document
                 for script in chunk

@@ -7,10 +7,12 @@ has seen them too.
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from deeprec.data.dataset import Dataset
 from deeprec.data.split import refit_data
+from deeprec.ledger import write_ledger
 from deeprec.run import Run, append_jsonl, fingerprint
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.kinds import NETWORKS, build_retriever
@@ -37,7 +39,11 @@ def run_trm_refit(run: Run, dataset: Dataset) -> ExplorableRetriever:
         def log(record: dict[str, Any]) -> None:
             append_jsonl(run.metrics, {**record, "stage": STAGE})
 
-        save_network(fit(refit_data(dataset), encoder, config, seed=seed, log=log), run.trm_refit, cache)
+        witness = partial(write_ledger, run, STAGE)
+        known = refit_data(dataset)
+        save_network(fit(known, encoder, config, seed=seed, log=log, witness=witness), run.trm_refit, cache)
+    else:
+        write_ledger(run, STAGE, refit_data(dataset).fit_histories())
     run.finish(STAGE, inputs, (time.monotonic() - started) / 60)
     return load_trm_refit(run, dataset)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from deeprec.config import TRMConfig
 from deeprec.data.dataset import Dataset
 from deeprec.errors import RetrievalError, RunError
+from deeprec.ledger import write_ledger
 from deeprec.run import Run, append_jsonl, fingerprint, whole_folder
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.kinds import NETWORK, NETWORKS, build_retriever, check_kind, source_fingerprint
@@ -47,8 +49,10 @@ def run_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
     seed = fit_seed(run)
     encoder = build_text_encoder(config, dataset.catalog, seed, cache)
     if config.kind in NETWORKS:
-        save_network(fit(dataset, encoder, config, seed=seed, log=log), run.trm, cache)
+        witness = partial(write_ledger, run, "trm")
+        save_network(fit(dataset, encoder, config, seed=seed, log=log, witness=witness), run.trm, cache)
     else:
+        write_ledger(run, "trm", dataset.fit_histories())
         _save_other(build_retriever(dataset, config, encoder), config, dataset, encoder, run.trm)
     facts = {
         key: best[key] for key in ("epoch", "ndcg", "median_rank", "median_rank_true_phrase") if key in best

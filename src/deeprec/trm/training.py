@@ -9,7 +9,7 @@ preference the fitted TRM ranks as if there were no branch at all.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -55,14 +55,18 @@ def fit(
     seed: int = 0,
     log: Log | None = None,
     device: str | None = None,
+    witness: Callable[[Sequence[Example]], None] | None = None,
 ) -> TRM:
     """Train on `dataset.fit_histories()`, stop early on validation NDCG@10, return the best epoch.
 
     Nothing of the rl, validation and test parts is trained on; the validation part decides
-    when to stop. Raises TrainingError when there is nothing to train on, or the loss is lost.
+    when to stop. `witness` is told what is trained on. Raises TrainingError when there is
+    nothing to train on, or the loss is lost.
     """
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     histories = fit_histories(dataset)
+    if witness is not None:
+        witness(dataset.fit_histories())
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)

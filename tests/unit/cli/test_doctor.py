@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from deeprec import doctor as library
-from deeprec.config import RunConfig
+from deeprec.config import load_config
+from deeprec.data.stage import run_data
 from deeprec.run import Run
 
 
@@ -46,10 +47,9 @@ def test_the_cache_is_where_the_variable_says(
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    run = Run.create(tmp_path / "run", RunConfig())
-    run.data.mkdir()
-    (run.data / "dataset.json").write_text("{}")
-    run.finish("data", "a", 0.25)
+    run = Run.create(tmp_path / "run", load_config(overrides=["data.synthetic.users=30"]))
+    fingerprint = run_data(run).fingerprint
+    run.finish("data", "a", 0.25, fingerprint=fingerprint)
     return run
 
 
@@ -93,3 +93,10 @@ def test_leftovers_and_broken_logs_are_named(deeprec: Callable, run: Run) -> Non
     assert len(problems) == 2
     assert str(run.folder / "trm.part") in problems[0]
     assert "metrics.jsonl line 2" in problems[1]
+
+
+def test_a_run_is_named_once(deeprec: Callable, run: Run, tmp_path: Path) -> None:
+    assert deeprec("doctor", run.folder).out == deeprec("doctor", "--run", run.folder).out
+    outcome = deeprec("doctor", run.folder, "--run", tmp_path)
+    assert outcome.code == 2
+    assert "name one" in outcome.err

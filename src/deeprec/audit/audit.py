@@ -1,0 +1,32 @@
+"""Every check of a run, in the order of the pipeline."""
+
+from __future__ import annotations
+
+from deeprec.audit.findings import Finding, Verdict
+from deeprec.audit.hashes import check_data, check_evaluation, check_stages
+from deeprec.audit.prompts import check_prompts
+from deeprec.audit.seen import check_ledgers
+from deeprec.data.format import read_dataset
+from deeprec.errors import DeepRecError
+from deeprec.run import Run
+
+
+def audit(run: Run) -> list[Finding]:
+    """What the files of a run prove: nothing was learned from a target, and all belongs together.
+
+    Data, ledgers of what each stage was given, saved prompts, fingerprints, and rankings are read;
+    no model is run. Nothing is checked before the data stage has finished.
+    """
+    if "data" not in run.finished():
+        return []
+    try:
+        dataset = read_dataset(run.data)
+    except DeepRecError as error:
+        return [Finding("the prepared data are whole", Verdict.PROBLEM, str(error))]
+    found: list[Finding] = []
+    for check in (check_data, check_stages, check_ledgers, check_prompts, check_evaluation):
+        try:
+            found += check(run, dataset)
+        except DeepRecError as error:  # a broken file is a finding, and the other checks go on
+            found.append(Finding(check.__name__.replace("_", " "), Verdict.PROBLEM, str(error)))
+    return found
