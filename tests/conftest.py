@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from services.postgres import Postgres
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +21,11 @@ def shared_data() -> Path:
     if not (folder / "ml-100k.zip").is_file():
         pytest.skip(f"third-party data not found at {folder}; set DEEPREC_DATA to a folder with ml-100k.zip")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server that all tests of this process share; each empties it first."""
+    from services.postgres import start_postgres
+
+    yield from start_postgres()

@@ -146,7 +146,7 @@ def _postgres(url: URL, wait: float) -> Engine:
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: Any, _record: Any, arguments: list[Any], settings: dict[str, Any]) -> Any:
         connection = BoundedConnection.connect(*arguments, **settings)
-        connection.bound = 2 * wait + 1
+        connection.bound = wait + 1  # a lock is given up before
         connection.execute("SELECT set_config('lock_timeout', %s, false)", (str(milliseconds),))
         connection.commit()
         return connection
