@@ -29,7 +29,7 @@ class Summary:
     `tied_pairs`: neighbouring interactions of a user with the same timestamp;
     `users_tied_last`: users whose last two tie, so that their test target depends on the
     source's order. `titles_repeated`: titles that several items share. `users_short`:
-    users with fewer than three interactions, who are wholly in fit. `later_dropped`: see
+    users who are wholly in fit: too few interactions, or none after the first cut. `later_dropped`: see
     `Provenance`.
     """
 
@@ -66,7 +66,9 @@ def summarize(dataset: Dataset) -> Summary:
     rows, items = dataset.interactions, dataset.catalog.items
     tie = (pl.col("timestamp").diff() == 0).fill_null(False).over("user_id")
     ties = rows.with_columns(tie.alias("tie"))
-    by_user = ties.group_by("user_id", maintain_order=True).agg(pl.len().alias("n"), pl.col("tie").last())
+    by_user = ties.group_by("user_id", maintain_order=True).agg(
+        (pl.col("part") == "fit").all().alias("short"), pl.col("tie").last()
+    )
     titles = pl.Series([clean_text(item.title) for item in items], dtype=pl.String)
     counts = titles.filter(titles != "").value_counts()
     users = by_user.height
@@ -78,7 +80,7 @@ def summarize(dataset: Dataset) -> Summary:
         interactions=rows.height,
         density=rows.height / (users * len(items)),
         fit_interactions=rows.filter(pl.col("part") == "fit").height,
-        users_short=by_user.filter(pl.col("n") < 3).height,
+        users_short=int(by_user["short"].sum()),
         tied_pairs=int(ties["tie"].sum()),
         users_tied_last=int(by_user["tie"].sum()),
         titles_repeated=counts.filter(pl.col("count") > 1).height,
