@@ -22,6 +22,7 @@ _SETTINGS = {
     "shared_buffers": "16MB",
     "max_connections": "60",
     "autovacuum": "off",
+    "recovery_init_sync_method": "syncfs",  # after a kill every file is synced: one by one takes seconds
 }
 
 
