@@ -1,0 +1,74 @@
+// What went wrong, and what to do about it.
+import { Component, html } from "../html.js";
+
+const REMEDIES = {
+  401: "Enter the API key that the service was started with.",
+  403: "This key may not do that. Ask whoever runs the service.",
+  404: "It may have been deleted, or the name may be mistyped. Search for it above.",
+  429: "The service is busy. Wait a little, then try again.",
+  503: "The service can't do this at the moment. Wait a little, then try again.",
+  504: "The service ran out of time. Ask for fewer turns, or allow a longer deadline.",
+};
+
+/** An alert with the problem's title, its fields with their remedies, and a way to try again. */
+export class ProblemNote extends Component {
+  state = { left: null };
+
+  componentDidMount() {
+    this.count(this.props.problem.retryAfter);
+  }
+
+  componentDidUpdate(before) {
+    if (before.problem !== this.props.problem) this.count(this.props.problem.retryAfter);
+  }
+
+  componentWillUnmount() {
+    clearInterval(this.timer);
+  }
+
+  count(seconds) {
+    clearInterval(this.timer);
+    this.setState({ left: seconds });
+    if (!seconds) return;
+    this.timer = setInterval(() => {
+      const left = this.state.left - 1;
+      this.setState({ left: left > 0 ? left : null });
+      if (left <= 0) clearInterval(this.timer);
+    }, 1000);
+  }
+
+  render({ problem, onRetry }, { left }) {
+    const { title, detail, errors, status } = problem;
+    const remedy = errors.length ? null : REMEDIES[status];
+    return html`<div class="note note-bad" role="alert">
+      <p class="note-title">${title}</p>
+      ${detail && html`<p>${detail}</p>`}
+      ${errors.length > 0 &&
+      html`<ul class="plain-list">
+        ${errors.map((error) => html`<li><b>${error.field}</b>${shown(error.value)} ${error.remedy}</li>`)}
+      </ul>`}
+      ${remedy && html`<p>${remedy}</p>`}
+      ${onRetry &&
+      html`<button type="button" class="button" disabled=${left !== null} onClick=${onRetry}>
+        ${left === null ? "Try again" : `Try again in ${left} s`}
+      </button>`}
+    </div>`;
+  }
+}
+
+function shown(value) {
+  if (value === null || value === undefined) return ":";
+  const text = typeof value === "string" ? value : JSON.stringify(value);
+  return ` (${text.length > 60 ? `${text.slice(0, 60)}…` : text}):`;
+}
+
+export function Loading({ what }) {
+  return html`<p class="loading" role="status"><span class="dots" aria-hidden="true"><i /><i /><i /></span>${what}</p>`;
+}
+
+export function Empty({ title, children }) {
+  return html`<div class="empty">
+    <p class="empty-title">${title}</p>
+    <p>${children}</p>
+  </div>`;
+}

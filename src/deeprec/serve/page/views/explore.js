@@ -1,0 +1,161 @@
+// Explore: choose a history, watch the exploration, judge the list.
+import { asProblem, Problem } from "../api.js";
+import { plural, seconds, stopText } from "../format.js";
+import { Component, html } from "../html.js";
+import { announce } from "../parts/announce.js";
+import { Composer, readChoice, requestOf, writeChoice } from "../parts/composer.js";
+import { Empty, ProblemNote } from "../parts/problem.js";
+import { Ranking } from "../parts/ranking.js";
+import { Turns } from "../parts/turns.js";
+import { linkTo, replaceRoute } from "../route.js";
+import { streamRecommendation } from "../stream.js";
+
+const IDLE = { status: "idle", turns: [], answer: null, problem: null, user: "" };
+
+/** Props: params (of the address), run (its name). */
+export class Explore extends Component {
+  state = { ...IDLE };
+
+  componentWillUnmount() {
+    this.stop();
+  }
+
+  change = (values) => {
+    const { params, run } = this.props;
+    replaceRoute("explore", { run, ...writeChoice(readChoice(params)), ...settingsOf(params), ...values });
+  };
+
+  stop = () => {
+    this.streaming?.abort();
+  };
+
+  start = async (event) => {
+    event?.preventDefault();
+    const choice = readChoice(this.props.params);
+    const wanted = requestOf(choice);
+    if (!wanted) {
+      return this.setState({ ...IDLE, status: "failed", problem: new Problem(nothingChosen(choice.who)) });
+    }
+    const { k, turns, deadline } = settingsOf(this.props.params);
+    const body = { ...wanted, run: this.props.run || undefined, k: k ? Number(k) : undefined };
+    if (turns) body.max_turns = Number(turns);
+    if (deadline) body.deadline_ms = Math.round(Number(deadline) * 1000);
+    await this.watch(body);
+  };
+
+  async watch(body) {
+    this.stop();
+    const streaming = (this.streaming = new AbortController());
+    const show = (state) => this.streaming === streaming && this.setState(state);
+    show({ ...IDLE, status: "running", user: body.user_id ?? "" });
+    announce("Exploration started.");
+    try {
+      for await (const { event, data } of streamRecommendation(body, streaming.signal)) {
+        if (event === "ranking") {
+          show(({ turns }) => ({ status: "done", answer: data, turns: data.turns.length ? data.turns : turns }));
+          announce(`Finished: ${plural(data.items.length, "item")} recommended.`);
+        } else show((state) => ({ turns: withEvent(state.turns, event, data) }));
+        if (event === "retrieved") announce(saidOf(data));
+      }
+    } catch (error) {
+      const problem = asProblem(error, streaming.signal);
+      if (problem instanceof Problem) show({ status: "failed", problem });
+      else {
+        show({ status: "stopped" });
+        announce("Exploration stopped.");
+      }
+    }
+  }
+
+  render({ params, run }, { status, turns, answer, problem, user }) {
+    const choice = readChoice(params);
+    const running = status === "running";
+    return html`<div class="split">
+      <form class="panel" onSubmit=${this.start} novalidate>
+        <${Composer} choice=${choice} onChange=${(chosen) => this.change(writeChoice(chosen))} />
+        ${this.renderSettings(settingsOf(params))}
+        <div class="actions">
+          ${running
+            ? html`<button key="stop" type="button" class="button" onClick=${this.stop}>Stop</button>`
+            : html`<button key="start" class="button button-main">Explore</button>`}
+          ${!running && requestOf(choice) && html`<a class="quiet" href=${linkTo("compare", { run, ...writeChoice(choice) })}>Compare instead</a>`}
+        </div>
+      </form>
+      <div class="results" aria-busy=${String(running)}>
+        ${problem && html`<${ProblemNote} problem=${problem} onRetry=${this.start} />`}
+        ${status === "stopped" && html`<p class="note" role="status">Stopped. What had come by then stays here; Explore begins anew.</p>`}
+        ${status === "idle" && html`<${Empty} title="Nothing explored yet">
+          Choose whose history to start from, then press Explore. The model's turns appear here as it takes them.<//>`}
+        ${(running || turns.length > 0 || answer) &&
+        html`<div class="columns">
+          <section aria-labelledby="turns-title">
+            <div class="section-head"><h2 id="turns-title">Exploration</h2>${answer && html`<p class="hint">${summary(answer)}</p>`}</div>
+            ${!running && !turns.length && html`<p class="hint">The model took no turn.</p>`}
+            <${Turns} turns=${turns} running=${running} />
+          </section>
+          <section aria-labelledby="list-title">
+            <div class="section-head"><h2 id="list-title">Recommendations</h2>${answer && html`<p class="hint">${answer.run}</p>`}</div>
+            ${answer ? this.renderAnswer(answer, user) : html`<p class="hint">${running ? "The list comes when the model has finished." : "No list came."}</p>`}
+          </section>
+        </div>`}
+      </div>
+    </div>`;
+  }
+
+  renderAnswer(answer, user) {
+    return html`<${SourceNote} answer=${answer} />
+      <${Ranking} key=${answer.request_id} answer=${answer} user=${user} linked=${true} />`;
+  }
+
+  renderSettings({ k, turns, deadline }) {
+    const set = (name) => (event) => this.change({ [name]: event.currentTarget.value });
+    return html`<fieldset class="group settings">
+      <legend>How far?</legend>
+      <label class="field">List length<input type="number" min="1" inputmode="numeric" value=${k} placeholder="10" onChange=${set("k")} /></label>
+      <label class="field">Most turns<input type="number" min="1" inputmode="numeric" value=${turns} placeholder="default" onChange=${set("turns")} /></label>
+      <label class="field">Deadline, s<input type="number" min="0" step="0.5" inputmode="decimal" value=${deadline} placeholder="default" onChange=${set("deadline")} /></label>
+    </fieldset>`;
+  }
+}
+
+/** When and why the TRM stepped in; nothing when it did not. */
+export function SourceNote({ answer }) {
+  if (answer.source === "trm") {
+    return html`<p class="note note-care"><b>This is the TRM's own list</b>${because(answer)}</p>`;
+  }
+  return answer.reason && html`<p class="note note-care"><b>The TRM filled in</b>${because(answer)}</p>`;
+}
+
+function because({ reason }) {
+  return reason ? `: ${reason}.` : ".";
+}
+
+function settingsOf(params) {
+  return { k: params.get("k") ?? "", turns: params.get("turns") ?? "", deadline: params.get("deadline") ?? "" };
+}
+
+function nothingChosen(who) {
+  return who === "user"
+    ? { title: "No user chosen", detail: "Search for a user and pick one from the list, then press Explore." }
+    : { title: "No titles picked", detail: "Add at least one title to the history, then press Explore." };
+}
+
+function withEvent(turns, event, data) {
+  if (!["thought", "preference", "retrieved"].includes(event)) return turns;
+  const at = turns.findIndex((turn) => turn.number === data.turn);
+  const turn = at < 0 ? { number: data.turn } : { ...turns[at] };
+  if (event === "retrieved") turn.retrieved = data.items;
+  else turn[event] = data.text;
+  return at < 0 ? [...turns, turn] : turns.with(at, turn);
+}
+
+function saidOf({ turn, items }) {
+  return `Turn ${turn}: ${plural(items.length, "item")} came back, ${items.filter((item) => item.new).length} new.`;
+}
+
+function summary(answer) {
+  const parts = [plural(answer.turns.length, "turn"), seconds(answer.seconds)];
+  if (answer.tokens) parts.push(plural(answer.tokens, "token"));
+  if (answer.stop_reason) parts.push(stopText(answer.stop_reason));
+  return parts.join(" · ");
+}
