@@ -20,7 +20,8 @@ from deeprec import metrics
 from deeprec.config import InferenceConfig
 from deeprec.data.dataset import Dataset, TargetPart
 from deeprec.evaluation.bootstrap import paired_differences
-from deeprec.evaluation.evaluate import choose_examples, counted_ranking
+from deeprec.evaluation.evaluate import choose_examples
+from deeprec.evaluation.per_user import counted_ranking
 from deeprec.evaluation.results import rerun_command
 from deeprec.evaluation.tables import Cell, FigureTable, write_table
 from deeprec.pipeline import build_deeprec, load_stages
@@ -42,7 +43,7 @@ def measure(
     started = time.perf_counter()
     found = recommender.recommend(examples, metrics.CUT)
     seconds = (time.perf_counter() - started) / len(examples)
-    rankings = [counted_ranking(answer.ranking, answer.trajectory) for answer in found]
+    rankings = [counted_ranking(answer) for answer in found]
     columns = metrics.ranking_metrics(rankings, [example.target for example in examples])
     valid = [answer.trajectory is not None and answer.trajectory.is_valid for answer in found]
     return columns, float(np.mean(valid)), seconds

@@ -16,7 +16,6 @@ from deeprec import metrics
 from deeprec.data.dataset import Dataset
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.bootstrap import Interval, mean_intervals, paired_differences
-from deeprec.evaluation.evaluate import PROTOCOL
 from deeprec.evaluation.results import ResultRow, fit_commands
 from deeprec.run import Run, environment
 from deeprec.trm.base import Retriever
@@ -141,7 +140,7 @@ def _row(
         differences[OURS] = {name: _triple(value) for name, value in found.items()}
     return ResultRow(
         dataset=dataset.name,
-        protocol=PROTOCOL,
+        protocol=str(dataset.protocol),
         history=contestant.history,
         method=contestant.name,
         seed=seed,

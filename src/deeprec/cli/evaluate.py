@@ -2,59 +2,133 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from deeprec.cli.options import DEFAULT_RUN, JsonOption, RunOption
 
+if TYPE_CHECKING:
+    from deeprec.evaluation.summary import EvaluationSummary
+
+_PARTS = ("test", "validation")
+FORMATS = ("table", "markdown", "latex", "json")
+
+FormatOption = Annotated[str, typer.Option("--format", help="`table`, `markdown`, `latex` or `json`.")]
+ToOption = Annotated[
+    Path | None, typer.Option("--to", help="Also write tables, figures and per-user results to this folder.")
+]
+
 
 def evaluate(
     run: RunOption = DEFAULT_RUN,
-    part: Annotated[str, typer.Option(help="`test` or `validation`.")] = "test",
+    part: Annotated[str | None, typer.Option(help="`test` or `validation`. [default: test]")] = None,
     methods: Annotated[
         str | None,
         typer.Option(help="Comma-separated, such as trm,recommendation [default: all that were trained]"),
     ] = None,
-    users: Annotated[int | None, typer.Option(min=1, help="A random sample of this many users.")] = None,
+    users: Annotated[
+        str | None, typer.Option(help="A random sample of this many users, or a part: all of its users.")
+    ] = None,
+    user: Annotated[list[str] | None, typer.Option(help="Only this user; repeatable.")] = None,
+    shape: FormatOption = "table",
+    to: ToOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Rank for every held-out user with every method, and compare on the same users.
 
-    A whole evaluation is kept in the run for the report. With --methods or --users it is only
-    printed, and the run's own stays as it is.
+    A whole evaluation is kept in the run for the report. With --methods, --user or a number of
+    --users it is only printed (and written with --to), and the run's own stays as it is.
 
-    Example: deeprec evaluate --run runs/ml-100k --methods trm,recommendation --users 200
+    Example: deeprec evaluate --run runs/ml-100k --methods trm,recommendation --users 200 --to tables
     """
     from deeprec.data.stage import load_data
-    from deeprec.errors import EvaluationError
-    from deeprec.evaluation.stage import evaluate_run, run_evaluation
+    from deeprec.evaluation.outputs import copy_outputs, make_folder, write_outputs
+    from deeprec.evaluation.stage import evaluate_run, evaluation_folder, run_evaluation
     from deeprec.pipeline import build_recommenders, trained_methods
     from deeprec.progress import show_progress
     from deeprec.run import Run
     from deeprec.trm.stage import load_trm
 
-    if part not in ("test", "validation"):
-        raise EvaluationError(f"--part {part}: choose `test` or `validation`")
-    chosen: Literal["test", "validation"] = "test" if part == "test" else "validation"
+    shape = check_format("json" if as_json else shape)
+    chosen, size = _part_and_size(part, users)
+    if user and size is not None:
+        raise _error(f"--user and --users {size} contradict each other; give one of them")
     opened = Run.open(run)
     dataset = load_data(opened)
     trm = load_trm(opened, dataset)
     asked = [name.strip() for name in (methods or "").split(",") if name.strip()]
-    names = asked or trained_methods(opened)
+    if methods is not None and not asked:
+        raise _error(f"--methods '{methods}': names no method; known: {', '.join(trained_methods(opened))}")
+    if to is not None:
+        make_folder(to)  # now, not after minutes
     with show_progress():
-        recommenders = build_recommenders(opened, names)
-        if methods is None and users is None:
+        recommenders = build_recommenders(opened, list(dict.fromkeys(asked)) or trained_methods(opened))
+        whole = not asked and not user and size is None
+        if whole:
             summary = run_evaluation(opened, dataset, trm, recommenders, chosen)
+            if to is not None:
+                copy_outputs(evaluation_folder(opened, chosen), to)
         else:
-            sample = {"max_users": users} if users is not None else {}
+            sample = {"max_users": size} if size is not None else {}
             config = opened.config.evaluation.model_copy(update=sample)
-            summary = evaluate_run(opened, dataset, trm, list(recommenders.values()), chosen, config).summary
-    if as_json:
-        typer.echo(summary.model_dump_json(indent=1))
-        return
+            result = evaluate_run(
+                opened, dataset, trm, list(recommenders.values()), chosen, config, user or None
+            )
+            summary = result.summary
+            if to is not None:
+                write_outputs(to, result, dataset)
+    print_summary(summary, shape)
+
+
+def check_format(shape: str) -> str:
+    """The format as it was given; raises EvaluationError for an unknown one."""
+    if shape not in FORMATS:
+        raise _error(f"--format {shape}: choose one of {', '.join(FORMATS)}")
+    return shape
+
+
+def print_summary(summary: EvaluationSummary, shape: str) -> None:
+    """Print an evaluation in one of FORMATS."""
     from rich.console import Console
 
+    from deeprec.evaluation.markup import (
+        evaluation_latex,
+        evaluation_markdown,
+        slices_latex,
+        slices_markdown,
+    )
     from deeprec.evaluation.terminal import render_summary
 
-    Console().print(render_summary(summary))
+    if shape == "json":
+        typer.echo(summary.model_dump_json(indent=1))
+    elif shape == "markdown":
+        typer.echo(evaluation_markdown(summary) + "\n" + (slices_markdown(summary) if summary.slices else ""))
+    elif shape == "latex":
+        typer.echo(evaluation_latex(summary) + "\n" + (slices_latex(summary) if summary.slices else ""))
+    else:
+        Console().print(render_summary(summary))
+
+
+def _part_and_size(part: str | None, users: str | None) -> tuple[Literal["test", "validation"], int | None]:
+    """What `--part` and `--users` ask for together: the part, and the size of a sample or None for all."""
+    if part is not None and part not in _PARTS:
+        raise _error(f"--part {part}: choose `test` or `validation`")
+    size = None
+    if users is not None and users not in _PARTS:
+        if not users.isascii() or not users.isdigit() or int(users) < 1:
+            raise _error(
+                f"--users {users}: give a number of users, or `test` or `validation`; one user by id is --user"
+            )
+        size = int(users)
+    elif users is not None and part is not None and users != part:
+        raise _error(f"--users {users} and --part {part} contradict each other; give one of them")
+    chosen = part or (users if users in _PARTS else "test")
+    return cast(Literal["test", "validation"], chosen), size
+
+
+def _error(message: str) -> Exception:
+    from deeprec.errors import EvaluationError
+
+    return EvaluationError(message)

@@ -15,22 +15,31 @@ _CHUNK_CELLS = 2_000_000  # drawn users held in memory at once
 
 
 class Interval(BaseModel):
-    """A mean over users and its 95% bootstrap interval."""
+    """A mean over users and its 95% bootstrap interval.
+
+    `users` is how many users have a value, where not all of them have (an empty list has no
+    diversity); None: all.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mean: float
     low: float
     high: float
+    users: int | None = None
 
 
 class Difference(Interval):
     """Mean difference to a baseline on the same users, its interval, and what it is in relation.
 
     `relative` is the difference divided by the size of the baseline's mean; None where that is 0.
+    `p_value` is that of the paired permutation test, `holm_p` the same after Holm's correction over
+    all comparisons of the evaluation; None for metrics that are not tested.
     """
 
     relative: float | None = None
+    p_value: float | None = None
+    holm_p: float | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -46,31 +55,59 @@ def resampled_means(values: NDArray[np.float64], resamples: int, seed: int) -> N
     """Means (R, D) of R resamples of the users of `values` (U, D).
 
     All columns share the same draws, which is what makes differences between them paired.
-    The same seed, U and R give the same draws, whatever D is.
+    The same seed, U and R give the same draws, whatever D is. NaN is no value: a mean is over the
+    drawn users who have one, and NaN where none of the drawn has.
     """
     users = values.shape[0]
     if users == 0:
         raise EvaluationError("no users to resample; the evaluated part is empty")
     generator = np.random.default_rng(seed)
     found = np.empty((resamples, values.shape[1]))
+    known = ~np.isnan(values)
+    holes = np.flatnonzero(~known.all(axis=0))
+    filled, counted = np.where(known, values, 0.0), known[:, holes].astype(np.float64)
     chunk = max(1, _CHUNK_CELLS // users)
     for start in range(0, resamples, chunk):
         size = min(chunk, resamples - start)
         drawn = generator.integers(0, users, size=(size, users))
         drawn += np.arange(size)[:, None] * users
-        counts = np.bincount(drawn.ravel(), minlength=size * users).reshape(size, users)  # (chunk, U)
-        found[start : start + size] = counts @ values / users
+        counts = np.bincount(drawn.ravel(), minlength=size * users).reshape(size, users).astype(np.float64)
+        part = found[start : start + size]
+        np.matmul(counts, filled, out=part)
+        sizes = (
+            np.full(values.shape[1], float(users)) if not len(holes) else np.full(part.shape, float(users))
+        )
+        if len(holes):
+            sizes[:, holes] = counts @ counted
+        with np.errstate(invalid="ignore"):
+            part /= sizes
     return found
 
 
 def mean_intervals(values: NDArray[np.float64], resamples: int, seed: int) -> list[Interval]:
-    """Mean and 95% percentile interval of every column of `values` (U, D)."""
-    draws = resampled_means(values, resamples, seed)
-    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
-    mean = values.mean(axis=0)
+    """Mean and 95% percentile interval of every column of `values` (U, D), over the users who have a value.
+
+    Raises EvaluationError for a column without any value.
+    """
+    return intervals_of(values, resampled_means(values, resamples, seed))
+
+
+def intervals_of(values: NDArray[np.float64], draws: NDArray[np.float64]) -> list[Interval]:
+    """The same from resampled means (R, D) that are there already."""
+    known = (~np.isnan(values)).sum(axis=0)
+    if not known.all():
+        raise EvaluationError(f"column {int(np.argmin(known))} has no value for any user; leave it out")
+    # A resample that drew nobody with a value says nothing; nanquantile is slow, and rarely needed.
+    quantile = np.nanquantile if np.isnan(draws).any() else np.quantile
+    low, high = quantile(draws, [0.025, 0.975], axis=0)
     return [
-        Interval(mean=float(m), low=float(a), high=float(b)) for m, a, b in zip(mean, low, high, strict=True)
+        Interval(mean=float(m), low=float(a), high=float(b), users=None if n == len(values) else int(n))
+        for m, a, b, n in zip(_column_means(values), low, high, known, strict=True)
     ]
+
+
+def _column_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.nanmean(values, axis=0) if np.isnan(values).any() else values.mean(axis=0))
 
 
 def paired_differences(

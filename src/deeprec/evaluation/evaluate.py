@@ -7,7 +7,6 @@ the order of their ids first, so that nothing depends on the order in which they
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,21 +18,20 @@ from deeprec import metrics
 from deeprec.config import EvaluationConfig
 from deeprec.data.dataset import Dataset, TargetPart
 from deeprec.errors import EvaluationError
-from deeprec.evaluation.behaviour import describe_behaviour, policy_columns
-from deeprec.evaluation.bootstrap import Difference, mean_intervals, paired_differences
+from deeprec.evaluation.behaviour import describe_behaviour
+from deeprec.evaluation.beyond import Yardstick, coverage, padded
+from deeprec.evaluation.comparison import Columns, Comparison, compare_methods
+from deeprec.evaluation.per_user import RewardFunction, answer_columns, counted_ranking, trajectories_of
+from deeprec.evaluation.slices import slice_masks, slice_summaries
 from deeprec.evaluation.summary import EvaluationSummary, MethodSummary
 from deeprec.progress import progress_bar
 from deeprec.recommender import Recommendation, Recommender
-from deeprec.rewards.process import preferences_of
 from deeprec.trm.base import Retriever, TextEncoder
 from deeprec.types import Example, Trajectory
 
-Columns = dict[str, NDArray[np.float64]]
-RewardFunction = Callable[[Sequence[Trajectory], Sequence[Example]], Mapping[str, NDArray[np.float64]]]
 SampledFunction = Callable[[Recommender, Sequence[Example]], Mapping[str, NDArray[np.float64]]]
 
-PROTOCOL = "leave-one-out by time, whole catalogue"
-_BASELINES = ("trm", "trm-dated", "trm-refit", "warm_start")
+BASELINES = ("trm", "trm-dated", "trm-refit", "warm_start")
 _USERS_PER_CALL = 512
 
 
@@ -62,15 +60,18 @@ def evaluate(
     seed: int,
     *,
     k: int = metrics.CUT,
+    users: Sequence[str] | None = None,
     retriever: Retriever | None = None,
     encoder: TextEncoder | None = None,
+    text_vectors: NDArray[np.float32] | None = None,
     rewards: RewardFunction | None = None,
     sampled: SampledFunction | None = None,
     baselines: Sequence[str] | None = None,
 ) -> EvaluationResult:
-    """Rank for every user of `part` (or a sample) with every recommender, and compare.
+    """Rank for every user of `part` (or a sample, or those named `users`) with every recommender, and compare.
 
     `retriever` is the TRM that pools are held against, `encoder` embeds preferences,
+    `text_vectors` (n_items + 1, D) measure the diversity of lists (None: categories do),
     `rewards` gives the reward parts of trajectories as columns, `sampled` further columns of
     a recommender that can sample (none for another). Differences are taken to
     each of `baselines` (None: to `trm`, `trm-dated`, `trm-refit` and `warm_start`, as far as they are evaluated).
@@ -79,27 +80,43 @@ def evaluate(
     """
     names = [recommender.name for recommender in recommenders]
     chosen = _check_names(names, baselines)
-    examples, is_sample = choose_examples(dataset, part, config.max_users, seed)
+    if users is None:
+        examples, is_sample = choose_examples(dataset, part, config.max_users, seed)
+    else:
+        examples, is_sample = named_examples(dataset, part, users), True
+    yardstick = Yardstick.of(dataset, text_vectors, "text" if encoder is None else encoder.fingerprint)
     recommendations, seconds = _recommend_all(recommenders, examples, dataset, k)
-    per_user = {name: _columns(found, examples, k, rewards) for name, found in recommendations.items()}
+    per_user = {
+        name: answer_columns(found, examples, k, yardstick, rewards)
+        for name, found in recommendations.items()
+    }
     if sampled is not None:
         for recommender in recommenders:
             per_user[recommender.name] |= sampled(recommender, examples)
-    setting = _Setting(dataset, examples, retriever, encoder, config.bootstrap, seed)
+    pairs = [(name, other) for name in names for other in chosen if other != name]
+    found = compare_methods(per_user, pairs, config.bootstrap, config.permutations, seed)
+    setting = _Setting(dataset, examples, retriever, encoder, k, config.bootstrap, seed)
+    everyone, _ = choose_examples(dataset, part, None, seed)
+    masks = slice_masks(examples, everyone, yardstick)
     summary = EvaluationSummary(
         dataset=dataset.name,
-        protocol=PROTOCOL,
+        protocol=str(dataset.protocol),
         part=part,
         users=len(examples),
         sampled=is_sample,
-        without_target=_without_target(dataset, part),
+        without_target=_without_target(dataset, part, users),
         items=dataset.catalog.n_items,
         k=k,
-        targets=_targets_hash(dataset, part, examples, is_sample),
+        targets=targets_hash(dataset, part, examples, is_sample),
+        part_targets=targets_hash(dataset, part, everyone, True),
         seed=seed,
         resamples=config.bootstrap,
+        permutations=config.permutations,
+        comparisons=found.family,
+        diversity_space=yardstick.space,
+        slices=slice_summaries(masks, per_user, config.bootstrap, seed),
         methods={
-            name: _method_summary(setting, name, recommendations[name], per_user, chosen, seconds[name])
+            name: _method_summary(setting, name, recommendations[name], found, seconds[name])
             for name in names
         },
         minutes=sum(seconds.values()) * len(examples) / 60,
@@ -115,6 +132,7 @@ class _Setting:
     examples: Sequence[Example]
     retriever: Retriever | None
     encoder: TextEncoder | None
+    k: int
     resamples: int
     seed: int
 
@@ -123,13 +141,10 @@ def _method_summary(
     setting: _Setting,
     name: str,
     recommendations: Sequence[Recommendation],
-    per_user: Mapping[str, Columns],
-    baselines: Sequence[str],
+    found: Comparison,
     seconds: float,
 ) -> MethodSummary:
-    own, resamples, seed = per_user[name], setting.resamples, setting.seed
-    intervals = mean_intervals(np.stack(list(own.values()), axis=1), resamples, seed)
-    trajectories = _trajectories(recommendations)
+    trajectories = trajectories_of(recommendations)
     behaviour = None
     if trajectories:
         behaviour = describe_behaviour(
@@ -138,33 +153,18 @@ def _method_summary(
             setting.dataset,
             setting.retriever,
             setting.encoder,
-            resamples,
-            seed,
+            setting.resamples,
+            setting.seed,
         )
+    lists = padded([counted_ranking(answer) for answer in recommendations], setting.k)
     return MethodSummary(
         name=name,
-        metrics=dict(zip(own, intervals, strict=True)),
-        differences={
-            other: compare(own, per_user[other], resamples, seed) for other in baselines if other != name
-        },
+        metrics=found.metrics[name],
+        differences=found.differences[name],
+        coverage=coverage(lists, setting.dataset.catalog.n_items),
         seconds_per_user=seconds,
         behaviour=behaviour,
     )
-
-
-def compare(own: Columns, baseline: Columns, resamples: int, seed: int) -> dict[str, Difference]:
-    """Paired difference of every column that both have; users must be the same, row by row."""
-    shared = [name for name in own if name in baseline]
-    if not shared:
-        raise EvaluationError("the two methods share no metric")
-    left = np.stack([own[name] for name in shared], axis=1)
-    right = np.stack([baseline[name] for name in shared], axis=1)
-    return dict(zip(shared, paired_differences(left, right, resamples, seed), strict=True))
-
-
-def counted_ranking(ranking: Sequence[int], trajectory: Trajectory | None) -> Sequence[int]:
-    """The ranking that counts: none at all where the trajectory behind it is not valid."""
-    return ranking if trajectory is None or trajectory.is_valid else ()
 
 
 def choose_examples(
@@ -184,44 +184,26 @@ def choose_examples(
     return sorted(examples, key=lambda e: e.user_id), sampled
 
 
+def named_examples(dataset: Dataset, part: TargetPart, users: Sequence[str]) -> list[Example]:
+    """The examples of these users, by user id; those without a target in `part` have none.
+
+    Raises DataError for a user that the data set lacks, naming the nearest, and EvaluationError when
+    none of them has a target.
+    """
+    for user in users:
+        dataset.known_history(user)  # refuses an unknown one
+    asked = set(users)
+    examples = [example for example in dataset.examples(part) if example.user_id in asked]
+    if not examples:
+        raise EvaluationError(
+            f"no target in part '{part}' for {', '.join(map(repr, users))}: nothing to evaluate; "
+            "name users who have one, or another part"
+        )
+    return sorted(examples, key=lambda e: e.user_id)
+
+
 def _draw(seed: int, example: Example) -> bytes:
     return sha256(f"{seed}\x1f{example.user_id}\x1f{len(example.history)}".encode()).digest()
-
-
-def heldout_evaluator(
-    trajectories: Sequence[Trajectory],
-    examples: Sequence[Example],
-    parts: Mapping[str, NDArray[np.float64]],
-    weights: Mapping[str, float] | None = None,
-) -> dict[str, float]:
-    """Held-out figures of one policy while it trains, as flat names for a log.
-
-    `parts` maps reward parts to values (U,); `weights` mixes them into `heldout/reward`.
-    Gives `heldout/` + each ranking metric, validity, retrievals, tokens, pool_recall,
-    each reward part, commonest_preference and distinct_preferences.
-    """
-    columns = _ranking_columns([counted_ranking(t.ranking, t) for t in trajectories], examples, metrics.CUT)
-    columns |= policy_columns(trajectories, examples)
-    columns |= _reward_columns(parts)
-    if weights is not None:
-        mixed = [weight * columns[f"reward/{name}"] for name, weight in weights.items()]
-        columns["reward"] = np.sum(mixed, axis=0) if mixed else np.zeros(len(examples))
-    found = metrics.means(columns)
-    found |= _preference_shares(trajectories)
-    return {f"heldout/{name}": value for name, value in found.items()}
-
-
-def _preference_shares(trajectories: Sequence[Trajectory]) -> dict[str, float]:
-    """Share of the commonest, and of the distinct, among all preferences written; 0 without any.
-
-    When everyone is asked the same the former is near 1, the latter near 0.
-    """
-    counts = Counter(text.casefold() for t in trajectories for text in preferences_of(t))
-    written = max(counts.total(), 1)
-    return {
-        "commonest_preference": max(counts.values(), default=0) / written,
-        "distinct_preferences": len(counts) / written,
-    }
 
 
 def _check_names(names: Sequence[str], baselines: Sequence[str] | None) -> list[str]:
@@ -230,7 +212,7 @@ def _check_names(names: Sequence[str], baselines: Sequence[str] | None) -> list[
     if len(set(names)) < len(names):
         raise EvaluationError(f"two recommenders of one name: {', '.join(names)}; give them distinct names")
     if baselines is None:
-        return [name for name in _BASELINES if name in names]
+        return [name for name in BASELINES if name in names]
     for name in baselines:
         if name not in names:
             raise EvaluationError(f"baseline '{name}' is not among the evaluated: {', '.join(names)}")
@@ -281,42 +263,13 @@ def _check_answers(
                 raise EvaluationError(f"'{name}' gave unknown item index {item} to user '{example.user_id}'")
 
 
-def _trajectories(recommendations: Sequence[Recommendation]) -> list[Trajectory]:
-    found = [r.trajectory for r in recommendations if r.trajectory is not None]
-    if found and len(found) < len(recommendations):
-        raise EvaluationError(f"only {len(found)} of {len(recommendations)} answers come with a trajectory")
-    return found
+def _without_target(dataset: Dataset, part: TargetPart, users: Sequence[str] | None) -> list[str]:
+    asked = set(dataset.user_ids if users is None else users)
+    return sorted(asked - {example.user_id for example in dataset.examples(part)})
 
 
-def _columns(
-    recommendations: Sequence[Recommendation],
-    examples: Sequence[Example],
-    k: int,
-    rewards: RewardFunction | None,
-) -> Columns:
-    rankings = [counted_ranking(r.ranking, r.trajectory) for r in recommendations]
-    columns = _ranking_columns(rankings, examples, k)
-    trajectories = _trajectories(recommendations)
-    if trajectories:
-        columns |= policy_columns(trajectories, examples)
-        if rewards is not None:
-            columns |= _reward_columns(rewards(trajectories, examples))
-    return columns
-
-
-def _ranking_columns(rankings: Sequence[Sequence[int]], examples: Sequence[Example], k: int) -> Columns:
-    return metrics.ranking_metrics([ranking[:k] for ranking in rankings], [e.target for e in examples])
-
-
-def _reward_columns(parts: Mapping[str, NDArray[np.float64]]) -> Columns:
-    return {f"reward/{name}": np.asarray(values, dtype=np.float64) for name, values in parts.items()}
-
-
-def _without_target(dataset: Dataset, part: TargetPart) -> list[str]:
-    return sorted(set(dataset.user_ids) - {example.user_id for example in dataset.examples(part)})
-
-
-def _targets_hash(dataset: Dataset, part: TargetPart, examples: Sequence[Example], sampled: bool) -> str:
+def targets_hash(dataset: Dataset, part: TargetPart, examples: Sequence[Example], sampled: bool) -> str:
+    """Hash of the evaluated (user, target) pairs; of the whole part where the examples are no sample of it."""
     if not sampled:
         return dataset.targets_hash(part)
     digest = sha256()

@@ -18,9 +18,10 @@ from markupsafe import Markup
 from deeprec.data.stage import load_data
 from deeprec.data.summary import Summary, summarize
 from deeprec.evaluation.charts import Series, bar_chart, line_chart, spark_line
+from deeprec.evaluation.columns import BEYOND, COST, RANKING, TITLES, p_text
 from deeprec.evaluation.curves import RL_STAGES, STAGE_TITLES, Panel, fit_panels, rl_panels
+from deeprec.evaluation.grids import methods_grid, notes, slice_grid, slice_notes
 from deeprec.evaluation.results import rerun_command
-from deeprec.evaluation.results_page import TITLES
 from deeprec.evaluation.stage import evaluation_folder, load_evaluation
 from deeprec.evaluation.summary import Behaviour, EvaluationSummary, MethodSummary
 from deeprec.evaluation.wording import (
@@ -40,9 +41,9 @@ from deeprec.run import Run, environment, read_jsonl, write_atomically
 
 FILE = "report.html"
 _POLICY_COLUMNS = (
-    "validity", "retrievals", "tokens", "pool_recall", "reward/cold_start", "reward/recommendation",
-    "sampled/recommendation",
+    "retrievals", "pool_recall", "reward/cold_start", "reward/recommendation", "sampled/recommendation",
 )  # fmt: skip
+_SLICED = ("recall@10", "ndcg@10")
 _FAULTS = 10  # kinds of malformed text that are listed
 _REWARD_TITLES = {"cold_start": "= stage 1", "recommendation": "= stage 2"}
 
@@ -98,6 +99,11 @@ def _context(run: Run, summary: EvaluationSummary, data: Summary) -> dict[str, A
         "methods": methods,
         "policies": policies,
         "policy_columns": columns,
+        "lists": methods_grid(summary, (*BEYOND, *COST)),
+        "slices": [slice_grid(summary, column) for column in RANKING if column.key in _SLICED],
+        "slice_notes": slice_notes(summary),
+        "notes": notes(summary),
+        "p_text": p_text,
         "other_metrics": [name for name in RANKING_METRICS if name != "ndcg@10"],
         "titles": TITLES,
         "reward_titles": _REWARD_TITLES,

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from deeprec.config import RunConfig, load_config, preset_names
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.summary import EvaluationSummary, MethodSummary
-from deeprec.run import Run, write_atomically
+from deeprec.run import RIVAL, Run, write_atomically
 
 POLICY_STAGES = ("warm_start", "cold_start", "recommendation")
 _SEED = re.compile(r"--set seed=\d+")
@@ -24,7 +24,9 @@ class ResultRow(BaseModel):
     """One method, trained with one seed, on the targets whose hash is `targets`.
 
     `interval` is the 95% bootstrap interval over users of each metric; `differences` maps a
-    baseline to the paired difference of each metric, as (mean, low, high).
+    baseline to the paired difference of each metric, as (mean, low, high), `tests` to the p-value of
+    each tested metric and its Holm-adjusted one. `metrics` also holds `coverage` and `seconds` per
+    user. Rows of earlier versions lack what was not measured then.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -42,6 +44,7 @@ class ResultRow(BaseModel):
     metrics: dict[str, float] = Field(min_length=1)
     interval: dict[str, tuple[float, float]] = {}
     differences: dict[str, dict[str, tuple[float, float, float]]] = {}
+    tests: dict[str, dict[str, tuple[float, float]]] = {}
     command: str = Field(min_length=1)
     minutes: float = Field(
         ge=0, description="Time to train everything that the method needs, and to evaluate it."
@@ -54,9 +57,13 @@ class ResultRow(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> ResultRow:
         for name, value in self.metrics.items():
-            if re.fullmatch(r"recall@\d+|ndcg@\d+|mrr|validity|pool_recall", name) and not 0 <= value <= 1:
+            if (
+                re.fullmatch(r"recall@\d+|ndcg@\d+|mrr|validity|pool_recall|coverage", name)
+                and not 0 <= value <= 1
+            ):
                 raise ValueError(f"{name} = {value} is not between 0 and 1")
         measured = [set(self.interval), *(set(found) for found in self.differences.values())]
+        measured += [set(found) for found in self.tests.values()]
         unknown = set().union(*measured) - set(self.metrics)
         if unknown:
             raise ValueError(f"an interval without its metric: {', '.join(sorted(unknown))}")
@@ -153,10 +160,18 @@ def _row(run: Run, summary: EvaluationSummary, method: MethodSummary, command: s
         seed=run.config.seed,
         targets=summary.targets,
         users=summary.users,
-        metrics={name: _short(value.mean) for name, value in method.metrics.items()},
+        metrics={name: _short(value) for name, value in method.figures.items()},
         interval={name: (_short(value.low), _short(value.high)) for name, value in method.metrics.items()},
         differences={
             baseline: {name: (_short(d.mean), _short(d.low), _short(d.high)) for name, d in found.items()}
+            for baseline, found in method.differences.items()
+        },
+        tests={
+            baseline: {
+                name: (_short(d.p_value), _short(d.holm_p))
+                for name, d in found.items()
+                if d.p_value is not None and d.holm_p is not None
+            }
             for baseline, found in method.differences.items()
         },
         command=command,
@@ -172,9 +187,11 @@ def _short(value: float) -> float:
 
 
 def _stages_of(method: str) -> Iterable[str]:
-    if method in POLICY_STAGES:
-        return ("trm", *POLICY_STAGES[: POLICY_STAGES.index(method) + 1])
-    return {"trm": ("trm",), "trm-dated": ("trm",), "trm-refit": ("trm_refit",)}.get(method, ())
+    policy = method.partition("@")[0]  # `recommendation@pseudonyms` is the same policy, asked otherwise
+    if policy in POLICY_STAGES:
+        return ("trm", *POLICY_STAGES[: POLICY_STAGES.index(policy) + 1])
+    own = {"trm": ("trm",), "trm-dated": ("trm",), "trm-refit": ("trm_refit",)}
+    return own.get(method, (RIVAL + method,))
 
 
 def rerun_command(config: RunConfig) -> str:

@@ -8,31 +8,11 @@ from itertools import groupby
 from pathlib import Path
 
 from deeprec.errors import EvaluationError
+from deeprec.evaluation.columns import BEHAVIOUR_TITLES, COLUMNS, TITLES, Column, method_places, p_text
 from deeprec.evaluation.results import ResultRow, load_rows
 from deeprec.evaluation.tables import load_tables, render_table
-from deeprec.metrics import RANKING_METRICS
 from deeprec.run import write_atomically
 
-TITLES = {
-    "recall@1": "Recall@1", "recall@5": "Recall@5", "recall@10": "Recall@10",
-    "ndcg@5": "NDCG@5", "ndcg@10": "NDCG@10", "mrr": "MRR@10",
-    "validity": "Valid", "retrievals": "Retrievals", "tokens": "Sampled tokens", "pool_recall": "Pool recall",
-    "reward/cold_start": "Stage 1 reward", "reward/recommendation": "Stage 2 reward",
-    "sampled/cold_start": "Stage 1 reward, sampled", "sampled/recommendation": "Stage 2 reward, sampled",
-}  # fmt: skip
-BEHAVIOUR = (
-    "validity",
-    "retrievals",
-    "tokens",
-    "pool_recall",
-    "reward/cold_start",
-    "reward/recommendation",
-    "sampled/cold_start",
-    "sampled/recommendation",
-)
-METHOD_ORDER = (
-    "popularity", "item-knn", "trm", "trm-dated", "trm-refit", "warm_start", "cold_start", "recommendation", "oracle",
-)  # fmt: skip
 # What is compared with what: metric, baseline, methods (none: all).
 _COMPARISONS = (
     ("ndcg@10", "trm", None),
@@ -55,13 +35,21 @@ counts as a miss. MRR is cut at rank 10, like the longest list. With several see
 seeds ± their standard deviation (n - 1); with one it stands alone. Methods share a table only if they were
 evaluated on the same targets (the hash says so) and made by the same command.
 
+Coverage is the share of the catalogue that anyone is recommended, novelty the mean self-information of a
+list in bits, popularity the mean share of users who have its items, popularity lift its excess over the
+users' own histories, list diversity 1 - mean pairwise cosine; `docs/howto/evaluate.md` gives the formulas.
+LLM tokens are those that a language model sampled for one user.
+
 Policies decode greedily, except in the columns "sampled": the reward of one trajectory a user, sampled as in
 training, which is what reinforcement learning raises.
 
 Differences are paired: the same users with either method. A cell gives the mean over seeds (with one seed,
 its 95% bootstrap interval too), and in how many seeds that interval lies above 0 (ahead), below 0 (behind),
-or holds 0 (unclear). The oracle, where there is one, knows the probabilities of the simulation: no method
-can be better on average. Minutes are the time to train all that a method needs, and to evaluate it.
+or holds 0 (unclear). "Holm p" is the p-value of a paired sign-flip test after Holm's correction over all
+comparisons of the evaluation, the largest over seeds; rows from before it was measured have none.
+
+The oracle, where there is one, knows the probabilities of the simulation: no method can be better on
+average. Minutes are the time to train all that a method needs, and to evaluate it.
 """
 
 
@@ -106,12 +94,14 @@ def _table(rows: Sequence[ResultRow]) -> str:
             f"targets {first.targets}: rows disagree on the number of users: {sorted(users)}"
         )
     methods = _by_method(rows)
+    # Rows from before a figure was measured don't have it.
+    shown = [column for column in COLUMNS if any(column.key in row.metrics for row in rows)]
     lines = [
         f"### {first.part}: {first.protocol}\n",
         f"{first.users} users, targets `{first.targets}`. Made by\n",
         f"```\n{first.recipe}\n```\n",
-        *_grid(["Method", "Seeds", "History", *(TITLES[name] for name in RANKING_METRICS), "Minutes"], [
-            [name, str(len(group)), _history(group), *(_cell(group, metric) for metric in RANKING_METRICS),
+        *_grid(["Method", "Seeds", "History", *(column.title for column in shown), "Minutes"], [
+            [name, str(len(group)), _history(group), *(_figure(group, column) for column in shown),
              _mean_minutes(group)]
             for name, group in methods.items()
         ]),
@@ -128,8 +118,7 @@ def _table(rows: Sequence[ResultRow]) -> str:
 
 
 def _by_method(rows: Sequence[ResultRow]) -> dict[str, list[ResultRow]]:
-    known = {name: place for place, name in enumerate(METHOD_ORDER)}
-    names = sorted({row.method for row in rows}, key=lambda name: (known.get(name, len(known)), name))
+    names = method_places(list({row.method for row in rows}))
     return {name: [row for row in rows if row.method == name] for name in names}
 
 
@@ -144,25 +133,33 @@ def _notes(methods: dict[str, list[ResultRow]]) -> list[str]:
 
 
 def _behaviour_table(methods: dict[str, list[ResultRow]]) -> list[str]:
-    policies = {name: group for name, group in methods.items() if "validity" in group[0].metrics}
-    if not policies:
-        return []
+    policies = {name: group for name, group in methods.items() if "retrievals" in group[0].metrics}
     shown = [
-        name for name in BEHAVIOUR if any(name in row.metrics for group in policies.values() for row in group)
+        name
+        for name in BEHAVIOUR_TITLES
+        if any(name in row.metrics for group in policies.values() for row in group)
     ]
     body = [[name, *(_cell(group, metric) for metric in shown)] for name, group in policies.items()]
-    return _grid(["Policy", *(TITLES[name] for name in shown)], body)
+    return _grid(["Policy", *(TITLES[name] for name in shown)], body) if policies else []
 
 
 def _difference_table(methods: dict[str, list[ResultRow]]) -> list[str]:
+    tested = any(row.tests for group in methods.values() for row in group)
     body = []
     for metric, baseline, wanted in _COMPARISONS:
         for name, group in methods.items():
             found = [row.differences.get(baseline, {}).get(metric) for row in group]
             triples = [triple for triple in found if triple is not None]
             if triples and (wanted is None or name in wanted):
-                body.append([name, baseline, TITLES[metric], *_difference_cells(triples)])
-    return _grid(["Method", "Against", "Metric", "Difference", "Seeds"], body) if body else []
+                cells = [name, baseline, TITLES[metric], *_difference_cells(triples)]
+                body.append([*cells, _adjusted(group, baseline, metric)] if tested else cells)
+    head = ["Method", "Against", "Metric", "Difference", "Seeds", *(["Holm p"] if tested else [])]
+    return _grid(head, body) if body else []
+
+
+def _adjusted(rows: Sequence[ResultRow], baseline: str, metric: str) -> str:
+    found = [row.tests[baseline][metric][1] for row in rows if metric in row.tests.get(baseline, {})]
+    return p_text(max(found, default=None))
 
 
 def _difference_cells(triples: Sequence[tuple[float, float, float]]) -> list[str]:
@@ -173,10 +170,14 @@ def _difference_cells(triples: Sequence[tuple[float, float, float]]) -> list[str
     return [mean + interval, f"{ahead} ahead, {behind} behind, {len(triples) - ahead - behind} unclear"]
 
 
+def _figure(rows: Sequence[ResultRow], column: Column) -> str:
+    values = [row.metrics[column.key] for row in rows if column.key in row.metrics]
+    return _spread(values, column.format) if values else "-"
+
+
 def _cell(rows: Sequence[ResultRow], metric: str) -> str:
     values = [row.metrics[metric] for row in rows if metric in row.metrics]
-    digits = ".4f" if metric in RANKING_METRICS else ".3f"
-    return _spread(values, digits) if values else "-"
+    return _spread(values, ".3f") if values else "-"
 
 
 def _spread(values: Sequence[float], digits: str) -> str:

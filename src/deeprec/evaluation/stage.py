@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from deeprec.config import EvaluationConfig
 from deeprec.data.dataset import Dataset, TargetPart
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.evaluate import EvaluationResult, evaluate
-from deeprec.evaluation.summary import EvaluationSummary, read_summary
+from deeprec.evaluation.outputs import SUMMARY, make_folder, write_outputs
+from deeprec.evaluation.summary import FORMAT, EvaluationSummary, format_of, read_summary
 from deeprec.recommender import Recommender
 from deeprec.rewards.mixture import mix, reward_parts
 from deeprec.rl.stage import reward_space
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 # Runs of other seeds must draw the same users and resamples: else their figures don't compare.
 SEED = 0
-_FORMAT = 2  # raised when an evaluation holds other figures than before
 _EARLIER = ("data", "trm", "trm_refit", "warm_start", "cold_start", "recommendation")
 
 
@@ -41,18 +41,17 @@ def run_evaluation(
     recommenders: Mapping[str, Recommender],
     part: TargetPart = "test",
 ) -> EvaluationSummary:
-    """Evaluate every recommender, and write `evaluation.json`, `per_user.parquet`, `trajectories.jsonl`.
+    """Evaluate every recommender, and write what `write_outputs` does and `trajectories.jsonl`.
 
-    They lie in the run's report folder for the test part, and in a folder of the part's name
+    The files lie in the run's report folder for the test part, and in a folder of the part's name
     within it for another part. Nothing is evaluated again while the settings, the data, the
     earlier stages and the set of methods stay the same.
     """
     folder = evaluation_folder(run, part)
     inputs = _inputs(run, dataset, part, sorted(recommenders))
-    if (folder / "evaluation.json").exists():
-        before = read_summary(folder / "evaluation.json")
-        if before.inputs == inputs:
-            return before
+    before = _before(folder / SUMMARY)
+    if before is not None and before.inputs == inputs:
+        return before
     started = time.perf_counter()
     if part == "test":
         run.begin("evaluation")
@@ -61,13 +60,11 @@ def run_evaluation(
     summary = result.summary.model_copy(
         update={"inputs": inputs, "minutes": minutes, "environment": environment()}
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_per_user(result, dataset, folder / "per_user.parquet")
+    make_folder(folder)
     _write_trajectories(
         result, dataset, run.config.evaluation.shown_trajectories, folder / "trajectories.jsonl"
     )
-    # Last, since it says that the others are there.
-    write_atomically(folder / "evaluation.json", summary.model_dump_json(indent=1))
+    write_outputs(folder, replace(result, summary=summary), dataset)
     if part == "test":
         run.finish("evaluation", inputs, minutes, targets=summary.targets)
     return summary
@@ -80,8 +77,9 @@ def evaluate_run(
     recommenders: Sequence[Recommender],
     part: TargetPart,
     config: EvaluationConfig,
+    users: Sequence[str] | None = None,
 ) -> EvaluationResult:
-    """Evaluate with the run's TRM and reward parts, and write nothing."""
+    """Evaluate with the run's TRM and reward parts, all users or those named, and write nothing."""
     space = reward_space(run, dataset, trm)
     stages = {"cold_start": run.config.rl.cold_start, "recommendation": run.config.rl.recommendation}
 
@@ -106,8 +104,10 @@ def evaluate_run(
         config,
         SEED,
         k=run.config.rollout.recommended,
+        users=users,
         retriever=trm,
         encoder=trm.encoder,
+        text_vectors=trm.text_vectors(),
         rewards=rewards,
         sampled=sampled,
     )
@@ -120,12 +120,24 @@ def evaluation_folder(run: Run, part: TargetPart = "test") -> Path:
 
 def load_evaluation(run: Run, part: TargetPart = "test") -> EvaluationSummary:
     """The finished evaluation of a run; raises EvaluationError naming the command that makes it."""
-    file = evaluation_folder(run, part) / "evaluation.json"
+    file = evaluation_folder(run, part) / SUMMARY
     if not file.exists():
         raise EvaluationError(
             f"{run.folder}: not evaluated on '{part}' yet; run `deeprec evaluate --run {run.folder} --part {part}`"
         )
     return read_summary(file)
+
+
+def _before(file: Path) -> EvaluationSummary | None:
+    """The evaluation that is there; None without one, or for one of an earlier version, which is made again."""
+    if not file.exists():
+        return None
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        values = None  # read_summary says what is wrong with it
+    written = format_of(values)
+    return None if written is not None and written < FORMAT else read_summary(file)
 
 
 def _inputs(run: Run, dataset: Dataset, part: str, methods: list[str]) -> str:
@@ -144,30 +156,13 @@ def _inputs(run: Run, dataset: Dataset, part: str, methods: list[str]) -> str:
         config.rl.recommendation,
     )
     return fingerprint(
-        _FORMAT,
+        FORMAT,
         dataset.fingerprint,
         part,
         methods,
         earlier,
         [entry.model_dump(mode="json") for entry in settings],
     )
-
-
-def _write_per_user(result: EvaluationResult, dataset: Dataset, file: Path) -> None:
-    """One row per method and user: ids, the ranking, and every metric (null where a method has none)."""
-    frames = []
-    for method, columns in result.per_user.items():
-        rankings = [list(entry.ranking) for entry in result.recommendations[method]]
-        frame = {
-            "method": [method] * len(result.examples),
-            "user_id": [example.user_id for example in result.examples],
-            "target": [dataset.catalog[example.target].item_id for example in result.examples],
-            "ranking": [[dataset.catalog[item].item_id for item in ranking] for ranking in rankings],
-        }
-        frames.append(pl.DataFrame({**frame, **columns}, schema_overrides={"ranking": pl.List(pl.String)}))
-    part = file.with_name(file.name + ".part")
-    pl.concat(frames, how="diagonal").write_parquet(part)
-    part.replace(file)
 
 
 def _write_trajectories(result: EvaluationResult, dataset: Dataset, count: int, file: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.bootstrap import Difference, Interval
 from deeprec.metrics import RANKING_METRICS
+
+FORMAT = 3  # raised when an evaluation holds other figures than before
+SMALL_SLICE = 100  # users below which an interval is too wide to say much
 
 
 class _Record(BaseModel):
@@ -63,16 +67,25 @@ class Behaviour(_Record):
 class MethodSummary(_Record):
     """One recommender on the evaluated users.
 
-    `metrics` holds the ranking metrics and, for a policy, `validity`, `retrievals`,
-    `tokens`, `pool_recall` and the reward parts (`reward/...`), all as means over every user.
-    `differences` maps a baseline to the difference of every metric that both have.
+    `metrics` holds means over users: the ranking metrics, `novelty`, `popularity` and `diversity` of
+    the lists, `history_popularity` and `popularity_lift` (evaluation/beyond.py); for a method with a
+    language model `validity` and `tokens`; for a policy besides `retrievals`, `pool_recall` and the
+    reward parts (`reward/...`). `coverage` belongs to all lists together and has no interval.
+    `differences` maps a baseline to the difference of every per-user metric that both have.
     """
 
     name: str
     metrics: dict[str, Interval]
     differences: dict[str, dict[str, Difference]]
+    coverage: float
     seconds_per_user: float
     behaviour: Behaviour | None = None
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Every figure of the method by name: the metrics' means, `coverage` and `seconds` per user."""
+        means = {name: interval.mean for name, interval in self.metrics.items()}
+        return means | {"coverage": self.coverage, "seconds": self.seconds_per_user}
 
     @property
     def ranking(self) -> dict[str, Interval]:
@@ -80,24 +93,59 @@ class MethodSummary(_Record):
         return {name: self.metrics[name] for name in RANKING_METRICS}
 
 
-class EvaluationSummary(_Record):
-    """Several recommenders on the same users. Comparable to another only if `targets` agrees."""
+class Slice(_Record):
+    """Some of the evaluated users, chosen by their history or target, never by how well they went.
 
+    `metrics` maps method and ranking metric to mean and interval over these users; empty without users.
+    """
+
+    name: str
+    title: str
+    users: int
+    metrics: dict[str, dict[str, Interval]]
+
+    @property
+    def is_small(self) -> bool:
+        """Whether so few users say little."""
+        return self.users < SMALL_SLICE
+
+
+class EvaluationSummary(_Record):
+    """Several recommenders on the same users.
+
+    Comparable to another only if data set, protocol, part, k and `part_targets` agree. `targets` is the
+    hash of the (user, target) pairs that were evaluated, `part_targets` that of all pairs of the part, by
+    user id (so a sample has that of its part).
+    """
+
+    format: int = FORMAT
     dataset: str
     protocol: str
     part: str
     users: int
-    sampled: bool  # whether the users are a sample of the part
+    sampled: bool  # whether the users are only some of the part's
     without_target: list[str]  # users of the data set that have nothing to predict in this part
+    missing: dict[str, list[str]] = {}  # of a comparison: users that one of the evaluations lacks
     items: int
     k: int
     targets: str
+    part_targets: str
     seed: int
     resamples: int
+    permutations: int
+    comparisons: int  # size of the family that Holm's correction is over
+    diversity_space: str  # what the vectors of `diversity` are made of
+    slices: list[Slice] = []
     methods: dict[str, MethodSummary]
     inputs: str | None = None  # fingerprint of what was evaluated, set when it belongs to a run
     minutes: float = 0.0
     environment: dict[str, Any] = {}
+
+    @property
+    def baselines(self) -> list[str]:
+        """What methods are held against, in the order in which they were evaluated."""
+        held = {name for method in self.methods.values() for name in method.differences}
+        return [name for name in self.methods if name in held]
 
     def method(self, name: str) -> MethodSummary:
         """One method; raises EvaluationError naming those that were evaluated."""
@@ -109,9 +157,33 @@ class EvaluationSummary(_Record):
 def read_summary(file: Path) -> EvaluationSummary:
     """Read an evaluation.json; raises EvaluationError naming the file and what is wrong with it."""
     try:
-        return EvaluationSummary.model_validate_json(file.read_text(encoding="utf-8"))
+        values = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise EvaluationError(f"{file}: no evaluation yet; run `deeprec evaluate --run RUN`") from None
-    except (ValidationError, UnicodeDecodeError) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise EvaluationError(f"{file}: not a usable evaluation ({reason}); evaluate again") from None
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise EvaluationError(f"{file}: not a usable evaluation ({error}); evaluate again") from None
+    written = format_of(values)
+    if written is not None and written != FORMAT:
+        raise EvaluationError(
+            f"{file}: written in format {written}, this version reads {FORMAT}, which holds further figures; "
+            "run `deeprec evaluate` again"
+        )
+    try:
+        return EvaluationSummary.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(str(part) for part in problem["loc"])
+        raise EvaluationError(
+            f"{file}: not a usable evaluation ('{place}': {problem['msg']}); evaluate again"
+        ) from None
+
+
+def format_of(values: Any) -> int | None:
+    """The format that an evaluation's values were written in; None for something else.
+
+    Evaluations up to format 2 did not name it.
+    """
+    if not isinstance(values, dict) or "methods" not in values:
+        return None
+    found = values.get("format", 2)
+    return found if isinstance(found, int) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -10,7 +11,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from deeprec.evaluation.results_page import TITLES
+from deeprec.evaluation.columns import BEYOND, COST, RANKING, p_text
+from deeprec.evaluation.grids import Grid, methods_grid, notes, slice_grid, slice_notes
 from deeprec.evaluation.stage import load_evaluation
 from deeprec.evaluation.summary import EvaluationSummary, MethodSummary
 from deeprec.evaluation.wording import (
@@ -21,22 +23,22 @@ from deeprec.evaluation.wording import (
     standing,
     title_of,
 )
-from deeprec.metrics import RANKING_METRICS
 
 if TYPE_CHECKING:
     from deeprec.run import Run
 
 # Metric of a policy: its title in 80 columns, and digits behind the point.
 _POLICY_COLUMNS = {
-    "validity": ("Valid", 3),
     "retrievals": ("Retr.", 2),
-    "tokens": ("Tokens", 1),
     "pool_recall": ("Pool", 3),
     "reward/cold_start": ("Reward 1", 3),
     "reward/recommendation": ("Reward 2", 3),
     "sampled/recommendation": ("Sampled 2", 3),
 }
 _STYLES = {"ahead": "green", "behind": "red", "no clear difference": ""}
+_BASELINES = ("trm", "trm-refit")  # of the usual ones; evaluation.json and --format markdown have all
+_NDCG = next(column for column in RANKING if column.key == "ndcg@10")
+_MARKS = {"": "", "best": "bold", "second": "underline"}
 
 
 def render_evaluation(run: Run) -> RenderableType:
@@ -52,43 +54,52 @@ def render_summary(summary: EvaluationSummary) -> RenderableType:
 
 def _tables(summary: EvaluationSummary) -> Iterator[RenderableType]:
     methods = ordered_methods(summary)
-    sample = " (a sample)" if summary.sampled else ""
-    title = f"{summary.dataset}, {summary.part}: {summary.users:,} users{sample}, {summary.items:,} items"
-    ranking = _table(title, ["Method", *(TITLES[name].replace("Recall", "Rec.") for name in RANKING_METRICS)])
-    for method in methods:
-        ranking.add_row(
-            title_of(method.name), *(f"{method.metrics[name].mean:.4f}" for name in RANKING_METRICS)
-        )
-    yield ranking
-    for baseline in ("trm", "trm-refit"):
-        if baseline in summary.methods and len(methods) > 1:
-            yield _against(baseline, methods)
+    yield _grid(methods_grid(summary, RANKING, short=True))
+    yield _grid(replace(methods_grid(summary, BEYOND, short=True), title="What the lists are like"))
+    yield _grid(replace(methods_grid(summary, COST, short=True), title="Valid answers, and cost"))
+    usual = [name for name in _BASELINES if name in summary.baselines]
+    for baseline in usual or summary.baselines:
+        yield _against(baseline, methods)
     policies = [method for method in methods if method.behaviour]
     if policies:
         yield _exploration(policies)
         yield from (Text(line) for line in _failures(policies))
         yield Text("")
-    if summary.without_target:
-        yield Text(f"{len(summary.without_target)} users have no target in this part and are not counted.\n")
+    if summary.slices:
+        yield _grid(_numbered(slice_grid(summary, _NDCG, intervals=False)))
+        yield Text("".join(f"{note}\n" for note in _numbers(slice_notes(summary), len(summary.slices))))
+    yield Text("".join(f"{note}\n" for note in notes(summary)))
+
+
+def _numbers(texts: Sequence[str], count: int) -> list[str]:
+    return [f"{number}: {text}" if number <= count else text for number, text in enumerate(texts, 1)]
+
+
+def _numbered(grid: Grid) -> Grid:
+    """Slices by number: their names don't fit 80 columns."""
+    return replace(grid, head=(grid.head[0], *(f"{n}" for n in range(1, len(grid.head)))))
+
+
+def _grid(grid: Grid) -> Table:
+    table = _table(grid.title, grid.head)
+    for row in grid.rows:
+        table.add_row(*(Text(cell.text, style=_MARKS[cell.mark]) for cell in row))
+    return table
 
 
 def _against(baseline: str, methods: Sequence[MethodSummary]) -> Table:
-    table = _table(
-        f"NDCG@10 against: {title_of(baseline)}",
-        ["Method", "Difference", "95% interval", "Relative", "s/user"],
-    )
+    head = ["Method", "Difference", "95% interval", "Relative", "Holm p"]
+    table = _table(f"NDCG@10 against: {title_of(baseline)}", head)
     for method in methods:
         difference = method.differences.get(baseline, {}).get("ndcg@10")
-        seconds = f"{method.seconds_per_user:.4f}"
         if difference is None:
-            table.add_row(title_of(method.name), "", "", "", seconds)
             continue
         table.add_row(
             title_of(method.name),
             Text(f"{difference.mean:+.4f}", style=_STYLES[difference.verdict]),
             f"{difference.low:+.4f} to {difference.high:+.4f}",
             "-" if difference.relative is None else f"{difference.relative:+.1%}",
-            seconds,
+            p_text(difference.holm_p),
         )
     return table
 
@@ -121,7 +132,7 @@ def _failures(policies: Sequence[MethodSummary]) -> Iterator[str]:
 
 def _table(title: str, columns: Sequence[str]) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    table.add_column(columns[0], no_wrap=True)
+    table.add_column(columns[0])  # names may break over lines, figures may not
     for name in columns[1:]:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     return table

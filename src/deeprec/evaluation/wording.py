@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from deeprec.evaluation.bootstrap import Difference, Interval
+from deeprec.evaluation.columns import method_places
 from deeprec.evaluation.results import POLICY_STAGES
-from deeprec.evaluation.results_page import METHOD_ORDER
 from deeprec.evaluation.summary import EvaluationSummary, MethodSummary
 
 METHOD_TITLES = {
@@ -29,9 +29,7 @@ STOP_TITLES = {
 
 def ordered_methods(summary: EvaluationSummary) -> list[MethodSummary]:
     """From the floor to the ceiling: popularity, TRM, the policies by stage, others, oracle."""
-    place = {name: number for number, name in enumerate(METHOD_ORDER)}
-    unknown = place["oracle"] - 0.5
-    return sorted(summary.methods.values(), key=lambda method: (place.get(method.name, unknown), method.name))
+    return [summary.methods[name] for name in method_places(list(summary.methods))]
 
 
 def final_policy(summary: EvaluationSummary) -> MethodSummary | None:

@@ -11,7 +11,9 @@ from hand_made import ByIndex, Letters, Policy, build_dataset, make_trajectory
 from deeprec.config import EvaluationConfig
 from deeprec.data.dataset import Dataset
 from deeprec.errors import EvaluationError
-from deeprec.evaluation.evaluate import choose_examples, compare, evaluate, heldout_evaluator
+from deeprec.evaluation.comparison import compare_methods
+from deeprec.evaluation.evaluate import choose_examples, evaluate
+from deeprec.evaluation.heldout import heldout_evaluator
 from deeprec.evaluation.recommenders import PopularityRecommender, TRMRecommender
 from deeprec.recommender import Recommendation
 from deeprec.types import Example, StopReason, Trajectory
@@ -185,7 +187,9 @@ def test_what_is_refused(dataset: Dataset, retriever: ByIndex) -> None:
     with pytest.raises(EvaluationError, match="has no targets"):
         evaluate([trm], dataset, "rl", CONFIG, 0)
     with pytest.raises(EvaluationError, match="share no metric"):
-        compare({"mrr": np.zeros(2)}, {"turns": np.zeros(2)}, 10, 0)
+        compare_methods({"a": {"mrr": np.zeros(2)}, "b": {"turns": np.zeros(2)}}, [("a", "b")], 10, 10, 0)
+    with pytest.raises(EvaluationError, match="not the same users"):
+        compare_methods({"a": {"mrr": np.zeros(2)}, "b": {"mrr": np.zeros(3)}}, [("a", "b")], 10, 10, 0)
 
 
 def test_heldout_figures(dataset: Dataset) -> None:

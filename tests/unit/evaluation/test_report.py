@@ -63,7 +63,7 @@ def test_the_page(evaluated: tuple[Run, EvaluationSummary]) -> None:
     assert "script" not in checker.seen  # what the policy wrote is text here
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert not re.search(r"(src|href)\s*=|@import|url\(", page)  # nothing is loaded from anywhere
-    assert page.count("<details") == 4 + 1  # trajectories and the configuration
+    assert page.count("<details") == 4 + 2  # trajectories, slices and the configuration
     assert page.count('<tr class="ours"') == 2
     assert "DeepRec is ahead of its TRM" in page
     assert "prefers-color-scheme: dark" in page
