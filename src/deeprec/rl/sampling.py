@@ -75,7 +75,7 @@ class Sampler:
         chosen = [self.examples[position] for position in positions]
         self._check_groups(positions)
         self._reseed(step, rank)
-        trajectories = run_episodes(chosen, self.environment, greedy=False)
+        trajectories = self.roll_out(positions)
         parts = reward_parts(
             trajectories,
             chosen,
@@ -94,6 +94,12 @@ class Sampler:
             "env_mask": [list(trajectory.loss_mask) for trajectory in trajectories],
             **{name: values.tolist() for name, values in parts.items()},
         }
+
+    def roll_out(self, positions: Sequence[int]) -> list[Trajectory]:
+        """One sampled trajectory for each of the examples at `positions`, in order."""
+        return run_episodes(
+            [self.examples[position] for position in positions], self.environment, greedy=False
+        )
 
     def _credit(
         self,

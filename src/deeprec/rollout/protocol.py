@@ -51,23 +51,31 @@ def render_prompt(example: Example, catalog: Catalog, config: RolloutConfig) -> 
     Shows the latest `config.history` items, oldest first, with the configured fields
     where the source has them. Never reads `example.target`.
     """
-    shown = range(max(0, len(example.history) - config.history), len(example.history))
-    # Bullets, not numbers: a number in a response then means a place in a retrieved list.
-    lines = [f"- {_history_line(example, position, catalog, config)}" for position in shown]
     template = _FULL if config.template == "full" else _COMPACT
     return template.format(
         t=TAGS,
         k=config.retrieved,
         n=config.recommended,
         turns=config.max_retrievals,
-        profile=_profile(example) if "profile" in config.prompt_fields else "",
-        history="\n".join(lines) if lines else "(nothing yet)",
+        profile=render_profile(example, config),
+        history=render_history(example, catalog, config),
     )
 
 
-def _profile(example: Example) -> str:
+def render_profile(example: Example, config: RolloutConfig) -> str:
+    """A line about the user with its line break; empty where none is shown or known."""
+    if "profile" not in config.prompt_fields:
+        return ""
     facts = "; ".join(f"{clean_text(key)}: {clean_text(value)}" for key, value in example.profile.items())
     return f"The user: {facts}\n" if facts else ""
+
+
+def render_history(example: Example, catalog: Catalog, config: RolloutConfig) -> str:
+    """The latest `config.history` items, oldest first, one bulleted line each."""
+    shown = range(max(0, len(example.history) - config.history), len(example.history))
+    # Bullets, not numbers: a number in a response then means a place in a retrieved list.
+    lines = [f"- {_history_line(example, position, catalog, config)}" for position in shown]
+    return "\n".join(lines) if lines else "(nothing yet)"
 
 
 def _history_line(example: Example, position: int, catalog: Catalog, config: RolloutConfig) -> str:

@@ -1,0 +1,231 @@
+"""Fitting the one-shot ranker: by supervision, then by the project's own RL."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from deeprec.config import RolloutConfig, RunConfig, StageConfig
+from deeprec.data.dataset import Dataset
+from deeprec.evaluation.heldout import heldout_evaluator
+from deeprec.evaluation.recommenders import TRMRecommender
+from deeprec.policy.loading import load_policy, save_policy
+from deeprec.policy.tiny import start_titles
+from deeprec.rewards.mixture import reward_parts
+from deeprec.rivals.one_shot.lessons import answerable, lesson_tasks, list_documents
+from deeprec.rivals.one_shot.prompts import Task, build_tasks
+from deeprec.rivals.one_shot.ranker import rank_tasks
+from deeprec.rivals.one_shot.recommender import OneShotRecommender
+from deeprec.rivals.tuning import METRIC, tuning_examples, validation_ndcg
+from deeprec.rl.sampling import Sampler
+from deeprec.rl.scripts import Document, fact_documents, history_documents
+from deeprec.rl.stage import reward_space
+from deeprec.rl.supervised import fit_documents
+from deeprec.rl.trl import StagePlan, require_extra, train_stage
+from deeprec.rl.warm_start import make_policy
+from deeprec.rollout.codec import TokenizerCodec
+from deeprec.rollout.engines.build import build_engine
+from deeprec.rollout.environment import Environment
+from deeprec.rollout.lists import ListWriter
+from deeprec.run import RIVAL, Run, append_jsonl
+from deeprec.trm.base import ExplorableRetriever
+from deeprec.types import Trajectory
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+POLICY = "policy"
+PROMPTS = "prompts.jsonl"
+TRAJECTORIES = "trajectories.jsonl"
+_SHOWN = 20  # prompts that are kept for people to read
+
+
+def one_shot_rollout(config: RunConfig) -> RolloutConfig:
+    """The run's protocol with the one list of this family."""
+    return config.rollout.model_copy(
+        update={"retrieved": config.rivals.one_shot.candidates, "answer": "written"}
+    )
+
+
+def build_one_shot(
+    config: RunConfig,
+    dataset: Dataset,
+    trm: ExplorableRetriever,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+) -> Environment:
+    """What the model ranks in; on a GPU where there is one."""
+    if config.engine.kind == "local" and torch.cuda.is_available():
+        model.to("cuda")
+    codec = TokenizerCodec(tokenizer)
+    engine = build_engine(config, model, codec, seed=config.seed)
+    lists = ListWriter(model, codec, dataset.catalog)
+    return Environment(dataset, trm, engine, codec, one_shot_rollout(config), lists=lists)
+
+
+def fit_supervised(
+    run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str, folder: Path, work: Path
+) -> dict[str, Any]:
+    """Train a new model on lists with the target at their top; leaves it and what it read in `folder`.
+
+    `dataset` has its parts apart, so that `trm` has not seen the targets. An interrupted call
+    goes on from the checkpoints in `work`.
+    """
+    config = run.config
+    model, tokenizer = _new_model(config, dataset, trm)
+    environment = build_one_shot(config, dataset, trm, model, tokenizer)
+    tasks = lesson_tasks(dataset, environment)
+    documents = config.rivals.one_shot.epochs * list_documents(tasks, environment)
+    documents += _texts(config, dataset, environment)
+
+    def log(figures: dict[str, float]) -> None:
+        append_jsonl(run.metrics, {"stage": RIVAL + name, **figures})
+
+    fit_documents(
+        model,
+        documents,
+        pad_id=tokenizer.pad_token_id,
+        epochs=1,
+        config=config.warm_start,
+        seed=config.seed,
+        folder=work,
+        title=f"Supervised: {name}",
+        log=log,
+    )
+    save_policy(model, tokenizer, folder / POLICY)
+    return _facts(run, tasks, environment, name, folder)
+
+
+def fit_reinforced(
+    run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str, start: Path, folder: Path, work: Path
+) -> dict[str, Any]:
+    """Go on from the supervised model at `start` by RL with outcome rewards.
+
+    Only prompts that hold their target are sampled for: with any other no list can be a hit. As in the
+    RL stages, an interrupted call goes on from the checkpoints in `work`.
+    """
+    require_extra()
+    config = run.config
+    model, tokenizer = load_policy(str(start), config.policy)
+    environment = build_one_shot(config, dataset, trm, model, tokenizer)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    tasks = lesson_tasks(dataset, environment)
+    pool = answerable(tasks)
+    sampler = ListSampler(
+        environment=environment,
+        space=reward_space(run, dataset, trm),
+        examples=[task.example for task in pool],
+        weights=config.rl.recommendation.weights,
+        stage=RIVAL + name,
+        seed=config.seed,
+        rollouts_per_user=config.rl.rollouts_per_user,
+        by_step=config.rl.credit == "step",
+        # Not among the run's: there a prompt that shows its target is a leak.
+        trajectories_file=work / TRAJECTORIES,
+        failed_file=run.folder / "failed.jsonl",
+        tasks=pool,
+    )
+    work.mkdir(parents=True, exist_ok=True)
+    stage = StageConfig(
+        steps=config.rivals.one_shot.rl_steps,
+        learning_rate=config.rl.recommendation.learning_rate,
+        weights=config.rl.recommendation.weights,
+    )
+    plan = StagePlan(config.rl, stage, work, run.metrics, run.folder / "tensorboard" / name)
+    train_stage(model, tokenizer, sampler, plan, _watch(sampler, config.rl.evaluate_users))
+    save_policy(model, tokenizer, folder / POLICY)
+    shutil.copyfile(work / TRAJECTORIES, folder / TRAJECTORIES)
+    shutil.rmtree(work.parent, ignore_errors=True)
+    return _facts(run, tasks, environment, name, folder) | {"steps": stage.steps}
+
+
+@dataclass
+class ListSampler(Sampler):
+    """Samples lists in place of explorations; `tasks` are parallel to `examples`."""
+
+    tasks: Sequence[Task] = ()
+
+    def roll_out(self, positions: Sequence[int]) -> list[Trajectory]:
+        """One sampled list for each of the tasks at `positions`, in order."""
+        return rank_tasks([self.tasks[position] for position in positions], self.environment, greedy=False)
+
+
+def _new_model(
+    config: RunConfig, dataset: Dataset, trm: ExplorableRetriever
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    model, tokenizer = make_policy(config.model_copy(update={"rollout": one_shot_rollout(config)}), dataset)
+    if config.policy.model == "tiny" and config.rivals.one_shot.title_vectors:
+        start_titles(model, tokenizer, dataset.catalog, trm.item_vectors(), config.seed)
+    return model, tokenizer
+
+
+def _texts(config: RunConfig, dataset: Dataset, environment: Environment) -> list[Document]:
+    """Fit histories and facts as text: a tiny model knows no title's meaning yet."""
+    epochs = config.rivals.one_shot.text_epochs
+    if config.policy.model != "tiny" or not epochs:
+        return []
+    texts = history_documents(dataset, environment.codec, environment.config)
+    if config.warm_start.facts:
+        texts += fact_documents(dataset.catalog, environment.codec)
+    return epochs * texts
+
+
+def _watch(sampler: Sampler, users: int) -> Callable[[PreTrainedModel], Mapping[str, float]]:
+    """Held-out figures while RL goes on: greedy lists for so many validation users, at most."""
+    environment = sampler.environment
+    examples = tuning_examples(environment.dataset, users)
+    tasks = build_tasks(examples, environment)
+
+    def evaluate(_: PreTrainedModel) -> Mapping[str, float]:  # the engine runs the very model that is trained
+        written = rank_tasks(tasks, environment, greedy=True)
+        parts = reward_parts(written, examples, sampler.space)
+        return heldout_evaluator(written, examples, parts, sampler.weights)
+
+    return evaluate
+
+
+def _facts(
+    run: Run, tasks: Sequence[Task], environment: Environment, name: str, folder: Path
+) -> dict[str, Any]:
+    """How the fitted model does on validation beside its TRM, and a sample of what it read and wrote."""
+    dataset, config = environment.dataset, run.config.rivals.one_shot
+    recommender = OneShotRecommender(name, environment, ranking=config.ranking)
+    examples = tuning_examples(dataset, config.validation_users)
+    held_out = build_tasks(examples, environment)
+    written = rank_tasks(held_out, environment, greedy=True)
+    for task, trajectory in list(zip(held_out, written, strict=True))[:_SHOWN]:
+        record = {
+            "user_id": task.example.user_id,
+            "candidates": list(task.candidates),
+            "prompt": task.prompt,
+            "response": trajectory.response,
+            "ranking": list(trajectory.ranking),
+            "stop_reason": str(trajectory.stop_reason),
+            "format_errors": list(trajectory.format_errors),
+        }
+        append_jsonl(folder / PROMPTS, record)
+    lines = [
+        (item in task.candidates)
+        for task, trajectory in zip(held_out, written, strict=True)
+        for item in trajectory.ranking
+    ]
+    return {
+        "examples": len(tasks),
+        "with_target": len(answerable(tasks)),
+        "validation": {
+            "users": len(examples),
+            METRIC: round(validation_ndcg(recommender, examples), 5),
+            f"trm {METRIC}": round(
+                validation_ndcg(TRMRecommender(environment.retriever, dataset), examples), 5
+            ),
+            "target_among_candidates": round(len(answerable(held_out)) / len(held_out), 4),
+            "valid_share": round(sum(one.is_valid for one in written) / len(written), 4),
+            "from_candidates": round(sum(lines) / max(len(lines), 1), 4),
+            "tokens": round(sum(sum(one.loss_mask) for one in written) / len(written), 1),
+        },
+    }

@@ -1,0 +1,131 @@
+"""What the model is shown: a history and the TRM's plain list. And how its answer is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deeprec.config import RolloutConfig
+from deeprec.data.dataset import Dataset
+from deeprec.errors import PolicyError
+from deeprec.evaluation.recommenders import TRMRecommender
+from deeprec.rollout.environment import Environment
+from deeprec.rollout.protocol import (
+    Answer,
+    parse_answer,
+    render_history,
+    render_items,
+    render_profile,
+    render_ranking,
+)
+from deeprec.rollout.tags import TAGS
+from deeprec.trm.base import Retriever
+from deeprec.types import Example
+
+_FULL = """\
+You rank what a user may want next. A recommendation model that knows the user's history has listed \
+{count} items, those that it takes for the likeliest first. Put them into a better order by what the \
+history tells, and write the best {n} of them, the likeliest first, each as it was listed and on a numbered line:
+{t.begin_list}
+1. title of the best item
+2. title of the next item
+{t.end_list}
+
+{profile}The user's history, oldest first:
+{history}
+{items}"""
+_COMPACT = "{profile}History\n{history}{items}"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One user's prompt: `candidates` are the item indices that stand in it, in the TRM's order."""
+
+    example: Example
+    candidates: tuple[int, ...]
+    prompt: str
+    prompt_ids: tuple[int, ...]
+
+
+def plain_lists(
+    examples: Sequence[Example], dataset: Dataset, retriever: Retriever, size: int
+) -> list[tuple[int, ...]]:
+    """The TRM's `size` best items for each history, without a preference; fewer where the catalogue ends."""
+    trm = TRMRecommender(retriever, dataset)
+    sizes = [min(size, retriever.n_items - len(set(dataset.exclusions(example)))) for example in examples]
+    found: dict[int, tuple[int, ...]] = {}
+    for wanted in sorted(set(sizes)):
+        places = [place for place, own in enumerate(sizes) if own == wanted]
+        if wanted == 0:
+            found.update((place, ()) for place in places)
+            continue
+        answers = trm.recommend([examples[place] for place in places], wanted)
+        found.update((place, answer.ranking) for place, answer in zip(places, answers, strict=True))
+    return [found[place] for place in range(len(examples))]
+
+
+def build_tasks(examples: Sequence[Example], environment: Environment) -> list[Task]:
+    """Prompts of the examples, in order, with `config.retrieved` candidates each.
+
+    Never looks at `Example.target`. Raises PolicyError where prompt and list don't fit into the
+    model's context, or the list not into what may be written.
+    """
+    dataset, config, codec = environment.dataset, environment.config, environment.codec
+    lists = plain_lists(examples, dataset, environment.retriever, config.retrieved)
+    tasks = []
+    for example, candidates in zip(examples, lists, strict=True):
+        prompt = render_one_shot(example, candidates, dataset, config)
+        task = Task(example, candidates, prompt, tuple(codec.encode(prompt)))
+        _check_room(task, environment)
+        tasks.append(task)
+    return tasks
+
+
+def render_one_shot(
+    example: Example, candidates: Sequence[int], dataset: Dataset, config: RolloutConfig
+) -> str:
+    """History, then the numbered candidates; ends where the model is to open its list."""
+    return (_FULL if config.template == "full" else _COMPACT).format(
+        t=TAGS,
+        count=len(candidates),
+        n=min(config.recommended, len(candidates)),
+        profile=render_profile(example, config),
+        history=render_history(example, dataset.catalog, config),
+        items=render_items(candidates, dataset.catalog, config.list_fields),
+    )
+
+
+def read_answer(text: str) -> Answer:
+    """The lines of a list as the model wrote it, and what is wrong with its form.
+
+    A one-shot answer has no reasoning; the protocol's parser is told that it is closed.
+    """
+    return parse_answer(f"Ranked.{TAGS.end_think}\n{text}")
+
+
+def room_of(task: Task, environment: Environment) -> int:
+    """Tokens that the answer may have."""
+    config = environment.config
+    left = environment.engine.context_length - len(task.prompt_ids)
+    return min(config.segment_tokens, config.response_tokens, left)
+
+
+def _check_room(task: Task, environment: Environment) -> None:
+    """A context or cap that can't hold the list is the user's setting, not the model's mistake."""
+    config = environment.config
+    listed = render_ranking(task.candidates[: config.recommended], environment.dataset.catalog)
+    needed, prompt = len(environment.codec.encode(listed)), len(task.prompt_ids)
+    context = environment.engine.context_length
+    if prompt + needed > context:
+        raise PolicyError(
+            f"user '{task.example.user_id}': a prompt with {len(task.candidates)} candidates has {prompt} tokens and "
+            f"its list {needed}, the model's context only {context}; lower rivals.one_shot.candidates "
+            f"({config.retrieved}) or rollout.history ({config.history}), or take a longer context "
+            "(tiny: policy.context)"
+        )
+    if needed > room_of(task, environment):
+        raise PolicyError(
+            f"user '{task.example.user_id}': a list of {config.recommended} titles has {needed} tokens, more than "
+            f"rollout.segment_tokens ({config.segment_tokens}) or rollout.response_tokens ({config.response_tokens}) "
+            "allow; raise them"
+        )
