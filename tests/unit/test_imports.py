@@ -10,7 +10,16 @@ import pytest
 
 import deeprec
 
-FRAMEWORKS = ("torch", "transformers", "trl", "sklearn", "tensorflow", "jax", "sentence_transformers")
+FRAMEWORKS = (
+    "torch",
+    "transformers",
+    "trl",
+    "sklearn",
+    "tensorflow",
+    "jax",
+    "sentence_transformers",
+    "sqlalchemy",
+)
 
 
 def loaded_by(program: str) -> set[str]:
@@ -60,6 +69,7 @@ COMMANDS = (
     ("bench", "trm"),
     ("bench", "rollout"),
     ("results", "render"),
+    ("store", "info"),
     ("doctor",),
 )
 

@@ -10,6 +10,7 @@ import typer
 from deeprec.cli import (
     ablate,
     bench,
+    compare,
     data,
     doctor,
     evaluate,
@@ -19,6 +20,7 @@ from deeprec.cli import (
     report,
     results,
     rival,
+    store,
     train,
     trm,
 )
@@ -50,10 +52,12 @@ app.add_typer(policy.app, name="policy")
 app.command("train")(train.train)
 app.add_typer(rival.app, name="rival")
 app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("ablate")(ablate.ablate)
 app.command("report")(report.report)
 app.command("recommend")(recommend.recommend)
 app.add_typer(results.app, name="results")
+app.add_typer(store.app, name="store")
 app.add_typer(bench.app, name="bench")
 app.command("doctor")(doctor.doctor)
 

@@ -1,0 +1,110 @@
+"""`deeprec store`: what the service keeps of users."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deeprec.cli.options import DEFAULT_RUN, JsonOption, RunOption, print_json
+
+if TYPE_CHECKING:
+    from deeprec.store import Store
+
+app = typer.Typer(help="Histories and feedback that the service keeps.", no_args_is_help=True)
+
+StoreOption = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        envvar="DEEPREC_STORE",
+        help="sqlite:///PATH, or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE.",
+    ),
+]
+_WAIT = 10.0  # seconds: a command may wait longer for its turn than a request
+
+
+@app.command("info")
+def info(store: StoreOption, as_json: JsonOption = False) -> None:
+    """Schema version, and how much is stored.
+
+    Example: deeprec store info --store sqlite:///runs/shop/store.db
+    """
+    from dataclasses import asdict
+
+    with _open(store) as opened:
+        found = opened.info()
+    if as_json:
+        print_json(asdict(found))
+        return
+    kinds = ", ".join(f"{count:,} {kind}s" for kind, count in found.feedback.items())
+    typer.echo(f"Store      {found.url}")
+    typer.echo(f"Schema     {found.schema}")
+    typer.echo(f"Users      {found.users:,} known, {found.forgotten:,} forgotten")
+    typer.echo(f"Histories  {found.histories:,} with {found.history_entries:,} entries")
+    typer.echo(f"Feedback   {kinds}")
+
+
+@app.command("export")
+def export(
+    store: StoreOption,
+    folder: Annotated[Path, typer.Option("--to", help="New folder for the files.")],
+    run: RunOption = DEFAULT_RUN,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the run's data with all that users did since, ready for the next training.
+
+    Stored histories take the place of the run's, clicks and ratings are added, forgotten users are left out.
+
+    Example: deeprec store export --store sqlite:///runs/shop/store.db --run runs/shop --to exports/may
+    """
+    from dataclasses import asdict
+
+    from deeprec.run import Run
+    from deeprec.store.export import write_export
+
+    opened_run = Run.open(run)
+    with _open(store) as opened:
+        done = write_export(opened, opened_run, folder)
+    if as_json:
+        print_json({**asdict(done), "config": str(done.config)})
+        return
+    typer.echo(
+        f"{folder}: {done.interactions:,} interactions of {done.users:,} users (the run had "
+        f"{done.run_interactions:,}); {done.forgotten_users:,} forgotten users left out"
+    )
+    if done.unknown_items:
+        typer.echo(
+            f"{done.unknown_items:,} interactions are with items that the run doesn't know: add these to "
+            f"{folder / 'items.parquet'}, or training leaves them out"
+        )
+    typer.echo(f"Now try: deeprec quickstart --config {done.config} --run runs/next")
+
+
+@app.command("forget")
+def forget(
+    user: Annotated[str, typer.Argument(help="Id of the user.")],
+    store: StoreOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete all that is stored of a user, who stays forgotten: the service and later exports leave them out.
+
+    Runs that were trained before still hold what they were trained with.
+
+    Example: deeprec store forget u17 --store sqlite:///runs/shop/store.db
+    """
+    with _open(store) as opened:
+        known = opened.delete_user(user)
+    if as_json:
+        print_json({"user_id": user, "was_stored": known})
+    else:
+        typer.echo(f"Forgotten: {user}" + ("" if known else " (nothing was stored of them)"))
+
+
+def _open(url: str) -> Store:
+    """A store that is there already: a mistyped path makes none."""
+    from deeprec.store import open_store
+
+    return open_store(url, create=False, wait=_WAIT)
