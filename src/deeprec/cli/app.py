@@ -20,6 +20,7 @@ from deeprec.cli import (
     report,
     results,
     rival,
+    serve,
     store,
     train,
     trm,
@@ -56,6 +57,7 @@ app.command("compare")(compare.compare)
 app.command("ablate")(ablate.ablate)
 app.command("report")(report.report)
 app.command("recommend")(recommend.recommend)
+app.command("serve")(serve.serve)
 app.add_typer(results.app, name="results")
 app.add_typer(store.app, name="store")
 app.add_typer(bench.app, name="bench")

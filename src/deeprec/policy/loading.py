@@ -56,7 +56,7 @@ def load_causal_lm(
     `setting` is where the name came from. Raises PolicyError for what can't be read or isn't whole.
     """
     _check_place(name, setting)
-    tokenizer = _read_tokenizer(name, setting)
+    tokenizer = load_tokenizer(name, setting)
     return _read_model(name, dtype, setting), tokenizer
 
 
@@ -112,7 +112,8 @@ def silently() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _read_tokenizer(name: str, setting: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(name: str, setting: str = "policy.model") -> PreTrainedTokenizerBase:
+    """The tokenizer alone, as it was saved; raises PolicyError for one that can't be read or has no end of text."""
     try:
         # A Qwen2 model's tokenizer is rebuilt by AutoTokenizer as Qwen's own, with other rules for
         # splitting text, even where the files declare a plain one: ours would lose line breaks.

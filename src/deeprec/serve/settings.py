@@ -10,9 +10,7 @@ from deeprec.section import Positive, Section
 class ServeConfig(Section):
     """`deeprec serve`: how much a client may ask for, and how much waits."""
 
-    queue: Positive = Field(
-        64, description="Requests that may wait for the policy; more are refused (429)."
-    )
+    queue: Positive = Field(64, description="Requests that may wait for the policy; more are refused (429).")
     in_flight: Positive = Field(32, description="Trajectories that the policy writes together at most.")
     deadline: float = Field(
         10.0, gt=0, description="Seconds until the TRM answers for the policy, unless the request says."

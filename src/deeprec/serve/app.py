@@ -1,0 +1,141 @@
+"""The application: routes, problem documents for whatever goes wrong, and what stands before them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from importlib import metadata
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deeprec.errors import DeepRecError, RunError, StoreError
+from deeprec.serve.limits import LOOPBACK_NAMES, Buckets, Gate, Headed
+from deeprec.serve.measures import Measures
+from deeprec.serve.openapi import describe
+from deeprec.serve.page import add_page
+from deeprec.serve.problems import FieldError, Problem, clean, plain, problem_of
+from deeprec.serve.recommending import recommendation_routes
+from deeprec.serve.routes import catalogue_routes, run_routes, state_routes, user_routes
+from deeprec.serve.service import Service
+
+log = logging.getLogger("deeprec.serve")
+_ABOUT = "Recommendations by a language model that explores the catalogue, turn by turn."
+
+
+def create_app(service: Service, *, key: str | None = None, hosts: Iterable[str] = LOOPBACK_NAMES) -> ASGIApp:
+    """The service as an ASGI application that closes `service` when it ends.
+
+    With `key` everything but the page, its description and health needs it. `hosts` are the
+    names that it answers to, in a request's Host; `*` is any.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(service.close)
+
+    app = FastAPI(
+        title="deeprec",
+        version=metadata.version("deeprec"),
+        description=_ABOUT,
+        lifespan=lifespan,
+        docs_url=None,  # they load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    for router in (recommendation_routes, catalogue_routes, user_routes, run_routes, state_routes):
+        app.include_router(router(service))
+    add_page(app)
+    _handle_errors(app)
+    describe(app, needs_key=key is not None)
+    caps = service.caps
+    gate = Gate(
+        app,
+        hosts=hosts,
+        key=key,
+        buckets=Buckets(caps.rate, caps.burst),
+        body_bytes=caps.body_bytes,
+        body_seconds=caps.body_seconds,
+    )
+    return Observed(Headed(gate), service.measures)
+
+
+class Observed:
+    """Counts and times every request; the log has the route, never what was asked."""
+
+    def __init__(self, app: ASGIApp, measures: Measures) -> None:
+        self._app, self._measures = app, measures
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 499  # nothing was sent: the client has gone
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            seconds = time.perf_counter() - started
+            # Without a route only its absence is told: a path may hold anything.
+            route = getattr(scope.get("route"), "path", "none")
+            self._measures.request(scope["method"] if route != "none" else "any", route, status, seconds)
+            log.info("%s %s %d %.1f ms", scope["method"], route, status, 1000 * seconds)
+
+
+def _handle_errors(app: FastAPI) -> None:
+    @app.exception_handler(Problem)
+    async def on_problem(request: Request, problem: Problem) -> Response:
+        return problem.response(request.url.path)
+
+    @app.exception_handler(DeepRecError)
+    async def on_error(request: Request, error: DeepRecError) -> Response:
+        if isinstance(error, StoreError | RunError):
+            log.warning("%s: %s", type(error).__name__, error)
+        return problem_of(error).response(request.url.path)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(request: Request, error: RequestValidationError) -> Response:
+        found = error.errors()
+        unread = any(entry["type"] == "json_invalid" for entry in found)
+        fields = [_field_error(entry) for entry in found]
+        detail = "; ".join(f"{field.field}: {field.remedy}" for field in fields[:3])
+        return Problem(400 if unread else 422, detail, fields).response(request.url.path)
+
+    @app.exception_handler(HTTPException)
+    async def on_refused(request: Request, error: HTTPException) -> Response:
+        detail = {404: "there is nothing at this path", 405: "this path knows other methods only"}
+        told = detail.get(error.status_code, str(error.detail))
+        return Problem(error.status_code, told, headers=error.headers).response(request.url.path)
+
+    @app.exception_handler(Exception)
+    async def on_mistake(request: Request, _: Exception) -> Response:
+        # Starlette raises it again behind the answer, so that the server's log has it.
+        return Problem(500, "the service made a mistake; its log says more").response(request.url.path)
+
+
+def _field_error(entry: Mapping[str, Any]) -> FieldError:
+    where = [str(part) for part in entry["loc"][1:]] if entry["type"] != "json_invalid" else []
+    remedies = {
+        "extra_forbidden": "there is no such key; leave it out",
+        "missing": "is needed",
+        "json_invalid": f"is not JSON ({entry.get('ctx', {}).get('error', 'can not be read')})",
+    }
+    value = None if entry["type"] in ("missing", "json_invalid") else entry.get("input")
+    remedy = remedies.get(entry["type"], entry["msg"])
+    return FieldError(
+        field=clean(".".join(where) or str(entry["loc"][0])), value=plain(value), remedy=clean(remedy)
+    )

@@ -1,0 +1,62 @@
+"""What the OpenAPI document says besides what FastAPI finds out: problems, streams, and the key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from deeprec.serve.problems import MEDIA_TYPE, ProblemDocument
+
+_PROBLEM = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
+_MEANINGS = {
+    400: "The request can't be read, or names a host that this service doesn't answer to.",
+    401: "An API key is needed.",
+    404: "There is no such thing.",
+    408: "The body didn't arrive in time.",
+    413: "The body is too long.",
+    415: "The body is no JSON.",
+    422: "Something in the request is wrong; `errors` says what.",
+    429: "Too many requests; `Retry-After` says when to try again.",
+    500: "A mistake of the service.",
+    503: "The store can't be reached, or the service isn't ready.",
+}
+_ALWAYS = (400, 401, 422, 429, 500)
+_WITH_BODY = (408, 413, 415)
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Server-sent events: `start`, for each turn `thought`, `preference` and `retrieved`, then "
+        "`ranking` (the whole answer) or `error` (a problem document), which ends it.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+
+
+def problems(*statuses: int, body: bool = False) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route: what any may answer, and these."""
+    known = {*_ALWAYS, *statuses, *(_WITH_BODY if body else ())}
+    return {status: {"description": _MEANINGS[status], "content": _PROBLEM} for status in sorted(known)}
+
+
+def describe(app: FastAPI, *, needs_key: bool) -> None:
+    """Have the application publish its document with all of this."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            made = get_openapi(
+                title=app.title, version=app.version, description=app.description, routes=app.routes
+            )
+            schemas = made["components"]["schemas"]
+            own = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(own.pop("$defs"))
+            schemas["ProblemDocument"] = own
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
+            if needs_key:
+                made["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+                made["security"] = [{"key": []}]
+            app.openapi_schema = made
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]

@@ -1,0 +1,69 @@
+"""The process: a socket, the server around the application, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Callable
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from deeprec.errors import ConfigError
+
+_GRACE = 5  # seconds that requests in flight have to end
+_SWITCH = 0.001  # seconds: the policy's thread lets the server's have its turn soon
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; port 0 picks a free one. Raises ConfigError for an address that can't be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host.strip("[]"), port))
+    except (OSError, OverflowError) as error:
+        bound.close()
+        raise ConfigError(f"--host {host} --port {port}: can't be had ({error}); choose another") from None
+    return bound
+
+
+def address_of(bound: socket.socket) -> str:
+    """Where a bound socket is reached, as a URL."""
+    host, port = bound.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def run_server(app: ASGIApp, bound: socket.socket, ready: Callable[[], None]) -> None:
+    """Serve until SIGINT or SIGTERM; requests in flight have a few seconds to end.
+
+    `ready` is called once connections are accepted. The server's own log holds no paths.
+    """
+    sys.setswitchinterval(_SWITCH)
+    config = uvicorn.Config(
+        app,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_GRACE,
+    )
+    server = uvicorn.Server(config)
+    # The server raises the signal again when it has ended; then there is nothing left to do.
+    former = {sign: signal.signal(sign, lambda *_: None) for sign in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        asyncio.run(_serve(server, bound, ready))
+    finally:
+        for sign, handler in former.items():
+            signal.signal(sign, handler)
+
+
+async def _serve(server: uvicorn.Server, bound: socket.socket, ready: Callable[[], None]) -> None:
+    running = asyncio.create_task(server.serve(sockets=[bound]))
+    while not server.started and not running.done():
+        await asyncio.sleep(0.01)
+    if not running.done():
+        ready()
+    await running

@@ -1,0 +1,96 @@
+"""The runs, the store and the caps of one service, and what all routes check."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deeprec.serve.bodies import ItemSent, RecommendationRequest
+from deeprec.serve.measures import Measures
+from deeprec.serve.problems import Problem, wrong_field
+from deeprec.serve.served import ServedRun, Wanted
+from deeprec.serve.settings import ServeConfig
+from deeprec.serve.users import StoreDoor
+
+
+@dataclass(frozen=True)
+class Service:
+    """What is served. The first run is the default; the caps are its own."""
+
+    runs: tuple[ServedRun, ...]
+    door: StoreDoor
+    measures: Measures
+
+    @property
+    def default(self) -> ServedRun:
+        """The run that answers where none is named."""
+        return self.runs[0]
+
+    @property
+    def caps(self) -> ServeConfig:
+        """How much may be asked for."""
+        return self.default.config.serve
+
+    def run(self, name: str | None) -> ServedRun:
+        """The run that a body names; raises Problem (422) for an unknown one."""
+        found = self.default if name is None else self._named(name)
+        if found is None:
+            raise wrong_field("run", name, f"no such run is served; choose {self._names()}")
+        return found
+
+    def run_at(self, name: str) -> ServedRun:
+        """The run that a path names; raises Problem (404) for an unknown one."""
+        found = self._named(name)
+        if found is None:
+            raise Problem(404, f"no run '{name[:80]}' is served; choose {self._names()}")
+        return found
+
+    def wanted(self, run: ServedRun, sent: RecommendationRequest) -> Wanted:
+        """A request, checked. It may ask the store, which takes time: call it in a thread."""
+        started = time.monotonic()
+        caps, catalog = self.caps, run.dataset.catalog
+        if (sent.user_id is None) == (sent.history is None):
+            raise wrong_field(
+                "user_id", sent.user_id, "give either user_id or history, not both and not neither"
+            )
+        k = min(run.config.rollout.recommended, catalog.n_items, caps.k) if sent.k is None else sent.k
+        _at_most("k", k, catalog.n_items, "items in the catalogue")
+        _at_most("k", k, caps.k, "items in an answer")
+        if sent.max_turns is not None:
+            _at_most("max_turns", sent.max_turns, caps.turns, "retrievals")
+        seconds = caps.deadline if sent.deadline_ms is None else sent.deadline_ms / 1000
+        if sent.deadline_ms is not None:
+            _at_most("deadline_ms", sent.deadline_ms, int(1000 * caps.max_deadline), "milliseconds")
+        if sent.history is not None:
+            self.check_history(sent.history)
+            example = run.users.anonymous(sent.history)
+        else:
+            example = run.users.example(sent.user_id or "")
+        return Wanted(example, k, started + seconds, sent.mode, sent.max_turns, started)
+
+    def check_history(self, history: Sequence[ItemSent]) -> None:
+        """Raise Problem for a history or a title that is too long."""
+        _at_most("history", len(history), self.caps.history, "items; send the latest ones")
+        for place, item in enumerate(history):
+            if item.title is not None and len(item.title) > self.caps.title:
+                raise wrong_field(
+                    f"history.{place}.title", item.title, f"at most {self.caps.title} characters"
+                )
+
+    def close(self) -> None:
+        """Stop all threads and give up the store."""
+        for run in self.runs:
+            run.close()
+        self.door.close()
+
+    def _named(self, name: str) -> ServedRun | None:
+        return next((run for run in self.runs if run.name == name), None)
+
+    def _names(self) -> str:
+        return ", ".join(f"'{run.name}'" for run in self.runs)
+
+
+def _at_most(field: str, value: int, most: int, what: str) -> None:
+    if value > most:
+        raise wrong_field(field, value, f"at most {most} {what}")

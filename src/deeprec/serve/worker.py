@@ -1,0 +1,221 @@
+"""The thread that owns a policy: episodes of many requests are written together, turn by turn."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Protocol
+
+from deeprec.config import InferenceConfig
+from deeprec.errors import DeepRecError, EngineError
+from deeprec.rollout.environment import Environment
+from deeprec.rollout.episode import Episode
+from deeprec.rollout.loop import EpisodeLoop
+from deeprec.types import Example, Trajectory, Turn
+
+log = logging.getLogger("deeprec.serve")
+
+
+class Gauges(Protocol):
+    """Hears how busy a worker is."""
+
+    def load(self, waiting: int, in_flight: int) -> None:
+        """Requests that wait, and trajectories in flight, after a change."""
+
+    def batch(self, size: int) -> None:
+        """A turn of so many trajectories begins."""
+
+
+class QueueFullError(EngineError):
+    """As many requests wait as may."""
+
+
+@dataclass(eq=False)
+class Task:
+    """One request's trajectories.
+
+    `on_turn` hears each turn of the first trajectory with its number, in the worker's
+    thread. `turns` may be read at any time: the turns so far.
+    """
+
+    example: Example
+    max_turns: int | None = None
+    on_turn: Callable[[int, Turn], None] | None = None
+    result: Future[list[Trajectory]] = field(default_factory=Future)
+    turns: tuple[Turn, ...] = ()
+    is_cancelled: bool = False
+    episodes: dict[int, Trajectory | None] = field(default_factory=dict)  # by key, in order
+
+
+class Worker:
+    """Owns an engine and its loop. `submit` and `cancel` may be called by any thread.
+
+    What goes wrong fails the requests in flight, with the error as their result's exception;
+    the next ones start afresh. A request is one trajectory or, with `inference.rollouts`,
+    several; at most `in_flight` are written together, and `queue` requests wait.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        inference: InferenceConfig,
+        *,
+        in_flight: int,
+        queue: int,
+        gauges: Gauges,
+    ) -> None:
+        self._environment, self._inference = environment, inference
+        self._in_flight = max(in_flight, inference.rollouts)
+        self._queue, self._gauges = queue, gauges
+        self._loop = EpisodeLoop(
+            environment, greedy=inference.rollouts == 1, ranking=inference.ranking, watch=self._heard
+        )
+        self._waiting: deque[Task] = deque()
+        self._tasks: dict[int, Task] = {}  # in flight, by the key of each of their episodes
+        self._keys = count(1)
+        self._changed = threading.Condition()
+        self._is_closing = False
+        self._thread = threading.Thread(target=self._run, name="deeprec-policy", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def submit(self, task: Task) -> None:
+        """Have a request wait for its turn. Raises QueueFullError where too many do."""
+        with self._changed:
+            if self._is_closing:
+                raise EngineError("the service is being stopped")
+            if len(self._waiting) >= self._queue:
+                raise QueueFullError(f"{len(self._waiting)} requests wait already")
+            self._waiting.append(task)
+            self._changed.notify()
+            self._gauges.load(len(self._waiting), len(self._loop))
+
+    def cancel(self, task: Task) -> None:
+        """Let a request go; what is in flight of it leaves before the next turn."""
+        with self._changed:
+            task.is_cancelled = True
+            if task in self._waiting:
+                self._waiting.remove(task)
+            self._gauges.load(len(self._waiting), len(self._loop))
+
+    def close(self) -> None:
+        """Stop after the present turn; requests that are left fail."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        error = EngineError("the service is being stopped")
+        while self._admit():
+            try:
+                self._gauges.batch(len(self._loop))
+                done = self._loop.step()
+            # Whatever an engine raises: the service outlives it, and the operator reads it.
+            except Exception as failure:
+                log.exception("the engine failed with %d trajectories in flight", len(self._loop))
+                self._fail(failure)
+                continue
+            for episode in done:
+                self._finish(episode)
+            if not len(self._loop):
+                self._environment.engine.forget()  # its memory is for others now
+        self._fail(error)
+        with self._changed:
+            waiting, self._waiting = list(self._waiting), deque()
+        for task in waiting:
+            _settle(task, error)
+
+    def _admit(self) -> bool:
+        """Wait until there is something to write; False when the worker closes."""
+        while True:
+            self._drop_cancelled()
+            with self._changed:
+                while not self._is_closing and not self._waiting and not len(self._loop):
+                    self._changed.wait()
+                if self._is_closing:
+                    return False
+                joining: list[Task] = []
+                room = self._in_flight - len(self._loop)
+                while self._waiting and (len(joining) + 1) * self._inference.rollouts <= room:
+                    joining.append(self._waiting.popleft())
+            for task in joining:
+                self._join(task)
+            with self._changed:
+                self._gauges.load(len(self._waiting), len(self._loop))
+            if len(self._loop):
+                return True
+
+    def _join(self, task: Task) -> None:
+        environment = self._environment
+        config = environment.config
+        if task.max_turns is not None:
+            config = config.model_copy(update={"max_retrievals": min(task.max_turns, config.max_retrievals)})
+        try:
+            for _ in range(self._inference.rollouts):
+                key = next(self._keys)
+                episode = Episode(
+                    key,
+                    task.example,
+                    environment.dataset.catalog,
+                    environment.codec,
+                    config,
+                    environment.engine.context_length,
+                )
+                self._loop.add(episode)
+                task.episodes[key] = None
+                self._tasks[key] = task
+        except DeepRecError as error:  # such as a prompt that is longer than the context
+            self._leave(task)
+            _settle(task, error)
+
+    def _heard(self, episode: Episode) -> None:
+        task = self._tasks[episode.key]
+        if episode.key != next(iter(task.episodes)) or len(episode.turns) == len(task.turns):
+            return
+        before, task.turns = len(task.turns), episode.turns
+        for number, turn in enumerate(episode.turns[before:], before + 1):
+            if task.on_turn is not None and not task.is_cancelled:
+                task.on_turn(number, turn)
+
+    def _finish(self, episode: Episode) -> None:
+        task = self._tasks.pop(episode.key)
+        task.episodes[episode.key] = episode.finish()
+        found: Sequence[Trajectory] = [one for one in task.episodes.values() if one is not None]
+        if len(found) == len(task.episodes):
+            _settle(task, list(found))
+
+    def _drop_cancelled(self) -> None:
+        for task in {id(task): task for task in self._tasks.values() if task.is_cancelled}.values():
+            self._leave(task)
+            task.result.cancel()
+
+    def _fail(self, error: BaseException) -> None:
+        for task in {id(task): task for task in self._tasks.values()}.values():
+            self._leave(task)
+            _settle(task, error)
+        self._environment.engine.forget()
+
+    def _leave(self, task: Task) -> None:
+        for key in task.episodes:
+            self._loop.cancel(key)
+            self._tasks.pop(key, None)
+
+
+def _settle(task: Task, outcome: list[Trajectory] | BaseException) -> None:
+    """Give a request its result, unless nobody waits for it any more."""
+    if not task.result.set_running_or_notify_cancel():
+        return
+    if isinstance(outcome, BaseException):
+        task.result.set_exception(outcome)
+    else:
+        task.result.set_result(outcome)
