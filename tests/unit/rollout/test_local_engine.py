@@ -279,7 +279,7 @@ def test_equal_keys_are_refused() -> None:
 
 
 def test_out_of_memory_names_the_setting_and_the_engine_stays_usable(monkeypatch) -> None:
-    model = make_model()
+    model = make_model("llama")
     engine = LocalEngine(model, NumberCodec(), seed=0)
     greedy = Sampling(0.0, 1.0, 5, frozenset())
     expected = engine.generate([Request(0, (1, 2, 3), 5)], greedy)

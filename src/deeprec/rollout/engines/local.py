@@ -28,6 +28,7 @@ from deeprec.rollout.engines.causal_lm import (
     usable_context,
 )
 from deeprec.rollout.engines.limits import holds_stop, new_token_cap, portions
+from deeprec.rollout.engines.qwen2 import LeanQwen2, lean_pass
 from deeprec.rollout.engines.sampling import WIDTH, draw, uniforms_for
 
 # Tokens read in one pass: bounds the memory of masks and activations. A processor is a third
@@ -89,6 +90,8 @@ class LocalEngine:
         self._part = 0
         self._rows: list[_Row] = []
         self._cache = RowCache()
+        self._lean: LeanQwen2 | None = None
+        self._is_stale = True  # the weights may have changed since `_lean` was made
 
     @property
     def context_length(self) -> int:
@@ -100,6 +103,7 @@ class LocalEngine:
         self._rows = []
         self._cache.clear()
         self._part += 1
+        self._is_stale = True
 
     def reseed(self, seed: int) -> None:
         """Forget, and draw as a new engine with this seed would."""
@@ -118,6 +122,8 @@ class LocalEngine:
         caps = [new_token_cap(request, sampling, self._context_length) for request in requests]
         try:
             with evaluating(self._model):
+                if self._is_stale:
+                    self._lean, self._is_stale = lean_pass(self._model, self._context_length), False
                 logits = self._read(requests, caps)
                 self._write(logits, requests, sampling)
         except BaseException as error:
@@ -319,6 +325,8 @@ class LocalEngine:
 
     def _run_model(self, ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
         """Logits (rows, V) after the last column; `mask` (rows, 1, tokens, slots) is added to the scores."""
+        if self._lean is not None:
+            return self._lean(ids, mask, positions, self._cache)
         output = self._model(
             input_ids=ids,
             attention_mask=mask,

@@ -1,0 +1,118 @@
+"""A forward pass of Qwen2, the tiny policy's architecture, that leaves out what a rollout doesn't need.
+
+Against the library's own: in the last layer only the last token goes on past keys and values
+(nothing else of the others is looked at), keys and values are not repeated for the queries
+that share them, and rotary positions are one complex product. The same numbers up to rounding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import PreTrainedModel, Qwen2ForCausalLM
+
+from deeprec.rollout.engines.cache import RowCache
+
+
+def lean_pass(model: PreTrainedModel, context_length: int) -> LeanQwen2 | None:
+    """A LeanQwen2 for this model as it is now, or None where only its own forward pass will do."""
+    # Adapters, hooks and a forward pass that was replaced (autocast, sharding) want to be run.
+    changed = "forward" in vars(model) or any(
+        module._forward_hooks or module._forward_pre_hooks for module in model.modules()
+    )
+    if type(model) is not Qwen2ForCausalLM or model.dtype != torch.float32 or changed:
+        return None
+    rope = getattr(model.config, "rope_parameters", None) or {}
+    if rope.get("rope_type", "default") != "default":
+        return None
+    return LeanQwen2(model, context_length)
+
+
+class LeanQwen2:
+    """Logits after the last token of each row. Made anew after each change of weights."""
+
+    def __init__(self, model: Qwen2ForCausalLM, context_length: int) -> None:
+        config, rotary = model.config, model.model.rotary_emb
+        self._model = model
+        self._eps, self._width = config.rms_norm_eps, config.hidden_size
+        self._shared = config.num_attention_heads // config.num_key_value_heads  # queries to a key
+        angles = (
+            torch.arange(context_length, device=rotary.inv_freq.device)[:, None] * rotary.inv_freq.float()
+        )
+        self._turns = torch.polar(torch.ones_like(angles), angles)[:, None]  # (positions, 1, head width / 2)
+        attentions = [layer.self_attn for layer in model.model.layers]
+        self._queries = [_in_pairs(one.q_proj, one.head_dim) for one in attentions]
+        self._keys = [_in_pairs(one.k_proj, one.head_dim) for one in attentions]
+
+    def __call__(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: RowCache) -> Tensor:
+        """Logits (rows, V) for ids and positions (rows, tokens); `mask` (rows, 1, tokens, slots) is added."""
+        model = self._model.model
+        turns = self._turns[positions]
+        hidden = functional.embedding(ids, model.embed_tokens.weight)  # (rows, tokens, width)
+        for number, layer in enumerate(model.layers):
+            normed = self._norm(hidden, layer.input_layernorm)
+            keys, values = self._remember(number, layer.self_attn, normed, turns, cache)
+            if number == len(model.layers) - 1:
+                hidden, normed, turns, mask = hidden[:, -1:], normed[:, -1:], turns[:, -1:], mask[:, :, -1:]
+            hidden = hidden + self._attend(number, layer.self_attn, normed, turns, keys, values, mask)
+            normed = self._norm(hidden, layer.post_attention_layernorm)
+            gate = functional.silu(functional.linear(normed, layer.mlp.gate_proj.weight))
+            gate *= functional.linear(normed, layer.mlp.up_proj.weight)
+            hidden = hidden + functional.linear(gate, layer.mlp.down_proj.weight)
+        return functional.linear(self._norm(hidden[:, -1], model.norm), self._model.lm_head.weight)
+
+    def _norm(self, states: Tensor, norm: Any) -> Tensor:
+        return functional.rms_norm(states, (self._width,), norm.weight, self._eps)
+
+    def _remember(
+        self, number: int, layer: Any, normed: Tensor, turns: Tensor, cache: RowCache
+    ) -> tuple[Tensor, Tensor]:
+        """Put keys and values of these tokens into the cache; all that they may see of it."""
+        shape = (*normed.shape[:2], -1, layer.head_dim)
+        keys = _turned(functional.linear(normed, *self._keys[number]).view(shape), turns)
+        values = functional.linear(normed, layer.v_proj.weight, layer.v_proj.bias).view(shape)
+        return cache.update(keys.transpose(1, 2), values.transpose(1, 2), number)
+
+    def _attend(
+        self,
+        number: int,
+        layer: Any,
+        normed: Tensor,
+        turns: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        mask: Tensor,
+    ) -> Tensor:
+        rows, tokens, _ = normed.shape
+        shape = (rows, tokens, -1, layer.head_dim)
+        query = _turned(functional.linear(normed, *self._queries[number]).view(shape), turns)
+        if tokens == 1:  # queries that share keys as if they were tokens of one head
+            query = query.view(rows, -1, self._shared, layer.head_dim)
+            found = functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+        else:
+            found = functional.scaled_dot_product_attention(
+                query.transpose(1, 2), keys, values, attn_mask=mask, enable_gqa=self._shared > 1
+            ).transpose(1, 2)
+        return functional.linear(found.reshape(rows, tokens, -1), layer.o_proj.weight)
+
+
+def _in_pairs(projection: Any, head_dim: int) -> tuple[Tensor, Tensor]:
+    """Weight and bias, rows of each head reordered so that the two that turn together are neighbours.
+
+    Queries and keys are reordered alike, which leaves their products as they are.
+    """
+    half = head_dim // 2
+    order = torch.arange(head_dim, device=projection.weight.device).view(2, half).t().flatten()
+    weight, bias = projection.weight.detach(), projection.bias.detach()
+    return weight.view(-1, head_dim, weight.shape[1])[:, order].reshape(weight.shape), bias.view(
+        -1, head_dim
+    )[:, order].flatten()
+
+
+def _turned(states: Tensor, turns: Tensor) -> Tensor:
+    """States (rows, tokens, heads, head width) turned by their positions, in place."""
+    torch.view_as_complex(states.unflatten(-1, (-1, 2))).mul_(turns)
+    return states
