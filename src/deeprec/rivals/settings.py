@@ -2,15 +2,79 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from deeprec.section import Fraction, Positive, Section
 
+Counts = Annotated[tuple[Positive, ...], Field(min_length=1)]
+Weights = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
+Amounts = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
+Shares = Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)]
+
 
 class PlainConfig(Section):
-    """Baselines that read no text: item-kNN, EASE, ALS, and RecTools' transformers."""
+    """Baselines that need no language model: item-kNN, EASE, ALS, BPR, RecTools' transformers, the TRM asked by rule.
+
+    Of a setting with several values, the one with the best validation NDCG@10 is taken.
+    """
+
+    validation_users: Positive = Field(
+        3000, description="Validation users that settings are chosen on, at most."
+    )
+    decays: Shares = Field(
+        (1.0, 0.9, 0.8, 0.6),
+        description="item-knn, ease, als: what an item of the history counts, to the power of its age; 1: all alike.",
+    )
+    knn_neighbours: Counts = Field((50, 200), description="item-knn: nearest items that each item keeps.")
+    knn_shrink: Weights = Field(
+        (0.0, 10.0, 100.0),
+        description="item-knn: added below the cosine, so that few shared users count less.",
+    )
+    ease_l2: Amounts = Field((100.0, 300.0, 1000.0, 3000.0), description="ease: weight of the L2 penalty.")
+    ease_memory_gb: float = Field(
+        8.0,
+        gt=0,
+        description="ease: refuses a catalogue whose fit needs more (20 bytes for each pair of items).",
+    )
+    als_factors: Counts = Field((64, 128), description="als: features of a user and an item.")
+    als_regularization: Weights = Field((1.0, 10.0), description="als: weight of the L2 penalty.")
+    als_alpha: Weights = Field(
+        (1.0, 10.0, 40.0), description="als: confidence in what a user had is 1 + this."
+    )
+    als_iterations: Positive = Field(15, description="als: passes over users and items.")
+    bpr_factors: Counts = Field((64,), description="bpr: features of a user and an item.")
+    bpr_learning_rate: Amounts = Field((0.02, 0.05), description="bpr: learning rate.")
+    bpr_regularization: Weights = Field((0.001, 0.01), description="bpr: weight of the L2 penalty.")
+    bpr_iterations: Positive = Field(50, description="bpr: passes over the data.")
+    asked_latest: Counts = Field(
+        (3, 10), description="trm-asked: latest items whose categories are held against the usual."
+    )
+    asked_phrases: Counts = Field((1, 2), description="trm-asked: categories that are asked for, at most.")
+    asked_least: Weights = Field(
+        (0.0, 0.5, 1.0, 1.5),
+        description="trm-asked: a category is asked for if it stands out by more than this "
+        "(its share times the log of how much larger that is than usual).",
+    )
+    peers_python: str = Field(
+        ".venv-peers/bin/python",
+        description="rectools-*: interpreter with RecTools installed (`make peers`).",
+    )
+    rectools_history: Positive = Field(100, description="rectools-*: latest items that are read.")
+    rectools_width: Positive = Field(256, description="rectools-*: hidden width.")
+    rectools_blocks: Positive = Field(2, description="rectools-*: transformer layers.")
+    rectools_heads: Positive = Field(4, description="rectools-*: attention heads.")
+    rectools_dropout: Fraction = Field(0.2, description="rectools-*: dropout.")
+    rectools_learning_rate: float = Field(0.001, gt=0, description="rectools-*: learning rate.")
+    rectools_users_per_step: Positive = Field(128, description="rectools-*: users of a step.")
+    rectools_epochs: Positive = Field(100, description="rectools-*: passes over the data, at most.")
+    rectools_patience: Positive = Field(
+        5, description="rectools-*: epochs without a lower validation loss before the fit stops."
+    )
+    rectools_minutes: float = Field(
+        60.0, gt=0, description="rectools-*: no epoch begins after so many minutes."
+    )
 
 
 class EnhancedTRMConfig(Section):
@@ -18,7 +82,35 @@ class EnhancedTRMConfig(Section):
 
 
 class OneShotConfig(Section):
-    """A language model that ranks one retrieved list in one prompt."""
+    """A language model that ranks one retrieved list in one prompt.
+
+    The model is `policy.model` (a tiny one has the sizes of `policy`), the prompt follows `rollout`; the
+    supervised training takes steps as `warm_start` says, the RL as `rl` says, with the weights of
+    `rl.recommendation`.
+    """
+
+    candidates: Positive = Field(20, description="Items of the TRM's plain list that stand in the prompt.")
+    title_vectors: bool = Field(
+        True, description="Tiny: a title's embedding starts as the TRM's vector of the item."
+    )
+    text_epochs: int = Field(
+        2, ge=0, description="Tiny: epochs over fit histories and facts as text, mixed in."
+    )
+    copies: int = Field(
+        4800,
+        ge=0,
+        description="Tiny: lists in the TRM's own order, for pasts cut from fit histories, mixed in: they teach to copy.",
+    )
+    epochs: Positive = Field(2, description="Epochs over the RL targets, in the supervised training.")
+    rl_steps: Positive = Field(40, description="Iterations of the RL after it.")
+    ranking: Literal["generate", "score", "constrained"] = Field(
+        "generate",
+        description="The list: as the model writes it, the candidates by each title's likelihood (`score`), or "
+        "written among candidates only (`constrained`). Training always lets the model write.",
+    )
+    validation_users: Positive = Field(
+        1000, description="Validation users that the fit is measured on, at most."
+    )
 
 
 class ItemTokensConfig(Section):
@@ -42,9 +134,12 @@ class ItemTokensConfig(Section):
         "kmeans", description="Semantic ids: residual k-means, or TIGER's residual-quantised autoencoder."
     )
     vectors: Literal["text", "trm"] = Field(
-        "text", description="Semantic ids: what is quantised, the items' text vectors or the TRM's item vectors."
+        "text",
+        description="Semantic ids: what is quantised, the items' text vectors or the TRM's item vectors.",
     )
-    beams: Positive = Field(20, description="Semantic ids: beams of the search; never fewer than items asked for.")
+    beams: Positive = Field(
+        20, description="Semantic ids: beams of the search; never fewer than items asked for."
+    )
     validation_users: Positive = Field(
         2000, description="Validation examples that early stopping looks at, at most."
     )
@@ -56,7 +151,7 @@ class ItemTokensConfig(Section):
     epochs: Positive = Field(60, description="Epochs at most.")
     patience: Positive = Field(3, description="Epochs without a better validation NDCG@10 before stopping.")
     tokens_per_batch: Positive = Field(
-        4096, description="Items of histories in one optimizer step at most, padding included."
+        4096, description="Tokens in one optimizer step at most, padding included."
     )
     precision: Literal["auto", "float32"] = Field(
         "auto",

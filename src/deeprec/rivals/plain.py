@@ -1,0 +1,140 @@
+"""Rivals that read no text: item-kNN, EASE, ALS and BPR, each tuned on validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from deeprec.data.dataset import Dataset
+from deeprec.errors import EvaluationError
+from deeprec.evaluation.recommenders import TRMRecommender
+from deeprec.recommender import Recommender
+from deeprec.rivals import factors
+from deeprec.rivals.registry import Rival
+from deeprec.rivals.settings import PlainConfig
+from deeprec.rivals.tuning import Settings, choose, tuning_examples
+from deeprec.run import Run
+from deeprec.trm import linear
+from deeprec.trm.base import ExplorableRetriever
+from deeprec.trm.baselines import ItemKNN
+
+_FILE = "model.safetensors"
+_WHOLE = 10**9  # latest items of a history that item-kNN reads: all, since older ones fade by `decays`
+
+Model = ItemKNN | linear.EASE | factors.ALS | factors.BPR
+Candidates = Callable[[Dataset, PlainConfig, int], Iterator[tuple[Settings, Model]]]
+
+
+def _knn(dataset: Dataset, config: PlainConfig, seed: int) -> Iterator[tuple[Settings, Model]]:
+    for neighbours in config.knn_neighbours:
+        for shrink in config.knn_shrink:
+            fitted = ItemKNN.fit(dataset, neighbours, shrink, _WHOLE)
+            for decay in config.decays:
+                yield {"neighbours": neighbours, "shrink": shrink, "decay": decay}, fitted.with_decay(decay)
+
+
+def _ease(dataset: Dataset, config: PlainConfig, seed: int) -> Iterator[tuple[Settings, Model]]:
+    n_items = dataset.catalog.n_items
+    needed = linear.ease_gigabytes(n_items)
+    if needed > config.ease_memory_gb:
+        raise EvaluationError(
+            f"rival 'ease': a catalogue of {n_items} items needs {needed:.1f} GB, "
+            f"rivals.plain.ease_memory_gb = {config.ease_memory_gb:g}; raise it where there is as much memory, "
+            "leave out rare items (data.min_item_interactions), or fit item-knn or als in its place"
+        )
+    gram = linear.gram_matrix(dataset)
+    for l2 in config.ease_l2:
+        fitted = linear.EASE.fit(dataset, l2, gram=gram)
+        for decay in config.decays:
+            yield {"l2": l2, "decay": decay}, fitted.with_decay(decay)
+
+
+def _als(dataset: Dataset, config: PlainConfig, seed: int) -> Iterator[tuple[Settings, Model]]:
+    for size in config.als_factors:
+        for regularization in config.als_regularization:
+            for alpha in config.als_alpha:
+                fitted = factors.ALS.fit(dataset, size, regularization, alpha, config.als_iterations, seed)
+                common = {"factors": size, "regularization": regularization, "alpha": alpha}
+                for decay in config.decays:
+                    yield {**common, "decay": decay}, fitted.with_decay(decay)
+
+
+def _bpr(dataset: Dataset, config: PlainConfig, seed: int) -> Iterator[tuple[Settings, Model]]:
+    for size in config.bpr_factors:
+        for rate in config.bpr_learning_rate:
+            for regularization in config.bpr_regularization:
+                fitted = factors.BPR.fit(dataset, size, rate, regularization, config.bpr_iterations, seed)
+                common = {"factors": size, "learning_rate": rate, "regularization": regularization}
+                yield common, fitted
+
+
+def _rival(
+    name: str,
+    summary: str,
+    candidates: Candidates,
+    load: Callable[[Path, Dataset], Model],
+    grid: tuple[str, ...],
+    fixed: tuple[str, ...] = (),
+) -> Rival:
+    """A rival whose settings are chosen from the product of `grid`, names of PlainConfig."""
+
+    def settings(run: Run) -> dict[str, Any]:
+        plain = run.config.rivals.plain
+        return {key: getattr(plain, key) for key in (*grid, *fixed, "validation_users")}
+
+    def wrap(dataset: Dataset) -> Callable[[Model], Recommender]:
+        def recommender(model: Model) -> Recommender:
+            return model if isinstance(model, factors.BPR) else TRMRecommender(model, dataset, name)
+
+        return recommender
+
+    def fit(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> dict[str, Any]:
+        plain = run.config.rivals.plain
+        choice = choose(
+            name,
+            candidates(dataset, plain, run.config.seed),
+            wrap(dataset),
+            tuning_examples(dataset, plain.validation_users),
+            prod(len(getattr(plain, key)) for key in grid),
+        )
+        choice.model.save(folder / _FILE)
+        return choice.facts()
+
+    def load_recommender(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> Recommender:
+        return wrap(dataset)(load(folder / _FILE, dataset))
+
+    return Rival(name, summary, settings, fit, load_recommender)
+
+
+ITEM_KNN = _rival(
+    "item-knn",
+    "items that share users with the latest ones (shrunk cosine)",
+    _knn,
+    lambda file, dataset: ItemKNN.load(file, dataset.catalog.n_items),
+    ("knn_neighbours", "knn_shrink", "decays"),
+)
+EASE = _rival(
+    "ease",
+    "linear item-to-item weights in closed form",
+    _ease,
+    lambda file, dataset: linear.EASE.load(file, dataset.catalog.n_items),
+    ("ease_l2", "decays"),
+)
+ALS = _rival(
+    "als",
+    "matrix factorisation by alternating least squares (implicit)",
+    _als,
+    lambda file, dataset: factors.ALS.load(file, dataset.catalog.n_items),
+    ("als_factors", "als_regularization", "als_alpha", "decays"),
+    ("als_iterations",),
+)
+BPR = _rival(
+    "bpr",
+    "matrix factorisation by pairwise ranking (implicit)",
+    _bpr,
+    lambda file, dataset: factors.BPR.load(file, dataset),
+    ("bpr_factors", "bpr_learning_rate", "bpr_regularization"),
+    ("bpr_iterations",),
+)
