@@ -1,7 +1,7 @@
 // Calls to the service. Whatever goes wrong is thrown as a Problem that says what to do.
 
-// The page lies one folder below the API, wherever a proxy may have put both.
-const BASE = new URL("../v1/", import.meta.url);
+// The API lies beside the page, wherever a proxy may have put both.
+const BASE = new URL("v1/", import.meta.url);
 const KEY = "deeprec.key";
 const PATIENCE = 30_000; // milliseconds until an ordinary answer is given up
 

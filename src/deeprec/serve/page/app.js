@@ -93,7 +93,7 @@ class App extends Component {
         <div class="title-row"><h1 tabindex="-1" ref=${this.heading}>${page.title}</h1><p class="lead">${page.lead}</p></div>
         ${this.renderView(page, run, runs, problem, route)}
       </main>
-      <footer class="foot"><p>Explorations are what the model wrote; titles are the catalogue's own. <a href="../docs">API</a></p></footer>
+      <footer class="foot"><p>Explorations are what the model wrote; titles are the catalogue's own. <a href="openapi.json">API description</a></p></footer>
       <${Announcer} />
       ${key && html`<${KeyDialog} refused=${key.refused} onDone=${this.answerKey} />`}`;
   }

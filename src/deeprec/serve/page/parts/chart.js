@@ -97,9 +97,9 @@ function padded(values) {
   return [low - pad, high + pad];
 }
 
-/** Three or four round numbers between low and high. */
+/** Two to five round numbers between low and high. */
 function ticks(low, high) {
-  const rough = (high - low) / 3;
+  const rough = (high - low) / 4;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough);
   const first = Math.ceil(low / step);

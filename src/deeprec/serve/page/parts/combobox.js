@@ -97,7 +97,7 @@ export class Combobox extends Component {
           role="combobox"
           autocomplete="off"
           maxlength="256"
-          spellcheck="false"
+          spellcheck=${false}
           aria-autocomplete="list"
           aria-expanded=${String(open && options.length > 0)}
           aria-controls=${`${id}-list`}

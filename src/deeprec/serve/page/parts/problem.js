@@ -1,13 +1,22 @@
 // What went wrong, and what to do about it.
 import { Component, html } from "../html.js";
 
+// Problem documents have the phrases of HTTP as titles; people get these instead.
+const TITLES = {
+  401: "The service asks for its API key",
+  404: "Not found",
+  413: "That is too much at once",
+  422: "The service can't use this as it is",
+  429: "The service is busy",
+  500: "The service made a mistake",
+  503: "Not available just now",
+};
 const REMEDIES = {
-  401: "Enter the API key that the service was started with.",
-  403: "This key may not do that. Ask whoever runs the service.",
-  404: "It may have been deleted, or the name may be mistyped. Search for it above.",
-  429: "The service is busy. Wait a little, then try again.",
-  503: "The service can't do this at the moment. Wait a little, then try again.",
-  504: "The service ran out of time. Ask for fewer turns, or allow a longer deadline.",
+  401: "Enter the key that the service was started with.",
+  404: "It may have been deleted, or the name may be mistyped.",
+  429: "Your request was not worked on; nothing is lost.",
+  500: "Try again; if it happens again, whoever runs the service finds the reason in its log.",
+  503: "Wait a little, then try again.",
 };
 
 /** An alert with the problem's title, its fields with their remedies, and a way to try again. */
@@ -41,11 +50,11 @@ export class ProblemNote extends Component {
     const { title, detail, errors, status } = problem;
     const remedy = errors.length ? null : REMEDIES[status];
     return html`<div class="note note-bad" role="alert">
-      <p class="note-title">${title}</p>
-      ${detail && html`<p>${detail}</p>`}
+      <p class="note-title">${TITLES[status] ?? title}</p>
+      ${detail && !errors.length && html`<p>${sentence(detail)}</p>`}
       ${errors.length > 0 &&
       html`<ul class="plain-list">
-        ${errors.map((error) => html`<li><b>${error.field}</b>${shown(error.value)} ${error.remedy}</li>`)}
+        ${errors.map((error) => html`<li><b>${error.field}</b>${shown(error.value)} ${sentence(error.remedy)}</li>`)}
       </ul>`}
       ${remedy && html`<p>${remedy}</p>`}
       ${onRetry &&
@@ -54,6 +63,11 @@ export class ProblemNote extends Component {
       </button>`}
     </div>`;
   }
+}
+
+function sentence(text) {
+  const start = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(start) ? start : `${start}.`;
 }
 
 function shown(value) {

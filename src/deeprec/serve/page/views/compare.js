@@ -74,14 +74,14 @@ export class Compare extends Component {
         <${Composer} choice=${choice} onChange=${(chosen) => this.change(writeChoice(chosen))} />
         <fieldset class="group settings">
           <legend>What beside it?</legend>
-          <label class="field">List length<input type="number" min="1" inputmode="numeric" placeholder="10" value=${params.get("k") ?? ""}
+          <label class="field">List length<input type="number" min="1" inputmode="numeric" placeholder="auto" value=${params.get("k") ?? ""}
             onChange=${(event) => this.change({ k: event.currentTarget.value })} /></label>
           ${runs.length > 1
             ? html`<label class="field field-wide">Another run<select value=${this.sides()[2].detail}
                 onChange=${(event) => this.change({ other: event.currentTarget.value })}>
                 ${runs.filter((one) => one.name !== run).map((one) => html`<option value=${one.name}>${one.name}</option>`)}
               </select></label>`
-            : html`<p class="hint field-wide">Only one run is served. Name more after “deeprec serve” to see them side by side.</p>`}
+            : html`<p class="hint field-wide">Only one run is served. Start the service with “--compare RUN” to see another beside it.</p>`}
         </fieldset>
         <div class="actions">
           <button class="button button-main">Compare</button>

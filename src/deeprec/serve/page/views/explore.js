@@ -111,9 +111,9 @@ export class Explore extends Component {
     const set = (name) => (event) => this.change({ [name]: event.currentTarget.value });
     return html`<fieldset class="group settings">
       <legend>How far?</legend>
-      <label class="field">List length<input type="number" min="1" inputmode="numeric" value=${k} placeholder="10" onChange=${set("k")} /></label>
-      <label class="field">Most turns<input type="number" min="1" inputmode="numeric" value=${turns} placeholder="default" onChange=${set("turns")} /></label>
-      <label class="field">Deadline, s<input type="number" min="0" step="0.5" inputmode="decimal" value=${deadline} placeholder="default" onChange=${set("deadline")} /></label>
+      <label class="field">List length<input type="number" min="1" inputmode="numeric" value=${k} placeholder="auto" onChange=${set("k")} /></label>
+      <label class="field">Most turns<input type="number" min="1" inputmode="numeric" value=${turns} placeholder="auto" onChange=${set("turns")} /></label>
+      <label class="field">Deadline, s<input type="number" min="0" step="0.5" inputmode="decimal" value=${deadline} placeholder="auto" onChange=${set("deadline")} /></label>
     </fieldset>`;
   }
 }
