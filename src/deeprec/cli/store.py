@@ -15,26 +15,30 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Histories and feedback that the service keeps.", no_args_is_help=True)
 
 StoreOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--store",
         metavar="URL",
         envvar="DEEPREC_STORE",
-        help="sqlite:///PATH, or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE.",
+        help="sqlite:///PATH, or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE; none: the file in the run's folder.",
     ),
 ]
 _WAIT = 10.0  # seconds: a command may wait longer for its turn than a request
 
 
 @app.command("info")
-def info(store: StoreOption, as_json: JsonOption = False) -> None:
+def info(
+    store: StoreOption = None,
+    run: RunOption = DEFAULT_RUN,
+    as_json: JsonOption = False,
+) -> None:
     """Schema version, and how much is stored.
 
-    Example: deeprec store info --store sqlite:///runs/shop/store.db
+    Example: deeprec store info --run runs/shop
     """
     from dataclasses import asdict
 
-    with _open(store) as opened:
+    with _open(store, run) as opened:
         found = opened.info()
     if as_json:
         print_json(asdict(found))
@@ -49,8 +53,8 @@ def info(store: StoreOption, as_json: JsonOption = False) -> None:
 
 @app.command("export")
 def export(
-    store: StoreOption,
     folder: Annotated[Path, typer.Option("--to", help="New folder for the files.")],
+    store: StoreOption = None,
     run: RunOption = DEFAULT_RUN,
     as_json: JsonOption = False,
 ) -> None:
@@ -58,7 +62,7 @@ def export(
 
     Stored histories take the place of the run's, clicks and ratings are added, forgotten users are left out.
 
-    Example: deeprec store export --store sqlite:///runs/shop/store.db --run runs/shop --to exports/may
+    Example: deeprec store export --run runs/shop --to exports/may
     """
     from dataclasses import asdict
 
@@ -66,7 +70,7 @@ def export(
     from deeprec.store.export import write_export
 
     opened_run = Run.open(run)
-    with _open(store) as opened:
+    with _open(store, run) as opened:
         done = write_export(opened, opened_run, folder)
     if as_json:
         print_json({**asdict(done), "config": str(done.config)})
@@ -86,16 +90,17 @@ def export(
 @app.command("forget")
 def forget(
     user: Annotated[str, typer.Argument(help="Id of the user.")],
-    store: StoreOption,
+    store: StoreOption = None,
+    run: RunOption = DEFAULT_RUN,
     as_json: JsonOption = False,
 ) -> None:
     """Delete all that is stored of a user, who stays forgotten: the service and later exports leave them out.
 
     Runs that were trained before still hold what they were trained with.
 
-    Example: deeprec store forget u17 --store sqlite:///runs/shop/store.db
+    Example: deeprec store forget u17 --run runs/shop
     """
-    with _open(store) as opened:
+    with _open(store, run) as opened:
         known = opened.delete_user(user)
     if as_json:
         print_json({"user_id": user, "was_stored": known})
@@ -103,8 +108,8 @@ def forget(
         typer.echo(f"Forgotten: {user}" + ("" if known else " (nothing was stored of them)"))
 
 
-def _open(url: str) -> Store:
-    """A store that is there already: a mistyped path makes none."""
+def _open(url: str | None, run: Path) -> Store:
+    """A store that is there already, as `deeprec serve` finds it: a mistyped path makes none."""
     from deeprec.store import open_store
 
-    return open_store(url, create=False, wait=_WAIT)
+    return open_store(url or f"sqlite:///{run.resolve() / 'store.db'}", create=False, wait=_WAIT)

@@ -92,6 +92,8 @@ def translated(place: str) -> Iterator[None]:
 
 def _sqlite(url: URL, create: bool, wait: float) -> Engine:
     file = Path(url.database or "")
+    if file.is_dir():
+        raise StoreError(f"{place_of(url)}: is a folder; name a file in it")
     if not file.exists():
         if not create:
             raise StoreError(f"{place_of(url)}: no store here; check the path, or serve a run with it once")

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 from polars.exceptions import PolarsError
@@ -17,12 +16,9 @@ from deeprec.errors import StoreError
 from deeprec.run import Run, to_toml, whole_folder
 from deeprec.store.base import Feedback, HistoryEntry, Store, StoredHistory
 
-_SCHEMA: dict[str, Any] = {
-    "user_id": pl.String,
-    "item_id": pl.String,
-    "timestamp": pl.Float64,
-    "rating": pl.Float32,
-}
+_SCHEMA = pl.Schema(
+    {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Float64, "rating": pl.Float32}
+)
 CONFIG = "next.toml"
 
 

@@ -33,6 +33,11 @@ def test_info(deeprec: Callable, url: str) -> None:
     assert as_json["feedback"] == {"impression": 0, "click": 1, "rating": 0}
 
 
+def test_the_runs_own_store_is_the_default(deeprec: Callable, url: str, tmp_path: Path) -> None:
+    shown = deeprec("store", "info", "--run", tmp_path, "--json")
+    assert json.loads(shown.out)["url"] == url
+
+
 def test_forget(deeprec: Callable, url: str) -> None:
     assert deeprec("store", "forget", "u1", "--store", url).out == "Forgotten: u1\n"
     assert "nothing was stored" in deeprec("store", "forget", "u1", "--store", url).out

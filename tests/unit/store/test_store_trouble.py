@@ -96,6 +96,8 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match=r"file/store\.db: can't be made"):
         open_store(f"sqlite:///{tmp_path / 'file' / 'store.db'}")
+    with pytest.raises(StoreError, match="is a folder; name a file in it"):
+        open_store(f"sqlite:///{tmp_path}")
 
 
 def test_a_newer_schema_is_refused_and_left_alone(store_url: str) -> None:
