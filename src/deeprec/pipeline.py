@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,7 +110,9 @@ def build_recommenders(run: Run, methods: Sequence[str]) -> dict[str, Recommende
     known = (*known_methods(run.config), *shown, *rival_names())
     for method in methods:
         if method not in known:
-            raise EvaluationError(f"unknown method '{method}'; known: {', '.join(known)}")
+            near = difflib.get_close_matches(method, known, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise EvaluationError(f"unknown method '{method}'{hint}; known: {', '.join(known)}")
     dataset, trm = load_stages(run)
     found: dict[str, Recommender] = {}
     for method in methods:

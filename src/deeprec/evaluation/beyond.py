@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 import numpy as np
 import polars as pl
@@ -64,6 +65,11 @@ class Yardstick:
             vectors=_unit_rows(np.asarray(vectors, dtype=np.float64)),
             space=space,
         )
+
+    @property
+    def base(self) -> str:
+        """Hash of the counts: popularity and novelty compare only where it agrees."""
+        return sha256(self.share.tobytes() + self.interactions.tobytes()).hexdigest()[:16]
 
     @property
     def self_information(self) -> NDArray[np.float64]:

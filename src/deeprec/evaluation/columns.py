@@ -63,14 +63,24 @@ TITLES = {column.key: column.title for column in COLUMNS} | BEHAVIOUR_TITLES
 METHOD_ORDER = (
     "popularity", "item-knn", "trm", "trm-dated", "trm-refit", "warm_start", "cold_start", "recommendation", "oracle",
 )  # fmt: skip
+SEPARATOR = ": "  # between the evaluation and the method, where several evaluations are compared
 CEILING = "oracle"  # no contender: it is never marked as best
 
 
 def method_places(names: Sequence[str]) -> list[str]:
-    """The methods from the floor to the ceiling; those without a place of their own stand before the oracle."""
+    """The methods from the floor to the ceiling; those without a place of their own stand before the oracle.
+
+    Several evaluations stand one after the other.
+    """
     place = {name: number for number, name in enumerate(METHOD_ORDER)}
     other = place[CEILING] - 0.5
-    return sorted(names, key=lambda name: (place.get(name, other), name))
+    evaluations = list(dict.fromkeys(name.rpartition(SEPARATOR)[0] for name in names))
+
+    def key(name: str) -> tuple[int, float, str]:
+        evaluation, _, method = name.rpartition(SEPARATOR)
+        return evaluations.index(evaluation), place.get(method, other), method
+
+    return sorted(names, key=key)
 
 
 def marks(column: Column, texts: Mapping[str, str]) -> dict[str, Mark]:
@@ -79,7 +89,11 @@ def marks(column: Column, texts: Mapping[str, str]) -> dict[str, Mark]:
     `texts` maps methods to cells; the oracle and empty cells compete for nothing, and where all
     contenders are equal nothing is marked.
     """
-    competing = {name: column.order(text) for name, text in texts.items() if text != "-" and name != CEILING}
+    competing = {
+        name: column.order(text)
+        for name, text in texts.items()
+        if text != "-" and name.rpartition(SEPARATOR)[2] != CEILING
+    }
     places = sorted(set(competing.values()))
     if len(places) < 2:
         return dict.fromkeys(texts, "")

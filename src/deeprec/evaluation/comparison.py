@@ -93,7 +93,7 @@ class _Table:
             if metric in per_user[baseline] and metric != "history_popularity"  # the same for all
         }
         for name, columns in per_user.items():
-            if "popularity" in columns:
+            if "popularity" in columns and "history_popularity" in columns:
                 known = ~np.isnan(columns["popularity"] + columns["history_popularity"])
                 for metric in ("popularity", "history_popularity"):
                     found[name, "lift", metric] = np.where(known, columns[metric], np.nan)

@@ -22,7 +22,7 @@ from deeprec.evaluation.behaviour import describe_behaviour
 from deeprec.evaluation.beyond import Yardstick, coverage, padded
 from deeprec.evaluation.comparison import Columns, Comparison, compare_methods
 from deeprec.evaluation.per_user import RewardFunction, answer_columns, counted_ranking, trajectories_of
-from deeprec.evaluation.slices import slice_masks, slice_summaries
+from deeprec.evaluation.slices import Masks, slice_masks, slice_summaries
 from deeprec.evaluation.summary import EvaluationSummary, MethodSummary
 from deeprec.progress import progress_bar
 from deeprec.recommender import Recommendation, Recommender
@@ -39,13 +39,14 @@ _USERS_PER_CALL = 512
 class EvaluationResult:
     """A summary and what it was made from, user by user.
 
-    `per_user[method][metric]` is (U,), in the order of `examples` (by user id).
+    `per_user[method][metric]` is (U,), in the order of `examples` (by user id); so are the slices' `masks`.
     """
 
     summary: EvaluationSummary
     examples: tuple[Example, ...]
     per_user: dict[str, Columns]
     recommendations: dict[str, tuple[Recommendation, ...]]
+    masks: Masks
 
     def trajectories(self, method: str) -> tuple[Trajectory, ...]:
         """The method's trajectories in the order of `examples`; empty for one without."""
@@ -114,6 +115,7 @@ def evaluate(
         permutations=config.permutations,
         comparisons=found.family,
         diversity_space=yardstick.space,
+        popularity_base=yardstick.base,
         slices=slice_summaries(masks, per_user, config.bootstrap, seed),
         methods={
             name: _method_summary(setting, name, recommendations[name], found, seconds[name])
@@ -121,7 +123,7 @@ def evaluate(
         },
         minutes=sum(seconds.values()) * len(examples) / 60,
     )
-    return EvaluationResult(summary, tuple(examples), per_user, recommendations)
+    return EvaluationResult(summary, tuple(examples), per_user, recommendations, masks)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deeprec.evaluation.bootstrap import Difference, Interval
-from deeprec.evaluation.columns import COLUMNS, Column, Mark, marks, p_text
+from deeprec.evaluation.columns import COLUMNS, TITLES, Column, Mark, marks, p_text
 from deeprec.evaluation.comparison import TESTED
 from deeprec.evaluation.summary import EvaluationSummary, MethodSummary, Slice
 from deeprec.evaluation.wording import ordered_methods, title_of
@@ -133,6 +133,9 @@ def notes(summary: EvaluationSummary) -> list[str]:
     found += [note for method in ordered_methods(summary) if (note := _partial(method, summary.users))]
     if summary.without_target:
         found.append(f"Without a target in this part, and so not counted: {_users(summary.without_target)}.")
+    if summary.left_out:
+        names = ", ".join(TITLES.get(name, name) for name in summary.left_out)
+        found.append(f"Left out, since the evaluations did not measure it alike: {names}.")
     for name, users in summary.missing.items():
         found.append(f"Evaluated in the others, but not in {name}, and so left out: {_users(users)}.")
     return found

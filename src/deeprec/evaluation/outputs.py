@@ -9,13 +9,13 @@ import polars as pl
 
 from deeprec.data.dataset import Dataset
 from deeprec.errors import EvaluationError
-from deeprec.evaluation.beyond import Yardstick
 from deeprec.evaluation.evaluate import EvaluationResult
 from deeprec.evaluation.markup import evaluation_latex, evaluation_markdown, slices_latex, slices_markdown
 from deeprec.evaluation.summary import EvaluationSummary, read_summary
 from deeprec.run import write_atomically
 
 SUMMARY, PER_USER = "evaluation.json", "per_user.parquet"
+IDENTITY = ("method", "user_id", "target", "ranking", "history_length", "slices")  # all else are metrics
 
 
 def write_outputs(folder: Path, result: EvaluationResult, dataset: Dataset) -> None:
@@ -60,10 +60,14 @@ def write_tables(folder: Path, summary: EvaluationSummary) -> None:
 def write_per_user(result: EvaluationResult, dataset: Dataset, file: Path) -> None:
     """One row per method and user: ids, the ranking, and every metric (null where a method has none).
 
-    `history_length` and `target_interactions` (in the fit part) are there to make slices of one's own.
+    `slices` names those that the user is in; `history_length` is there to make others of one's own.
     """
-    yardstick = Yardstick.of(dataset)
     frames = []
+    slices = [
+        [name for (name, _), mask in result.masks.items() if mask[user]]
+        for user in range(len(result.examples))
+    ]
+    lists = {"ranking": pl.List(pl.String), "slices": pl.List(pl.String)}
     for method, columns in result.per_user.items():
         rankings = [list(entry.ranking) for entry in result.recommendations[method]]
         frame = {
@@ -72,11 +76,9 @@ def write_per_user(result: EvaluationResult, dataset: Dataset, file: Path) -> No
             "target": [dataset.catalog[example.target].item_id for example in result.examples],
             "ranking": [[dataset.catalog[item].item_id for item in ranking] for ranking in rankings],
             "history_length": [len(example.history) for example in result.examples],
-            "target_interactions": [
-                int(yardstick.interactions[example.target]) for example in result.examples
-            ],
+            "slices": slices,
         }
-        frames.append(pl.DataFrame({**frame, **columns}, schema_overrides={"ranking": pl.List(pl.String)}))
+        frames.append(pl.DataFrame({**frame, **columns}, schema_overrides=lists))
     # NaN is how arrays say that there is no value; a file says null.
     _write_parquet(pl.concat(frames, how="diagonal").fill_nan(None), file)
 

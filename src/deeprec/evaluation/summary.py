@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.bootstrap import Difference, Interval
+from deeprec.evaluation.columns import SEPARATOR
 from deeprec.metrics import RANKING_METRICS
 
 FORMAT = 3  # raised when an evaluation holds other figures than before
@@ -135,6 +136,8 @@ class EvaluationSummary(_Record):
     permutations: int
     comparisons: int  # size of the family that Holm's correction is over
     diversity_space: str  # what the vectors of `diversity` are made of
+    popularity_base: str  # hash of the fit part's counts, which popularity and novelty are measured with
+    left_out: list[str] = []  # of a comparison: columns that were not measured alike
     slices: list[Slice] = []
     methods: dict[str, MethodSummary]
     inputs: str | None = None  # fingerprint of what was evaluated, set when it belongs to a run
@@ -146,6 +149,11 @@ class EvaluationSummary(_Record):
         """What methods are held against, in the order in which they were evaluated."""
         held = {name for method in self.methods.values() for name in method.differences}
         return [name for name in self.methods if name in held]
+
+    @property
+    def is_comparison(self) -> bool:
+        """Whether the methods are those of several evaluations."""
+        return any(SEPARATOR in name for name in self.methods)
 
     def method(self, name: str) -> MethodSummary:
         """One method; raises EvaluationError naming those that were evaluated."""

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deeprec.evaluation.columns import BEYOND, COST, RANKING, p_text
-from deeprec.evaluation.grids import Grid, methods_grid, notes, slice_grid, slice_notes
+from deeprec.evaluation.grids import Grid, methods_grid, notes, slice_grid, slice_notes, tests_grid
 from deeprec.evaluation.stage import load_evaluation
 from deeprec.evaluation.summary import EvaluationSummary, MethodSummary
 from deeprec.evaluation.wording import (
@@ -48,7 +48,8 @@ def render_evaluation(run: Run) -> RenderableType:
 
 def render_summary(summary: EvaluationSummary) -> RenderableType:
     """Tables and plain sentences about an evaluation."""
-    sentences = [text for text in (standing(summary), learning(summary), exploring(summary)) if text]
+    told = () if summary.is_comparison else (standing(summary), learning(summary), exploring(summary))
+    sentences = [text for text in told if text]
     return Group(*_tables(summary), *(Text(text + "\n") for text in sentences))
 
 
@@ -58,8 +59,11 @@ def _tables(summary: EvaluationSummary) -> Iterator[RenderableType]:
     yield _grid(replace(methods_grid(summary, BEYOND, short=True), title="What the lists are like"))
     yield _grid(replace(methods_grid(summary, COST, short=True), title="Valid answers, and cost"))
     usual = [name for name in _BASELINES if name in summary.baselines]
-    for baseline in usual or summary.baselines:
+    for baseline in usual:
         yield _against(baseline, methods)
+    differences = None if usual else tests_grid(summary)
+    if differences is not None:
+        yield _grid(differences)
     policies = [method for method in methods if method.behaviour]
     if policies:
         yield _exploration(policies)

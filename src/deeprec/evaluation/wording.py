@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deeprec.evaluation.bootstrap import Difference, Interval
-from deeprec.evaluation.columns import method_places
+from deeprec.evaluation.columns import SEPARATOR, method_places
 from deeprec.evaluation.results import POLICY_STAGES
 from deeprec.evaluation.summary import EvaluationSummary, MethodSummary
 
@@ -42,7 +42,8 @@ def final_policy(summary: EvaluationSummary) -> MethodSummary | None:
 
 def title_of(method: str) -> str:
     """How a method is called in tables."""
-    return METHOD_TITLES.get(method, method)
+    evaluation, separator, name = method.rpartition(SEPARATOR)
+    return evaluation + separator + METHOD_TITLES.get(name, name)
 
 
 def standing(summary: EvaluationSummary) -> str:
