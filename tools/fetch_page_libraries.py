@@ -68,7 +68,10 @@ def fetch(manifest: Path, update: bool = False) -> list[str]:
 def _unpack(name: str, version: str) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
-            ["npm", "pack", "--silent", f"{name}@{version}"], cwd=folder, check=True, stdout=subprocess.DEVNULL
+            ["npm", "pack", "--silent", f"{name}@{version}"],
+            cwd=folder,
+            check=True,
+            stdout=subprocess.DEVNULL,
         )
         (archive,) = Path(folder).glob("*.tgz")
         with tarfile.open(archive) as files:

@@ -46,7 +46,12 @@ def answer_of(
         reason=found.reason,
         stop_reason=None if trajectory is None else str(trajectory.stop_reason),
         items=[
-            RankedItem(rank=rank, found=places.get(item) if item in listed else None, **_facts(item, catalog))
+            RankedItem(
+                rank=rank,
+                found=places.get(item) if item in listed else None,
+                filled_in=item not in listed,
+                **_facts(item, catalog),
+            )
             for rank, item in enumerate(found.ranking, 1)
         ],
         turns=turns_given(turns, catalog),

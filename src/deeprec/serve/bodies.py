@@ -75,6 +75,7 @@ class RankedItem(Given):
     found: Found | None = Field(
         description="Null where the TRM filled the item in, or no turn shown retrieved it."
     )
+    filled_in: bool = Field(description="Whether the TRM put it into the list, not the policy.")
 
 
 class RetrievedItem(Given):

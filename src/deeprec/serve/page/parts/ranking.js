@@ -11,7 +11,7 @@ const STARS = [1, 2, 3, 4, 5];
 export function originOf(item, answer) {
   if (item.found) return `Turn ${item.found.turn}, place ${item.found.place}`;
   if (answer.source === "trm") return "From the TRM's own ranking";
-  return answer.reason ? "Filled in by the TRM" : "Named by the model, not retrieved";
+  return item.filled_in ? "Filled in by the TRM" : "Named by the model, not retrieved";
 }
 
 /** Props: answer, user (a known user's id, or empty: then nothing is asked), linked (turns are on the page). */

@@ -3,6 +3,7 @@ import { plural } from "../format.js";
 import { Component, html } from "../html.js";
 
 const SHOWN = 8; // retrieved items before "show all"
+const SHOWN_SEEN = 3; // of a turn that brought nothing new
 
 /** Props: turns [{ number, thought, preference, retrieved }], running. */
 export function Turns({ turns, running }) {
@@ -32,7 +33,8 @@ class Turn extends Component {
   renderRetrieved(number, retrieved, pool, all) {
     if (!retrieved.length) return html`<p class="hint">Nothing came back.</p>`;
     const fresh = retrieved.filter((item) => item.new).length;
-    const hidden = retrieved.length - SHOWN;
+    const limit = fresh ? SHOWN : SHOWN_SEEN;
+    const hidden = retrieved.length - limit;
     return html`<div class="retrieved">
       <p class="retrieved-head">
         <span><b>${plural(retrieved.length, "item")}</b> came back, <b>${fresh} new</b></span>
@@ -48,7 +50,7 @@ class Turn extends Component {
             id=${placeId(number, place + 1)}
             tabindex="-1"
             class=${item.new ? "is-new" : ""}
-            hidden=${!all && place >= SHOWN}
+            hidden=${!all && place >= limit}
           >
             <span class="found-title">${item.title}</span>
             ${item.new ? html`<span class="badge">new</span>` : html`<span class="badge badge-quiet">seen</span>`}
