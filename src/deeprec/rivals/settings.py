@@ -80,6 +80,30 @@ class PlainConfig(Section):
 class EnhancedTRMConfig(Section):
     """The TRM fitted with what a language model wrote about items and users."""
 
+    model: str = Field(
+        "tiny",
+        description="Who writes: `tiny` (sized as `policy`, taught on the spot on fit histories and facts), or a "
+        "Hugging Face causal LM by name or path.",
+    )
+    text_epochs: Positive = Field(4, description="Tiny: epochs over fit histories and facts as text.")
+    item_prompt: str | None = Field(
+        None,
+        description="Path of a text file with the prompt for an item (fields {title}, {categories}, {year}); none: "
+        "our own.",
+    )
+    history_prompt: str | None = Field(
+        None, description="The same for a short history (field {history}); none: our own."
+    )
+    features: bool = Field(True, description="Whether items get texts.")
+    feature_tokens: Positive = Field(64, description="Tokens of an item's text at most.")
+    phrases: Positive = Field(10, description="Phrases of such a text that are used, at most.")
+    short_history: int = Field(
+        20, ge=0, description="Histories of fewer items get plausible next ones (0: none does)."
+    )
+    augmented_items: Positive = Field(2, description="Items that a short history gets, at most.")
+    history: Positive = Field(20, description="Latest items of a history that the prompt shows.")
+    texts_per_batch: Positive = Field(64, description="Texts written, and saved, together.")
+
 
 class OneShotConfig(Section):
     """A language model that ranks one retrieved list in one prompt.
@@ -133,6 +157,7 @@ class ItemTokensConfig(Section):
     quantiser: Literal["kmeans", "rq-vae"] = Field(
         "kmeans", description="Semantic ids: residual k-means, or TIGER's residual-quantised autoencoder."
     )
+    rqvae_steps: Positive = Field(1500, description="Semantic ids: optimizer steps of the autoencoder.")
     vectors: Literal["text", "trm"] = Field(
         "text",
         description="Semantic ids: what is quantised, the items' text vectors or the TRM's item vectors.",

@@ -44,7 +44,7 @@ class ItemModel:
         ids = [known[token] for token in names.tokens()]
         self.start = ids[0]
         sizes = [len(level) for level in names.texts]
-        self.level_ids = tuple(torch.tensor(ids[1:]).split(sizes))
+        self.level_ids = tuple(torch.split(torch.tensor(ids[1:]), sizes))
         codes = torch.from_numpy(names.codes)
         # (n_items + 1, L); the row of padding is some item's and never read
         self.item_ids = torch.stack([ids[codes[:, level]] for level, ids in enumerate(self.level_ids)], dim=1)
@@ -53,7 +53,7 @@ class ItemModel:
     @property
     def device(self) -> torch.device:
         """Where the model lives."""
-        return self.model.get_output_embeddings().weight.device
+        return torch.device(self.model.get_output_embeddings().weight.device)
 
     def to(self, device: str) -> ItemModel:
         """Move the model."""

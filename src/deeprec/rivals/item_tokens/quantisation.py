@@ -36,7 +36,7 @@ def semantic_ids(vectors: Floats, config: ItemTokensConfig, seed: int) -> tuple[
     if config.quantiser == "rq-vae":
         from deeprec.rivals.item_tokens.rqvae import fit_rqvae
 
-        found = fit_rqvae(rows, config.levels, size, seed)
+        found = fit_rqvae(rows, config.levels, size, seed, config.rqvae_steps)
     else:
         found = residual_kmeans(rows, config.levels, size, seed)
     last = tell_apart(found.codes)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from deeprec.rivals.item_tokens.vocabulary import ItemNames
 
 TITLES, CODES = "llm-title-tokens", "llm-semantic-ids"
-_ONLY_CODES = {"levels", "codebook", "quantiser", "vectors", "beams"}
+_ONLY_CODES = {"levels", "codebook", "quantiser", "rqvae_steps", "vectors", "beams"}
 
 
 def _settings(name: str, run: Run) -> dict[str, Any]:

@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from deeprec.rivals.item_tokens.quantisation import Quantised, residual_kmeans
 
 # The paper's sizes (hidden 512, 256, 128; latent 32), loss weight (0.25) and batch (1,024).
 _HIDDEN, _LATENT, _COMMITMENT, _BATCH = (512, 256, 128), 32, 0.25, 1024
 # Not the paper's: it takes Adagrad at 0.4 for 20,000 epochs, which would take hours here.
-_STEPS, _LEARNING_RATE = 1500, 1e-3
+_LEARNING_RATE = 1e-3
 
 
 class RQVAE(nn.Module):
@@ -39,8 +38,8 @@ class RQVAE(nn.Module):
         for codebook in self.codebooks:
             code = torch.cdist(left.detach(), codebook.detach()).argmin(dim=1)
             chosen = codebook[code]
-            loss = loss + functional.mse_loss(chosen, left.detach())
-            loss = loss + _COMMITMENT * functional.mse_loss(left, chosen.detach())
+            loss = loss + _distance(chosen, left.detach())
+            loss = loss + _COMMITMENT * _distance(left, chosen.detach())
             left, total = left - chosen.detach(), total + chosen
             codes.append(code)
         return torch.stack(codes, dim=1), total, loss
@@ -50,10 +49,10 @@ class RQVAE(nn.Module):
         latent = self.encoder(vectors)
         _, quantised, loss = self.quantise(latent)
         made = self.decoder(latent + (quantised - latent).detach())
-        return functional.mse_loss(made, vectors) * vectors.shape[1] + loss
+        return _distance(made, vectors) + loss
 
 
-def fit_rqvae(vectors: NDArray[np.float32], levels: int, size: int, seed: int) -> Quantised:
+def fit_rqvae(vectors: NDArray[np.float32], levels: int, size: int, seed: int, steps: int) -> Quantised:
     """Train on the vectors (N, D); codes, codebooks and errors are those of the small space."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -63,12 +62,12 @@ def fit_rqvae(vectors: NDArray[np.float32], levels: int, size: int, seed: int) -
         for codebook, values in zip(model.codebooks, start.codebooks, strict=True):
             codebook.data[: len(values)] = torch.from_numpy(values)
         optimizer = torch.optim.AdamW(model.parameters(), lr=_LEARNING_RATE)
-        for step in range(_STEPS):
+        for step in range(steps):
             if step % max(1, len(data) // _BATCH) == 0:
                 order = torch.randperm(len(data))
             at = step % max(1, len(data) // _BATCH) * _BATCH
             optimizer.zero_grad()
-            model.loss(data[order[at : at + _BATCH]]).backward()
+            torch.autograd.backward(model.loss(data[order[at : at + _BATCH]]))
             optimizer.step()
         return _quantised(model, data)
 
@@ -77,12 +76,21 @@ def fit_rqvae(vectors: NDArray[np.float32], levels: int, size: int, seed: int) -
 def _quantised(model: RQVAE, data: Tensor) -> Quantised:
     left = model.encoder(data)
     codes = model.quantise(left)[0]
-    errors = [float(left.square().sum(dim=1).mean())]
+    errors = [_length(left)]
     for codebook, column in zip(model.codebooks, codes.T, strict=True):
         left = left - codebook[column]
-        errors.append(float(left.square().sum(dim=1).mean()))
+        errors.append(_length(left))
     books = tuple(codebook.detach().numpy().copy() for codebook in model.codebooks)
     return Quantised(codes.numpy(), books, tuple(errors))
+
+
+def _length(left: Tensor) -> float:
+    return float(left.square().sum(dim=1).mean())
+
+
+def _distance(first: Tensor, second: Tensor) -> Tensor:
+    """Mean squared distance of rows (N, D)."""
+    return (first - second).square().sum(dim=1).mean()
 
 
 def _perceptron(sizes: tuple[int, ...]) -> nn.Sequential:

@@ -70,6 +70,9 @@ class ItemTrainer:
         self.items, self.config, self.rng = model, config, rng
         self.device = model.device
         self.dtype = fast_dtype(self.device) if config.precision == "auto" else torch.float32
+        # On a CPU only the product with the vocabulary gains: torch's bfloat16 attention is several times
+        # slower there, and in a small model the casts cost what the other products gain.
+        self.autocast = self.dtype != torch.float32 and self.device.type == "cuda"
         self.table = model.item_ids.to(self.device)
         self.codes = torch.from_numpy(model.names.codes).to(self.device)
         whole = model.model
@@ -87,12 +90,13 @@ class ItemTrainer:
     def epoch(self, histories: Sequence[Window]) -> tuple[float, int]:
         """One pass over freshly cut windows; the mean loss of an item and the number of trained items."""
         windows = cut_windows(histories, self.config.history + 1, self.rng)
-        steps = sum(len(window) for window in windows) // self.config.tokens_per_batch + 1
+        most = max(1, self.config.tokens_per_batch // self.items.names.levels)  # items
+        steps = sum(len(window) for window in windows) // most + 1
         self.warmup = min(_WARMUP_STEPS, 2 * steps)
         total, count = 0.0, 0
         self.items.model.train()
         with dropout(self.items.model, self.config.dropout):
-            for batch in cut_batches(windows, self.config.tokens_per_batch, self.rng):
+            for batch in cut_batches(windows, most, self.rng):
                 losses = self.step(pad_right(batch, self.device))
                 total += float(losses.sum())
                 count += len(losses)
@@ -111,19 +115,20 @@ class ItemTrainer:
         levels = self.items.names.levels
         start = torch.full((len(windows), 1), self.items.start, device=self.device)
         tokens = torch.cat([start, self.table[windows].flatten(1)[:, :-1]], dim=1)  # (B, n L)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with torch.autocast(self.device.type, self.dtype, enabled=self.autocast):
             states = self.items.states(tokens)  # (B, n L, W)
         places = windows.flatten().nonzero()[:, 0]
         targets = self.codes[windows.flatten()[places]]  # (N, L)
         # The layers are walked back once, with the gradient that all levels leave on the states.
         leaf = states.detach().float().requires_grad_()
-        by_item = leaf.unflatten(1, (-1, levels)).flatten(0, 1)  # (B n, L, W)
+        by_item = leaf.reshape(-1, levels, leaf.shape[-1])  # (B n, L, W)
         self.optimizer.zero_grad(set_to_none=True)
         losses = torch.zeros(len(places), device=self.device)
         for level in range(levels):
             queries = by_item[:, level].index_select(0, places)
             losses += softmax_backward(queries, self.items.rows(level), targets[:, level], self.dtype)
-        states.backward(leaf.grad.to(states.dtype) if leaf.grad is not None else None)
+        assert leaf.grad is not None
+        torch.autograd.backward([states], [leaf.grad.to(states.dtype)])
         torch.nn.utils.clip_grad_norm_(self.items.model.parameters(), 1.0)
         self.steps += 1
         for group in self.optimizer.param_groups:
