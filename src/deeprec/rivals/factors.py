@@ -167,11 +167,11 @@ class BPR:
         row = self._rows.get(example.user_id)
         user: NDArray[np.float32] = np.zeros(self._users.shape[1], np.float32)
         if row is not None:
-            user = self._users[row]
-            return user
-        if example.history:
+            user[:] = self._users[row]
+        elif example.history:
             user = self._items[list(example.history)].mean(axis=0)
-        user[-1] = 1.0  # what multiplies the items' bias
+        if row is None:
+            user[-1] = 1.0  # what multiplies the items' bias
         return user
 
     def save(self, file: Path) -> None:

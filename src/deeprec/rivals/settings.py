@@ -24,7 +24,7 @@ class PlainConfig(Section):
         3000, description="Validation users that settings are chosen on, at most."
     )
     decays: Shares = Field(
-        (1.0, 0.9, 0.8, 0.6),
+        (1.0, 0.9, 0.8, 0.6, 0.4),
         description="item-knn, ease, als: what an item of the history counts, to the power of its age; 1: all alike.",
     )
     knn_neighbours: Counts = Field((50, 200), description="item-knn: nearest items that each item keeps.")
@@ -39,9 +39,9 @@ class PlainConfig(Section):
         description="ease: refuses a catalogue whose fit needs more (20 bytes for each pair of items).",
     )
     als_factors: Counts = Field((64, 128), description="als: features of a user and an item.")
-    als_regularization: Weights = Field((1.0, 10.0), description="als: weight of the L2 penalty.")
+    als_regularization: Weights = Field((10.0,), description="als: weight of the L2 penalty.")
     als_alpha: Weights = Field(
-        (1.0, 10.0, 40.0), description="als: confidence in what a user had is 1 + this."
+        (1.0, 10.0, 40.0, 100.0), description="als: confidence in what a user had is 1 + this."
     )
     als_iterations: Positive = Field(15, description="als: passes over users and items.")
     bpr_factors: Counts = Field((64,), description="bpr: features of a user and an item.")
