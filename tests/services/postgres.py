@@ -17,6 +17,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
+_TOLD = "DEEPREC_POSTGRES_BIN"
 _SETTINGS = {
     "listen_addresses": "",  # no port, so none can be taken
     "shared_buffers": "16MB",
@@ -134,7 +135,11 @@ def start_postgres() -> Iterator[Postgres]:
     """A running server, stopped and removed at the end; skips, with the reason, where there is none."""
     programs = _programs()
     if programs is None:
-        pytest.skip("PostgreSQL's initdb not found: apt-get install postgresql, or set DEEPREC_POSTGRES_BIN")
+        if _TOLD in os.environ:
+            pytest.fail(
+                f"{_TOLD} = {os.environ[_TOLD]}: no initdb in it"
+            )  # whoever sets it wants these tests
+        pytest.skip(f"PostgreSQL's initdb not found: apt-get install postgresql, or set {_TOLD}")
     owner = None
     if os.geteuid() == 0:
         owner = "postgres"
@@ -156,7 +161,7 @@ def start_postgres() -> Iterator[Postgres]:
 
 def _programs() -> Path | None:
     """The folder with `initdb` and `postgres`: as told, on the path, or where Debian has it (newest first)."""
-    told = os.environ.get("DEEPREC_POSTGRES_BIN")
+    told = os.environ.get(_TOLD)
     found = shutil.which("initdb")
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: -float(folder.parent.name))
     candidates = [Path(told)] if told else [*([Path(found).parent] if found else []), *debian]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deeprec.errors import MissingExtraError
 from deeprec.store.base import Feedback, FeedbackKind, HistoryEntry, Store, StoredHistory, StoreInfo
 
 __all__ = [
@@ -25,6 +26,8 @@ def open_store(url: str, *, create: bool = True, wait: float = 2.0) -> Store:
     newer deeprec among them; StoreUnavailable when it can't be reached or is locked;
     MissingExtraError without the libraries.
     """
-    from deeprec.store.opening import open_sql_store
-
+    try:
+        from deeprec.store.opening import open_sql_store
+    except ImportError:
+        raise MissingExtraError("a store", "serve") from None
     return open_sql_store(url, create=create, wait=wait)

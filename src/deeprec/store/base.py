@@ -109,7 +109,7 @@ class Store(Protocol):
         """Where it is, without a password."""
 
     def history(self, user_id: str) -> tuple[HistoryEntry, ...] | None:
-        """The history that was put, oldest first; None when there is none (which an empty one isn't)."""
+        """The history that was put, oldest first; None when none was. One that was put empty is `()`."""
 
     def put_history(self, user_id: str, entries: Sequence[HistoryEntry]) -> None:
         """Replace a user's history by `entries`, oldest first.

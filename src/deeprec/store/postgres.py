@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import psycopg
 from psycopg.abc import PQGen
-from psycopg.pq import TransactionStatus
 
 
 class BoundedConnection(psycopg.Connection[Any]):
@@ -20,11 +20,14 @@ class BoundedConnection(psycopg.Connection[Any]):
 
     def wait(self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = None) -> Any:
         """As the driver's, with `bound` where no timeout is given."""
+        if timeout is not None or self.bound is None:
+            return super().wait(gen, interval, timeout)
+        started = time.monotonic()
         try:
-            return super().wait(gen, interval, self.bound if timeout is None else timeout)
+            return super().wait(gen, interval, self.bound)
         except psycopg.OperationalError as error:
-            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
-                # The answer may still come: what is said on this connection next would be taken for it.
-                self.pgconn.finish()
-                raise psycopg.OperationalError(f"no answer within {self.bound:g} s") from error
-            raise
+            if time.monotonic() - started < self.bound:
+                raise
+            # The answer may still come, and would be taken for that of the next statement.
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"no answer within {self.bound:g} s") from error

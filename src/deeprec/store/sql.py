@@ -41,7 +41,7 @@ class SqlStore:
         self._wait = wait
         self._sqlite = engine.dialect.name == "sqlite"
         # SQLite has one writer at a time, and lets those who wait try at random: threads queue here instead.
-        self._writer = threading.Lock()
+        self._writer = threading.RLock()
         self._insert = sqlite.insert if self._sqlite else postgresql.insert
         with self._reading() as connection:
             salt = connection.execute(select(SECRET.c.salt)).scalar()
@@ -87,15 +87,16 @@ class SqlStore:
 
     def delete_user(self, user_id: str) -> bool:
         digest = self._digest(user_id)
-        with self._writing() as connection:
-            owner, known = self._lock_user(connection, digest, None)
-            for table in OWNED:
-                connection.execute(delete(table).where(table.c.owner == owner))
-            connection.execute(
-                update(USERS).where(USERS.c.id == owner).values(user_id=None, history_stored=None)
-            )
-        if self._sqlite:
-            self._empty_log()
+        with self._turn():
+            with self._writing() as connection:
+                owner, known = self._lock_user(connection, digest, None)
+                for table in OWNED:
+                    connection.execute(delete(table).where(table.c.owner == owner))
+                connection.execute(
+                    update(USERS).where(USERS.c.id == owner).values(user_id=None, history_stored=None)
+                )
+            if self._sqlite:
+                self._empty_log()
         return known
 
     def is_deleted(self, user_id: str) -> bool:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from deeprec.config import load_config
+from deeprec.run import Run
 from deeprec.store import Feedback, HistoryEntry, open_store
 
 
@@ -68,7 +70,7 @@ def test_a_store_that_is_not_there_is_one_line(
     deeprec: Callable, tmp_path: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    deeprec("data", "prepare", "synthetic", "--run", "runs/default", "--set", "data.synthetic.users=20")
+    Run.create(tmp_path / "runs" / "default", load_config("ci"))
     outcome = deeprec("store", *command, "--store", f"sqlite:///{tmp_path / 'typo.db'}")
     assert outcome.code == 2
     assert outcome.err.startswith("StoreError: sqlite:///")

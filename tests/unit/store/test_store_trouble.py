@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -64,6 +66,22 @@ def test_a_url_that_is_none_is_refused(url: str, message: str) -> None:
         open_store(url)
     assert message in str(caught.value)
     assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("library", "url", "extra"),
+    [("sqlalchemy", "sqlite:///x.db", "serve"), ("psycopg", "postgresql://127.0.0.1:1/x", "postgres")],
+)
+def test_a_library_that_is_missing_is_named(library: str, url: str, extra: str) -> None:
+    program = (
+        f"import sys; sys.modules[{library!r}] = None\n"
+        "from deeprec import MissingExtraError\n"
+        "from deeprec.store import open_store\n"
+        f"try:\n    open_store({url!r})\n"
+        "except MissingExtraError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert f'pip install "deeprec[{extra}]"' in done.stdout
 
 
 def test_nothing_is_made_where_nothing_shall_be(tmp_path: Path, postgres: Postgres) -> None:
@@ -145,7 +163,7 @@ def test_a_locked_file_is_an_error_after_the_wait(tmp_path: Path) -> None:
         other = sqlite3.connect(file, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         for write in WRITES:
-            with within(1), pytest.raises(StoreUnavailable, match=r"store\.db: database is locked; wait"):
+            with within(3), pytest.raises(StoreUnavailable, match=r"store\.db: database is locked; wait"):
                 write(store)
         for read in READS:
             read(store)  # readers don't wait for the writer
@@ -168,7 +186,7 @@ def test_a_thread_that_writes_for_long_holds_up_others_no_longer_than_the_wait(t
         thread = threading.Thread(target=write)
         thread.start()
         entered.wait(10)
-        with within(1), pytest.raises(StoreUnavailable, match="too many wait to write"):
+        with within(3), pytest.raises(StoreUnavailable, match="too many wait to write"):
             store.delete_user("u1")
         leave.set()
         thread.join()
@@ -181,7 +199,7 @@ def test_a_locked_row_is_an_error_after_the_wait(postgres: Postgres) -> None:
         with psycopg.connect(connection_string(url)) as other:
             other.execute("SELECT * FROM deeprec_users FOR UPDATE")
             for write in WRITES:
-                with within(1), pytest.raises(StoreUnavailable, match="lock timeout; wait, or end"):
+                with within(3), pytest.raises(StoreUnavailable, match="lock timeout; wait, or end"):
                     write(store)
             for read in READS:
                 read(store)
@@ -194,14 +212,14 @@ def test_a_table_that_is_locked_whole_stops_readers_no_longer_than_the_wait(post
     with open_store(url, wait=0.1) as store, psycopg.connect(connection_string(url)) as other:
         other.execute("LOCK deeprec_users, deeprec_secret, deeprec_history, deeprec_feedback")
         for call in READS + WRITES:
-            with within(1), pytest.raises(StoreUnavailable, match="lock timeout"):
+            with within(3), pytest.raises(StoreUnavailable, match="lock timeout"):
                 call(store)
 
 
 def test_a_server_that_is_not_there_is_an_error_without_the_password(tmp_path: Path) -> None:
     places = ("127.0.0.1:1/db", f"/db?host={tmp_path}", "127.0.0.1:1/db?password=hidden&sslpassword=hidden")
     for place in places:
-        with within(3), pytest.raises(StoreUnavailable, match="check that the database runs") as caught:
+        with within(5), pytest.raises(StoreUnavailable, match="check that the database runs") as caught:
             open_store(f"postgresql://me:hidden@{place}")
         assert "postgresql+psycopg://me:***@" in str(caught.value)
         assert "hidden" not in str(caught.value)
@@ -219,7 +237,7 @@ def test_a_server_that_is_frozen_is_given_up(postgres: Postgres) -> None:
         store.put_history("u1", ENTRIES)
         with (
             postgres.frozen(),
-            within(4),
+            within(6),
             pytest.raises(StoreUnavailable, match="check that the database runs"),
         ):
             store.put_history("u1", ())
@@ -234,7 +252,7 @@ def test_a_server_that_was_started_again_is_no_error(postgres: Postgres) -> None
         postgres.kill()
         try:
             for call in READS + WRITES:
-                with within(3), pytest.raises(StoreUnavailable):
+                with within(5), pytest.raises(StoreUnavailable):
                     call(store)
         finally:
             postgres.start()
@@ -247,7 +265,7 @@ def test_an_answer_that_does_not_come_is_given_up(postgres: Postgres) -> None:
     """In the middle of a transaction, where no new connection hides it."""
     with open_store(postgres.emptied(), wait=0.1) as store:
         opened: Any = store
-        with within(3), pytest.raises(StoreUnavailable, match=r"no answer within 1\.1 s"):  # noqa: SIM117
+        with within(5), pytest.raises(StoreUnavailable, match=r"no answer within 1\.1 s"):  # noqa: SIM117
             with opened._reading() as connection:
                 connection.exec_driver_sql("SELECT pg_sleep(20)")
         store.ping()
