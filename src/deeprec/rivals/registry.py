@@ -63,6 +63,9 @@ _HOMES: dict[str, str] = {
     "rectools-sasrec": "deeprec.rivals.rectools:SASREC",
     "rectools-bert4rec": "deeprec.rivals.rectools:BERT4REC",
     "trm-asked": "deeprec.rivals.asked:TRM_ASKED",
+    "llm-enhanced-trm": "deeprec.rivals.enhanced_trm.rival:ENHANCED_TRM",
+    "trm-enhanced-llm-sft": "deeprec.rivals.one_shot.rival:TRM_ENHANCED_SFT",
+    "trm-enhanced-llm": "deeprec.rivals.one_shot.rival:TRM_ENHANCED",
 
     "llm-title-tokens": "deeprec.rivals.item_tokens.rival:TITLE_TOKENS",
     "llm-semantic-ids": "deeprec.rivals.item_tokens.rival:SEMANTIC_IDS",

@@ -82,10 +82,12 @@ class EnhancedTRMConfig(Section):
 
     model: str = Field(
         "tiny",
-        description="Who writes: `tiny` (sized as `policy`, taught on the spot on fit histories and facts), or a "
-        "Hugging Face causal LM by name or path.",
+        description="Who writes: `tiny` (sized as `policy`, taught on the spot on fit histories; it names items that "
+        "go together), or a Hugging Face causal LM by name or path.",
     )
-    text_epochs: Positive = Field(4, description="Tiny: epochs over fit histories and facts as text.")
+    text_steps: Positive = Field(
+        600, description="Tiny: optimizer steps of 16 pieces of fit histories, at the rate of `warm_start`."
+    )
     item_prompt: str | None = Field(
         None,
         description="Path of a text file with the prompt for an item (fields {title}, {categories}, {year}); none: "

@@ -17,7 +17,7 @@ from deeprec.evaluation.recommenders import TRMRecommender
 from deeprec.policy.loading import load_policy, save_policy
 from deeprec.policy.tiny import start_titles
 from deeprec.rewards.mixture import reward_parts
-from deeprec.rivals.one_shot.lessons import answerable, lesson_tasks, list_documents
+from deeprec.rivals.one_shot.lessons import answerable, copy_tasks, lesson_tasks, list_documents
 from deeprec.rivals.one_shot.prompts import Task, build_tasks
 from deeprec.rivals.one_shot.ranker import rank_tasks
 from deeprec.rivals.one_shot.recommender import OneShotRecommender
@@ -81,7 +81,8 @@ def fit_supervised(
     environment = build_one_shot(config, dataset, trm, model, tokenizer)
     tasks = lesson_tasks(dataset, environment)
     documents = config.rivals.one_shot.epochs * list_documents(tasks, environment)
-    documents += _texts(config, dataset, environment)
+    if config.policy.model == "tiny":
+        documents += _first_lessons(config, environment)
 
     def log(figures: dict[str, float]) -> None:
         append_jsonl(run.metrics, {"stage": RIVAL + name, **figures})
@@ -164,15 +165,14 @@ def _new_model(
     return model, tokenizer
 
 
-def _texts(config: RunConfig, dataset: Dataset, environment: Environment) -> list[Document]:
-    """Fit histories and facts as text: a tiny model knows no title's meaning yet."""
-    epochs = config.rivals.one_shot.text_epochs
-    if config.policy.model != "tiny" or not epochs:
-        return []
-    texts = history_documents(dataset, environment.codec, environment.config)
+def _first_lessons(config: RunConfig, environment: Environment) -> list[Document]:
+    """What a pretrained model knows already: what titles mean, and how to copy a list."""
+    dataset, codec, settings = environment.dataset, environment.codec, config.rivals.one_shot
+    texts = history_documents(dataset, codec, environment.config)
     if config.warm_start.facts:
-        texts += fact_documents(dataset.catalog, environment.codec)
-    return epochs * texts
+        texts += fact_documents(dataset.catalog, codec)
+    copies = copy_tasks(environment, settings.copies, config.seed) if settings.copies else []
+    return settings.text_epochs * texts + list_documents(copies, environment)
 
 
 def _watch(sampler: Sampler, users: int) -> Callable[[PreTrainedModel], Mapping[str, float]]:

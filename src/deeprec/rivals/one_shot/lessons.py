@@ -7,11 +7,14 @@ the model learns to reorder are as good, and as wrong, as those that it will mee
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from deeprec.data.dataset import Dataset
 from deeprec.errors import TrainingError
 from deeprec.rivals.one_shot.prompts import Task, build_tasks
-from deeprec.rl.scripts import Document
+from deeprec.rl.scripts import Document, fit_examples
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.environment import Environment
 from deeprec.rollout.protocol import render_ranking
@@ -37,6 +40,17 @@ def lesson_tasks(dataset: Dataset, environment: Environment) -> list[Task]:
     return tasks
 
 
+def copy_tasks(environment: Environment, count: int, seed: int) -> list[Task]:
+    """`count` prompts for pasts cut from fit histories, without a target.
+
+    The TRM was fitted on what followed these pasts. So nothing is learned here of which candidate
+    comes next; only how a list is copied.
+    """
+    rng = np.random.default_rng((seed, 107))
+    cuts = fit_examples(environment.dataset, count, rng)
+    return build_tasks([replace(cut, target=0) for cut in cuts], environment)
+
+
 def answerable(tasks: Sequence[Task]) -> list[Task]:
     """Those whose target is among the candidates."""
     return [task for task in tasks if task.example.target in task.candidates]
@@ -45,7 +59,7 @@ def answerable(tasks: Sequence[Task]) -> list[Task]:
 def list_documents(tasks: Sequence[Task], environment: Environment) -> list[Document]:
     """Each prompt with the list to imitate; no loss on the prompt.
 
-    The list is the TRM's order with the target moved to its top. Where the target is not among the
+    The list is the TRM's order with the target moved to its top. Where no target is among the
     candidates the first title carries no loss either: it is the TRM's favourite then, and
     learning to write it would teach to trust the TRM's first place beyond what it deserves.
     """
