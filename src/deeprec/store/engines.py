@@ -84,6 +84,7 @@ def translated(place: str) -> Iterator[None]:
         lines = str(error.orig).strip().splitlines()
         reason = lines[0] if lines else type(error.orig).__name__
         passing = error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+        passing = passing and not reason.startswith("no such")  # SQLite: a table or column is gone
         kind = StoreUnavailable if passing else StoreError
         remedies = (remedy for part, remedy in _REMEDIES.items() if part in reason.lower())
         remedy = next(remedies, _PASSING if passing else _LASTING)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Column, Integer, text
+from sqlalchemy import Column, Integer, create_engine, inspect, text
 
-from deeprec.store import open_store
+from deeprec.errors import StoreError
+from deeprec.store import HistoryEntry, open_store
 from deeprec.store.schema import _SCRIPTS, latest_version
 from deeprec.store.tables import OWNED, USERS, VERSION_TABLE, metadata
 
@@ -49,6 +53,66 @@ def test_opening_again_changes_nothing(store: Any, store_url: str) -> None:
     before = state()
     open_store(store_url).close()
     assert state() == before
+
+
+MIGRATION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision = "0002", "0001"
+
+def upgrade():
+    op.create_table("deeprec_later", sa.Column("id", sa.Integer, primary_key=True))
+    op.execute("INSERT INTO deeprec_later (id) VALUES (7)")
+"""
+
+
+def with_migration(folder: Path, text: str) -> Path:
+    """The package's migrations and one more."""
+    shutil.copytree(_SCRIPTS, folder)
+    (folder / "versions" / "v0002_later.py").write_text(text)
+    return folder
+
+
+def tables(url: str) -> set[str]:
+    engine = create_engine(url)
+    try:
+        return set(inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
+
+
+def test_an_older_schema_is_brought_up_to_date(
+    store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_store(store_url) as store:
+        store.put_history("u1", [HistoryEntry("i1")])
+        store.delete_user("u2")
+    with monkeypatch.context() as patch:
+        patch.setattr("deeprec.store.schema._SCRIPTS", with_migration(tmp_path / "scripts", MIGRATION))
+        with open_store(store_url, create=False) as store:
+            assert store.info().schema == "0002"
+            assert store.history("u1") == (HistoryEntry("i1"),)
+            assert store.is_deleted("u2")  # the salt is the old one
+    assert "deeprec_later" in tables(store_url)
+    with pytest.raises(StoreError, match="schema '0002', made by a newer deeprec"):
+        open_store(store_url)
+
+
+def test_a_migration_that_fails_leaves_the_store_as_it_was(
+    store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_store(store_url) as store:
+        store.put_history("u1", [HistoryEntry("i1")])
+    before = tables(store_url)
+    broken = MIGRATION + "    op.execute('SELECT * FROM no_such_table')\n"
+    with monkeypatch.context() as patch:
+        patch.setattr("deeprec.store.schema._SCRIPTS", with_migration(tmp_path / "scripts", broken))
+        with pytest.raises(StoreError, match="no_such_table"):
+            open_store(store_url)
+    assert tables(store_url) == before
+    with open_store(store_url) as store:
+        assert store.history("u1") == (HistoryEntry("i1"),)
 
 
 def test_all_that_refers_to_a_user_is_emptied_with_them() -> None:

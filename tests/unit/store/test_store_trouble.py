@@ -147,6 +147,19 @@ def test_a_store_without_its_salt_is_refused(store_url: str) -> None:
         open_store(store_url)
 
 
+def test_a_store_that_lost_a_table_does_not_ask_to_try_again(store_url: str) -> None:
+    from sqlalchemy import create_engine, text
+
+    engine = create_engine(store_url)
+    with open_store(store_url) as store:
+        with engine.begin() as connection:
+            connection.execute(text("DROP TABLE deeprec_history"))
+        engine.dispose()
+        with pytest.raises(StoreError, match=r"deeprec_history.*name another store") as caught:
+            store.history("u1")
+    assert not isinstance(caught.value, StoreUnavailable)
+
+
 def test_a_store_opened_by_many_at_once_is_made_once(store_url: str) -> None:
     with ThreadPoolExecutor(6) as threads:
         stores = list(threads.map(lambda _: open_store(store_url, wait=10), range(6)))
