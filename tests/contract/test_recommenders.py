@@ -8,10 +8,13 @@ from dataclasses import replace
 import pytest
 from small_world import answer, build_codec, build_dataset, explore, settings
 
-from deeprec.config import PolicyConfig
+from deeprec.config import PolicyConfig, TRMConfig
+from deeprec.data.split import refit_data
 from deeprec.evaluation.recommenders import TRMRecommender
 from deeprec.policy.tiny import build_tiny
 from deeprec.recommender import Recommender
+from deeprec.rivals.asked import Rule, build_asker
+from deeprec.rivals.factors import ALS, BPR
 from deeprec.rollout.engines.base import Engine, Request, Sampling, Segment
 from deeprec.rollout.engines.local import LocalEngine
 from deeprec.rollout.engines.scripted import ScriptedEngine
@@ -19,6 +22,9 @@ from deeprec.rollout.protocol import render_prompt
 from deeprec.rollout.recommender import DeepRecRecommender
 from deeprec.rollout.runner import Environment
 from deeprec.trm.baselines import ItemKNN, Popularity
+from deeprec.trm.kinds import build_retriever
+from deeprec.trm.linear import EASE
+from deeprec.trm.text import build_text_encoder
 
 DATASET = build_dataset()
 EXAMPLES = DATASET.examples("test")
@@ -62,9 +68,19 @@ def untrained() -> LocalEngine:
     return LocalEngine(build_tiny(sizes, build_codec().tokenizer, 0), build_codec(), seed=0)
 
 
+def asked() -> Recommender:
+    config = TRMConfig(kind="item-knn", text_dim=8)
+    trm = build_retriever(DATASET, config, build_text_encoder(config, DATASET.catalog))
+    return TRMRecommender(trm, DATASET, ask=build_asker(Rule(2, 1, "user", 0.0), DATASET))
+
+
 MAKERS: dict[str, Callable[[], Recommender]] = {
     "popularity": lambda: TRMRecommender(Popularity.fit(DATASET), DATASET, "popularity"),
     "knn": lambda: TRMRecommender(ItemKNN.fit(DATASET), DATASET),
+    "ease": lambda: TRMRecommender(EASE.fit(refit_data(DATASET), 10.0, 0.8), DATASET),
+    "als": lambda: TRMRecommender(ALS.fit(refit_data(DATASET), 4, 0.1, 5.0, 5, 0, 0.8), DATASET),
+    "bpr": lambda: BPR.fit(refit_data(DATASET), 4, 0.05, 0.01, 20, 0),
+    "asked": asked,
     "deeprec": lambda: deeprec(ByUser(), fill_in=False),
     "deeprec, filled in": lambda: deeprec(ByUser(), fill_in=True),
     "deeprec, untrained and filled in": lambda: deeprec(untrained(), fill_in=True, segment_tokens=8),

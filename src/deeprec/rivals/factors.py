@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -217,9 +218,14 @@ def _implicit(module: str) -> Any:
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """`implicit` brings its own threads; those of BLAS beside them only wait for each other."""
-    try:
-        from threadpoolctl import threadpool_limits  # a dependency of scikit-learn and of implicit
-    except ImportError:
-        raise MissingExtraError("matrix factorisation (als, bpr)", "baselines") from None
-    with threadpool_limits(1, "blas"):
+    with _threads().limit(limits=1, user_api="blas"):
         yield
+
+
+@cache
+def _threads() -> Any:
+    # Made once, since it looks through all libraries; after implicit has loaded its own.
+    _implicit("implicit.cpu.als")
+    from threadpoolctl import ThreadpoolController  # implicit depends on it
+
+    return ThreadpoolController()

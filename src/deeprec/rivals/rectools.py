@@ -129,9 +129,8 @@ def _run(python: Path, *words: object) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise EvaluationError(
-            f"{_WORKER.name}: failed ({last}); is RecTools installed for {python}? `make peers` installs it"
-        )
+        hint = "; `make peers` installs what is missing" if "ModuleNotFoundError" in last else ""
+        raise EvaluationError(f"{_WORKER.name}, run by {python}: failed: {last}{hint}")
 
 
 def _rival(name: str, summary: str) -> Rival:
