@@ -52,7 +52,7 @@ def methods_grid(
     return Grid(heading(summary), ("Method", *shown), tuple(zip(names, *cells, strict=True)))
 
 
-def tests_grid(summary: EvaluationSummary) -> Grid | None:
+def differences_grid(summary: EvaluationSummary) -> Grid | None:
     """Every tested comparison once: difference, interval, p-value and Holm's; None without one."""
     methods, seen = ordered_methods(summary), set()
     rows = []

@@ -6,7 +6,15 @@ import re
 from collections.abc import Sequence
 
 from deeprec.evaluation.columns import RANKING
-from deeprec.evaluation.grids import Cell, Grid, methods_grid, notes, slice_grid, slice_notes, tests_grid
+from deeprec.evaluation.grids import (
+    Cell,
+    Grid,
+    differences_grid,
+    methods_grid,
+    notes,
+    slice_grid,
+    slice_notes,
+)
 from deeprec.evaluation.summary import EvaluationSummary
 
 _SLICED = ("recall@10", "ndcg@10")
@@ -31,13 +39,13 @@ _MARKDOWN = {
 
 def evaluation_markdown(summary: EvaluationSummary) -> str:
     """The whole evaluation: methods, differences and tests, notes."""
-    grids = [grid for grid in (methods_grid(summary), tests_grid(summary)) if grid is not None]
+    grids = [grid for grid in (methods_grid(summary), differences_grid(summary)) if grid is not None]
     return "\n".join([*map(grid_markdown, grids), _list(notes(summary))])
 
 
 def evaluation_latex(summary: EvaluationSummary) -> str:
     """The same for LaTeX; the notes are the caption's last sentences."""
-    methods, tests = methods_grid(summary), tests_grid(summary)
+    methods, tests = methods_grid(summary), differences_grid(summary)
     parts = [_PREAMBLE, grid_latex(methods, notes(summary))]
     return "\n".join([*parts, grid_latex(tests)] if tests is not None else parts)
 

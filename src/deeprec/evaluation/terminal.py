@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deeprec.evaluation.columns import BEYOND, COST, RANKING, p_text
-from deeprec.evaluation.grids import Grid, methods_grid, notes, slice_grid, slice_notes, tests_grid
+from deeprec.evaluation.grids import Grid, differences_grid, methods_grid, notes, slice_grid, slice_notes
 from deeprec.evaluation.stage import load_evaluation
 from deeprec.evaluation.summary import EvaluationSummary, MethodSummary
 from deeprec.evaluation.wording import (
@@ -61,7 +61,7 @@ def _tables(summary: EvaluationSummary) -> Iterator[RenderableType]:
     usual = [name for name in _BASELINES if name in summary.baselines]
     for baseline in usual:
         yield _against(baseline, methods)
-    differences = None if usual else tests_grid(summary)
+    differences = None if usual else differences_grid(summary)
     if differences is not None:
         yield _grid(differences)
     policies = [method for method in methods if method.behaviour]

@@ -37,6 +37,12 @@ def test_rows_of_a_run(tmp_path: Path, evaluated: tuple[Run, EvaluationSummary])
     assert 1.0 <= rows["trm"].minutes < 2.0
     assert rows["recommendation"].metrics["ndcg@10"] == pytest.approx(1.0)
     assert set(rows["recommendation"].differences) == {"trm", "warm_start"}
+    difference = summary.methods["recommendation"].differences["trm"]["ndcg@10"]
+    assert rows["recommendation"].tests["trm"]["ndcg@10"] == pytest.approx(
+        (difference.p_value, difference.holm_p)
+    )
+    assert {"coverage", "novelty", "diversity", "popularity_lift", "seconds"} <= set(rows["trm"].metrics)
+    assert {"validity", "tokens"} <= set(rows["recommendation"].metrics)
     assert (rows["trm"].history, rows["recommendation"].history) == (50, 20)
     append_rows(tmp_path / "all.json", list(rows.values()))
     assert load_rows(tmp_path) == sorted(rows.values(), key=lambda r: r.method)
@@ -61,6 +67,26 @@ def test_seeds_are_aggregated_and_named(tmp_path: Path) -> None:
         in page
     )
     assert page.count("deeprec quickstart --set seed=SEED") == 1
+
+
+def test_the_page_has_what_lists_are_like_and_the_tests(tmp_path: Path) -> None:
+    metrics = row().metrics | {"coverage": 0.5, "novelty": 3.25, "popularity_lift": -0.125, "seconds": 0.01}
+    below = {"trm": {"ndcg@10": (-0.1, -0.2, -0.05)}}
+    rows = [row(0, metrics=metrics)] + [
+        row(
+            seed,
+            "ease",
+            metrics=metrics | {"tokens": 12.0},
+            differences=below,
+            tests={"trm": {"ndcg@10": (0.01, p)}},
+        )
+        for seed, p in ((0, 0.02), (1, 0.04))
+    ]
+    append_rows(tmp_path / "rows.json", rows)
+    page = render_results(tmp_path)
+    assert "| MRR@10 | Coverage | Novelty | Popularity lift | LLM tokens | Seconds a user | Minutes |" in page
+    assert "| 0.500 | 3.25 | -0.12 | - | 0.0100 | 2.0 |" in page
+    assert "0 ahead, 2 behind, 0 unclear | 0.0400 |" in page  # the largest over seeds
 
 
 def test_other_targets_never_share_a_table(tmp_path: Path) -> None:
@@ -94,6 +120,8 @@ def test_the_page_is_checked(tmp_path: Path) -> None:
         ({"metrics": {}}, "row 1: 'metrics'"),
         ({"metrics": {"ndcg@10": "0.1x"}}, "row 1: 'metrics.ndcg@10'"),
         ({"interval": {"hits": [0, 1]}}, "an interval without its metric: hits"),
+        ({"tests": {"trm": {"hits": [0.1, 0.2]}}}, "an interval without its metric: hits"),
+        ({"metrics": {"coverage": 1.5}}, "not between 0 and 1"),
         ({"unknown": 1}, "row 1: 'unknown'"),
         ({"targets": ""}, "row 1: 'targets'"),
         ({"minutes": -1}, "row 1: 'minutes'"),

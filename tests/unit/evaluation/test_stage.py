@@ -76,6 +76,44 @@ def test_the_stage_runs_again_only_when_something_changed(tmp_path: Path) -> Non
     assert load_evaluation(run, "validation") == other
 
 
+def test_an_evaluation_of_an_earlier_version_is_made_again_and_never_read(tmp_path: Path) -> None:
+    run, before = evaluated_run(tmp_path / "run")
+    file = run.report / "evaluation.json"
+    values = json.loads(file.read_text(encoding="utf-8"))
+    del values["format"]
+    file.write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(
+        EvaluationError, match=r"written in format 2, this version reads 3, .*evaluate` again"
+    ):
+        load_evaluation(run)
+    dataset = load_data(run)
+    trm = PopularityTRM(dataset)
+    after = run_evaluation(run, dataset, trm, {"trm": TRMRecommender(trm, dataset)})  # type: ignore[arg-type]
+    assert load_evaluation(run) == after
+    assert after.format == before.format == 3
+    file.write_text("{", encoding="utf-8")
+    with pytest.raises(EvaluationError, match="not a usable evaluation"):
+        run_evaluation(run, dataset, trm, {"trm": TRMRecommender(trm, dataset)})  # type: ignore[arg-type]
+
+
+def test_slices_are_written_user_by_user(evaluated: tuple[Run, EvaluationSummary]) -> None:
+    run, summary = evaluated
+    frame = pl.read_parquet(run.report / "per_user.parquet").filter(pl.col("method") == "trm")
+    slices = pl.read_parquet(run.report / "slices.parquet")
+    for part in summary.slices:
+        inside = frame.filter(pl.col("slices").list.contains(part.name))
+        assert inside.height == part.users
+        if part.users:
+            mean = part.metrics["trm"]["ndcg@10"].mean
+            assert inside["ndcg@10"].mean() == pytest.approx(mean)
+            row = slices.filter(
+                (pl.col("slice") == part.name) & (pl.col("method") == "trm") & (pl.col("metric") == "ndcg@10")
+            )
+            assert row["mean"].to_list() == [mean]
+    poor = pl.read_parquet(run.report / "per_user.parquet").filter(pl.col("method") == "warm_start")
+    assert poor["novelty"].null_count() == 10  # an empty list has none, and a file says null
+
+
 def test_what_is_refused(tmp_path: Path, evaluated: tuple[Run, EvaluationSummary]) -> None:
     run, summary = evaluated
     with pytest.raises(EvaluationError, match="not evaluated on 'validation' yet; run `deeprec evaluate"):
