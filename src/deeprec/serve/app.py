@@ -119,12 +119,21 @@ def _handle_errors(app: FastAPI) -> None:
     async def on_refused(request: Request, error: HTTPException) -> Response:
         detail = {404: "there is nothing at this path", 405: "this path knows other methods only"}
         told = detail.get(error.status_code, str(error.detail))
-        return Problem(error.status_code, told, headers=error.headers).response(request.url.path)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = _methods(app, request) or headers.get("Allow", "GET, HEAD")
+        return Problem(error.status_code, told, headers=headers).response(request.url.path)
 
     @app.exception_handler(Exception)
     async def on_mistake(request: Request, _: Exception) -> Response:
         # Starlette raises it again behind the answer, so that the server's log has it.
         return Problem(500, "the service made a mistake; its log says more").response(request.url.path)
+
+
+def _methods(app: FastAPI, request: Request) -> str:
+    """Methods of a path, from all of its routes; the router names those of the first one alone."""
+    template = getattr(request.scope.get("route"), "path", "").replace(":path}", "}")
+    return ", ".join(sorted(method.upper() for method in app.openapi()["paths"].get(template, ())))
 
 
 def _field_error(entry: Mapping[str, Any]) -> FieldError:

@@ -262,12 +262,15 @@ class StageFilter(Sent):
     stage: Annotated[str, Field(max_length=64)] | None = None
 
 
+Point = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
 class MetricsGiven(Given):
     """What was logged while training: by name, (step, value) in order."""
 
     stage: str | None
     stages: list[str]
-    series: dict[str, list[tuple[float, float]]]
+    series: dict[str, list[Point]]
 
 
 class Health(Given):

@@ -24,11 +24,24 @@ _MEANINGS = {
 }
 _ALWAYS = (400, 401, 422, 429, 500)
 _WITH_BODY = (408, 413, 415)
+_EVENTS = ("start", "thought", "preference", "retrieved", "ranking", "error")
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "Server-sent events: `start`, for each turn `thought`, `preference` and `retrieved`, then "
-        "`ranking` (the whole answer) or `error` (a problem document), which ends it.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "description": "Server-sent events, each of the form that the schema describes: `start`, for each turn "
+        "`thought`, `preference` and `retrieved`, then `ranking` (`data` is the whole answer) or `error` (a problem "
+        "document), which ends it.",
+        "content": {
+            "text/event-stream": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "event": {"type": "string", "enum": list(_EVENTS)},
+                        "data": {"type": "string", "contentMediaType": "application/json"},
+                    },
+                    "required": ["event", "data"],
+                }
+            }
+        },
     }
 }
 

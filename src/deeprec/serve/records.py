@@ -72,14 +72,14 @@ class Records:
         records = [record for record in self._metrics.read() if "stage" in record]
         stages = list(dict.fromkeys(str(record["stage"]) for record in records))
         chosen = stage if stage is not None else (stages[-1] if stages else None)
-        series: dict[str, list[tuple[float, float]]] = {}
+        series: dict[str, list[list[float]]] = {}
         for record in records:
             step = record.get("step", record.get("epoch"))
             if record["stage"] != chosen or not _is_number(step):
                 continue
             for name, value in record.items():
                 if name not in ("step", "epoch") and _is_number(value):
-                    series.setdefault(name, []).append((step, value))
+                    series.setdefault(name, []).append([step, value])
         return MetricsGiven(stage=chosen, stages=stages, series=series)
 
     def _given(self, number: int, record: Record) -> TrainingTrajectory:

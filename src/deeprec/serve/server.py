@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 import sys
@@ -36,12 +37,9 @@ def address_of(bound: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def run_server(app: ASGIApp, bound: socket.socket, ready: Callable[[], None]) -> None:
-    """Serve until SIGINT or SIGTERM; requests in flight have a few seconds to end.
-
-    `ready` is called once connections are accepted. The server's own log holds no paths.
-    """
-    sys.setswitchinterval(_SWITCH)
+def build_server(app: ASGIApp) -> uvicorn.Server:
+    """The server around the application; its own log of requests is off, as it has paths, and those have users."""
+    logging.getLogger("uvicorn.access").disabled = True
     config = uvicorn.Config(
         app,
         access_log=False,
@@ -50,7 +48,16 @@ def run_server(app: ASGIApp, bound: socket.socket, ready: Callable[[], None]) ->
         proxy_headers=False,
         timeout_graceful_shutdown=_GRACE,
     )
-    server = uvicorn.Server(config)
+    return uvicorn.Server(config)
+
+
+def run_server(app: ASGIApp, bound: socket.socket, ready: Callable[[], None]) -> None:
+    """Serve until SIGINT or SIGTERM; requests in flight have a few seconds to end.
+
+    `ready` is called once connections are accepted.
+    """
+    sys.setswitchinterval(_SWITCH)
+    server = build_server(app)
     # The server raises the signal again when it has ended; then there is nothing left to do.
     former = {sign: signal.signal(sign, lambda *_: None) for sign in (signal.SIGINT, signal.SIGTERM)}
     try:

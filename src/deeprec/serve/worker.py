@@ -140,6 +140,7 @@ class Worker:
         while True:
             self._drop_cancelled()
             with self._changed:
+                self._gauges.load(len(self._waiting), len(self._loop))
                 while not self._is_closing and not self._waiting and not len(self._loop):
                     self._changed.wait()
                 if self._is_closing:
@@ -150,9 +151,8 @@ class Worker:
                     joining.append(self._waiting.popleft())
             for task in joining:
                 self._join(task)
-            with self._changed:
-                self._gauges.load(len(self._waiting), len(self._loop))
             if len(self._loop):
+                self._gauges.load(len(self._waiting), len(self._loop))
                 return True
 
     def _join(self, task: Task) -> None:

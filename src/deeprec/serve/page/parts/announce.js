@@ -28,6 +28,6 @@ export class Announcer extends Component {
   }
 
   render() {
-    return html`<p class="hidden-text" role="status" aria-live="polite" data-test="announcer">${this.state.text}</p>`;
+    return html`<p class="hidden-text" role="status" aria-live="polite">${this.state.text}</p>`;
   }
 }

@@ -92,7 +92,7 @@ export class Compare extends Component {
         ${missing && html`<${ProblemNote} problem=${missing} />`}
         ${!asked && !missing && html`<${Empty} title="Nothing compared yet">
           Choose a history, then press Compare. Items that several lists share are marked in each.<//>`}
-        ${asked && html`<p class="summary" data-test="shared">${sharedText(asked, answers)}</p>
+        ${asked && html`<p class="summary">${sharedText(asked, answers)}</p>
         <div class="lists">${asked.map((side) => this.renderSide(side, asked, answers, problems))}</div>`}
       </div>
     </div>`;
