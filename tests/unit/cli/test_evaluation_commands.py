@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from deeprec.cli.app import app
 from deeprec.config import load_config
 from deeprec.data.stage import run_data
-from deeprec.errors import DeepRecError, EvaluationError, RunError
+from deeprec.errors import DataError, DeepRecError, EvaluationError, RunError
 from deeprec.run import Run
 from deeprec.trm.stage import run_trm
 
@@ -67,11 +67,46 @@ def test_a_part_of_an_evaluation_leaves_the_run_alone(fitted: Path) -> None:
     assert {file: file.read_bytes() for file in fitted.rglob("*.json")} == before
 
 
+def test_files_for_papers_and_a_comparison(fitted: Path, tmp_path: Path) -> None:
+    words = ("evaluate", "--run", fitted, "--methods", "trm,popularity")
+    assert r"\toprule" in invoke(*words, "--to", tmp_path / "all", "--format", "latex")
+    assert "| Method | Recall@1 |" in invoke(
+        *words, "--users", 30, "--to", tmp_path / "some", "--format", "markdown"
+    )
+    names = {file.name for file in (tmp_path / "some").iterdir()}
+    assert names == {
+        "evaluation.json", "per_user.parquet", "slices.md", "slices.parquet", "slices.tex", "table.md", "table.tex",
+    }  # fmt: skip
+    found = json.loads(invoke("compare", tmp_path / "all", tmp_path / "some", "--format", "json"))
+    assert (found["users"], len(found["missing"]["some"])) == (30, 10)
+    table = invoke(
+        "compare", tmp_path / "all", tmp_path / "some", "--against", "trm", "--to", tmp_path / "both"
+    )
+    assert "some: Plain TRM" in table
+    assert (tmp_path / "both" / "comparison.json").is_file()
+
+
+def test_some_users_and_another_part(fitted: Path) -> None:
+    one = json.loads(invoke("evaluate", "--run", fitted, "--methods", "popularity", "--user", "u3", "--json"))
+    assert (one["users"], one["sampled"]) == (1, True)
+    words = ("evaluate", "--run", fitted, "--methods", "popularity", "--users", "validation")
+    assert json.loads(invoke(*words, "--json"))["part"] == "validation"
+
+
 @pytest.mark.parametrize(
     ("words", "error", "message"),
     [
         (["evaluate", "--part", "fit"], EvaluationError, "choose `test` or `validation`"),
-        (["evaluate", "--methods", "rival"], EvaluationError, "unknown method 'rival'; known:"),
+        (["evaluate", "--methods", "qwerty"], EvaluationError, "unknown method 'qwerty'; known:"),
+        (["evaluate", "--methods", "popularty"], EvaluationError, "did you mean 'popularity'"),
+        (["evaluate", "--methods", " ,"], EvaluationError, "names no method; known: popularity, trm"),
+        (["evaluate", "--methods", "ease"], RunError, "run `deeprec rival fit ease --run"),
+        (["evaluate", "--methods", "trm-refit"], RunError, "run `deeprec trm refit --run"),
+        (["evaluate", "--users", "0"], EvaluationError, "--users 0: give a number of users"),
+        (["evaluate", "--users", "validation", "--part", "test"], EvaluationError, "contradict each other"),
+        (["evaluate", "--user", "u3", "--users", "5"], EvaluationError, "contradict each other"),
+        (["evaluate", "--user", "u333"], DataError, "unknown user 'u333'.*'u33'"),
+        (["evaluate", "--format", "html"], EvaluationError, "choose one of table, markdown, latex, json"),
         (["evaluate", "--methods", "recommendation"], RunError, "run `deeprec train"),
     ],
 )
