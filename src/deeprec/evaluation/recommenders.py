@@ -15,7 +15,7 @@ from deeprec.types import Example
 
 _USERS_PER_CALL = 256
 # Scores closer than this share of the row's largest could change places in another batch: float32
-# products of other shapes differ by some 1e-6 of it (MovieLens-1M), and about 3 users in 100 are so close.
+# products of other shapes differ by some 1e-6 of it (MovieLens-1M), where a few users in a hundred are so close.
 _NEAR = 3e-5
 
 Ask = Callable[[Example], str | None]

@@ -40,7 +40,7 @@ def _ease(dataset: Dataset, config: PlainConfig, seed: int) -> Iterator[tuple[Se
     needed = linear.ease_gigabytes(n_items)
     if needed > config.ease_memory_gb:
         raise EvaluationError(
-            f"rival 'ease': a catalogue of {n_items} items needs {needed:.1f} GB, "
+            f"rival 'ease': a catalogue of {n_items} items needs {needed:.2g} GB, "
             f"rivals.plain.ease_memory_gb = {config.ease_memory_gb:g}; raise it where there is as much memory, "
             "leave out rare items (data.min_item_interactions), or fit item-knn or als in its place"
         )

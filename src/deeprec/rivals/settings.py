@@ -39,7 +39,7 @@ class PlainConfig(Section):
         description="ease: refuses a catalogue whose fit needs more (20 bytes for each pair of items).",
     )
     als_factors: Counts = Field((64, 128), description="als: features of a user and an item.")
-    als_regularization: Weights = Field((10.0,), description="als: weight of the L2 penalty.")
+    als_regularization: Weights = Field((1.0, 10.0), description="als: weight of the L2 penalty.")
     als_alpha: Weights = Field(
         (1.0, 10.0, 40.0, 100.0), description="als: confidence in what a user had is 1 + this."
     )
@@ -117,7 +117,7 @@ class OneShotConfig(Section):
 
     candidates: Positive = Field(20, description="Items of the TRM's plain list that stand in the prompt.")
     title_vectors: bool = Field(
-        True, description="Tiny: a title's embedding starts as the TRM's vector of the item."
+        True, description="Tiny: a title's embedding starts as the TRM's vector of the item, where it has one."
     )
     text_epochs: int = Field(
         2, ge=0, description="Tiny: epochs over fit histories and facts as text, mixed in."
