@@ -74,13 +74,15 @@ class FloorEngine(LocalEngine):
     """
 
     def __init__(self, model: Qwen2ForCausalLM, codec: Codec, *, seed: int) -> None:
-        super().__init__(model, codec, seed=seed)
+        super().__init__(model, codec, seed=seed, guesses=0)
         frequencies = model.model.rotary_emb.inv_freq
         angles = torch.arange(self.context_length, device=frequencies.device)[:, None] * frequencies
         angles = torch.cat((angles, angles), dim=-1)
         self._cos, self._sin = angles.cos(), angles.sin()
 
-    def _run_model(self, ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
+    def _run_model(
+        self, ids: Tensor, mask: Tensor, positions: Tensor, columns: int, wanted: Tensor | None
+    ) -> Tensor:
         model, config = self._model.model, self._model.config
         eps, width = config.rms_norm_eps, config.hidden_size
         cos, sin = self._cos[positions][:, None], self._sin[positions][:, None]
@@ -95,8 +97,11 @@ class FloorEngine(LocalEngine):
                 * functional.linear(normed, up.weight),
                 down.weight,
             )
-        last = functional.rms_norm(hidden[:, -1], (width,), model.norm.weight, eps)
-        return functional.linear(last, self._model.lm_head.weight)
+        last = hidden[:, -columns:].flatten(0, 1)
+        last = last if wanted is None else last[wanted]
+        return functional.linear(
+            functional.rms_norm(last, (width,), model.norm.weight, eps), self._model.lm_head.weight
+        )
 
     def _attend(
         self, layer: Any, number: int, normed: Tensor, mask: Tensor, cos: Tensor, sin: Tensor
@@ -107,7 +112,7 @@ class FloorEngine(LocalEngine):
             functional.linear(normed, part.weight, part.bias).view(shape).transpose(1, 2)
             for part in (layer.q_proj, layer.k_proj, layer.v_proj)
         )
-        keys, values = self._cache.update(_rotate(key, cos, sin), value, number)
+        keys, values = self._rows.cache.update(_rotate(key, cos, sin), value, number)
         query = _rotate(query, cos, sin)
         if tokens == 1:  # queries of one group as if they were tokens: keys are not repeated
             query = query.reshape(rows, -1, groups, layer.head_dim)

@@ -94,3 +94,14 @@ def test_uniforms_depend_on_every_argument_and_on_nothing_else() -> None:
     assert np.array_equal(base, uniforms_for(1, 2, 3, 4, 20)[:8])
     for other in [(2, 2, 3, 4), (1, 3, 3, 4), (1, 2, 4, 4), (1, 2, 3, 5)]:
         assert not np.isin(base, uniforms_for(*other, 8)).any()
+
+
+@pytest.mark.parametrize("size", [5, 64, 130, 6000])
+def test_greedy_takes_the_first_of_the_likeliest(size: int) -> None:
+    draws = torch.Generator().manual_seed(size)
+    logits = torch.randint(0, 40, (200, size), generator=draws).float()  # many equals
+    tokens, logprobs = draw(logits, None, 0.0, 1.0)
+    first = [row.index(max(row)) for row in logits.tolist()]
+    assert tokens.tolist() == first
+    expected = logits.double().log_softmax(dim=-1)[range(200), first].float()
+    torch.testing.assert_close(logprobs, expected, atol=1e-6, rtol=1e-6)

@@ -13,8 +13,8 @@ from deeprec.errors import EngineError
 from deeprec.rollout.engines.base import Request
 
 
-def last_logits_only(model: PreTrainedModel) -> dict[str, int]:
-    """Arguments that make `model` compute logits of the last column alone, if it can.
+def keeps_some_logits(model: PreTrainedModel) -> bool:
+    """Whether `model` can compute logits of the last columns alone (argument `logits_to_keep`).
 
     Raises EngineError for a model that takes no positions.
     """
@@ -22,7 +22,7 @@ def last_logits_only(model: PreTrainedModel) -> dict[str, int]:
     forward = inspect.signature(inner.forward).parameters
     if "position_ids" not in forward:
         raise EngineError(f"{type(model).__name__} takes no position_ids; use another engine or model")
-    return {"logits_to_keep": 1} if "logits_to_keep" in forward else {}
+    return "logits_to_keep" in forward
 
 
 def usable_context(model: PreTrainedModel, wanted: int | None) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,16 +19,17 @@ from transformers import PreTrainedModel
 from deeprec.errors import EngineError
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Request, Sampling, Segment
-from deeprec.rollout.engines.cache import RowCache
 from deeprec.rollout.engines.causal_lm import (
     evaluating,
     is_out_of_memory,
-    last_logits_only,
+    keeps_some_logits,
     memory_message,
     usable_context,
 )
+from deeprec.rollout.engines.drafts import LONGEST, Drafts, worthwhile
 from deeprec.rollout.engines.limits import holds_stop, new_token_cap, portions
 from deeprec.rollout.engines.qwen2 import LeanQwen2, lean_pass
+from deeprec.rollout.engines.rows import Row, Rows
 from deeprec.rollout.engines.sampling import WIDTH, draw, uniforms_for
 
 # Tokens read in one pass: bounds the memory of masks and activations. A processor is a third
@@ -43,25 +44,6 @@ class EngineClock:
 
     prefill: float = 0.0
     decode: float = 0.0
-
-
-@dataclass(slots=True)
-class _Row:
-    """One episode's place in the cache, and its segment in the making."""
-
-    key: int
-    cached: list[int]  # ids whose keys and values are in the cache
-    start: tuple[int, ...]  # the context that it began with
-    place: int = 0  # position of its request in the call
-    cap: int = 0
-    ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    is_stopped: bool = False
-    is_done: bool = False
-
-    def is_continued_by(self, context: Sequence[int]) -> bool:
-        """Whether a context is what is cached, and more."""
-        return len(self.cached) < len(context) and list(context[: len(self.cached)]) == self.cached
 
 
 class LocalEngine:
@@ -80,16 +62,18 @@ class LocalEngine:
         *,
         seed: int,
         context_length: int | None = None,
+        guesses: int = LONGEST,
     ) -> None:
         self._model = model
         self._codec = codec
         self._context_length = usable_context(model, context_length)
-        self._options = last_logits_only(model)
+        self._keeps_some = keeps_some_logits(model)
         self.clock = EngineClock()
         self._seed = seed
         self._part = 0
-        self._rows: list[_Row] = []
-        self._cache = RowCache()
+        self._rows = Rows()
+        self._guesses = guesses
+        self._drafts = Drafts()
         self._lean: LeanQwen2 | None = None
         self._is_stale = True  # the weights may have changed since `_lean` was made
 
@@ -100,8 +84,7 @@ class LocalEngine:
 
     def forget(self) -> None:
         """Drop all keys and values, and go on to fresh random numbers."""
-        self._rows = []
-        self._cache.clear()
+        self._rows.clear()
         self._part += 1
         self._is_stale = True
 
@@ -128,7 +111,7 @@ class LocalEngine:
                 self._write(logits, requests, sampling)
         except BaseException as error:
             # Rows and cache may disagree now; the next call reads everything again.
-            self._rows, self._cache = [], RowCache()
+            self._rows = Rows()
             if is_out_of_memory(error):
                 raise EngineError(memory_message(requests, caps)) from error
             raise
@@ -142,95 +125,44 @@ class LocalEngine:
 
         Rows that go on come first, then new ones; a prompt that several episodes share is read once.
         """
-        places = self._keep_continuing(requests)
-        kept = len(places)
-        going_on = set(places)
+        places = self._rows.keep_continuing(requests)
+        kept, going_on = len(places), set(places)
         # Sorted by length: passes over neighbours need little padding.
         new = sorted(set(range(len(requests))) - going_on, key=lambda place: len(requests[place].context))
         firsts: dict[tuple[int, ...], int] = {}  # each new context, and the row that reads it
-        twins, sources = [], []
+        twins = []
         for place in new:
-            context = requests[place].context
-            if context in firsts:
-                twins.append(place)
-                sources.append(firsts[context])
-            else:
-                firsts[context] = kept + len(firsts)
+            if firsts.setdefault(requests[place].context, len(places)) == len(places):
                 places.append(place)
-        self._rows += [_Row(requests[place].key, [], requests[place].context) for place in places[kept:]]
-        self._borrow(kept)
-        read = len(self._rows)
-        places += twins
-        self._rows += [_Row(requests[place].key, [], requests[place].context) for place in twins]
-        contexts = [requests[place].context for place in places[:read]]
+            else:
+                twins.append(place)
+        self._rows.add([requests[place] for place in places[kept:]])
         started = time.perf_counter()
+        contexts = [requests[place].context for place in places]
         # Apart: what the environment wrote and whole prompts differ in length.
-        logits = torch.cat(
-            [*self._prefill(slice(0, kept), contexts), *self._prefill(slice(kept, read), contexts)]
-        )
+        parts = (slice(0, kept), slice(kept, len(places)))
+        logits = torch.cat([found for part in parts for found in self._prefill(part, contexts[part])])
         if logits.is_cuda:
             torch.cuda.synchronize(logits.device)  # else the first token would wait, and be blamed
         self.clock.prefill += time.perf_counter() - started
         if twins:
-            self._cache.copy(self._tensor(sources), self._tensor(range(read, len(self._rows))))
-            logits = logits[self._tensor([*range(read), *sources])]
-        for row, place in zip(self._rows, places, strict=True):
-            row.cached = list(requests[place].context)
-            row.place, row.cap = place, caps[place]
-            row.ids, row.logprobs, row.is_stopped, row.is_done = [], [], False, False
+            sources = [firsts[requests[place].context] for place in twins]
+            self._rows.copy_behind(sources, [requests[place] for place in twins])
+            logits = torch.cat([logits, logits[sources]])
+        for row, place in zip(self._rows, [*places, *twins], strict=True):
+            row.begin(requests[place].context, place, caps[place])
         return logits
-
-    def _keep_continuing(self, requests: Sequence[Request]) -> list[int]:
-        """Drop all rows but those that a request continues; the place of each one's request."""
-        known = {row.key: position for position, row in enumerate(self._rows)}
-        kept = {
-            known[request.key]: place
-            for place, request in enumerate(requests)
-            if request.key in known and self._rows[known[request.key]].is_continued_by(request.context)
-        }
-        # Only as many are moved as there are gaps: copying keys and values costs.
-        gaps = [position for position in range(len(kept)) if position not in kept]
-        movers = [position for position in kept if position >= len(kept)]
-        if gaps:
-            self._cache.copy(self._tensor(movers), self._tensor(gaps))
-        for gap, mover in zip(gaps, movers, strict=True):
-            self._rows[gap] = self._rows[mover]
-            kept[gap] = kept.pop(mover)
-        self._rows = self._rows[: len(kept)]
-        return [kept[position] for position in range(len(kept))]
-
-    def _borrow(self, kept: int) -> None:
-        """Give new rows the keys and values of a prompt that a kept row began with, but its last token's."""
-        known = {row.start: position for position, row in enumerate(self._rows[:kept])}
-        found = {
-            position: known[row.start]
-            for position, row in enumerate(self._rows[kept:], kept)
-            if row.start in known
-        }
-        if found:
-            self._cache.copy(self._tensor(list(found.values())), self._tensor(list(found)))
-        for position in found:
-            self._rows[position].cached = list(self._rows[position].start[:-1])
 
     def _prefill(self, part: slice, contexts: Sequence[tuple[int, ...]]) -> list[Tensor]:
         """Feed what the cache lacks of the contexts of these rows, some rows at a time."""
         suffixes = [
-            context[len(row.cached) :] for row, context in zip(self._rows[part], contexts[part], strict=True)
+            context[len(row.cached) :] for row, context in zip(self._rows[part], contexts, strict=True)
         ]
-        outputs = []
         budget = _PREFILL_TOKENS_CPU if self._model.device.type == "cpu" else _PREFILL_TOKENS
-        for some in portions([len(suffix) for suffix in suffixes], budget):
-            rows = slice(part.start + some.start, part.start + some.stop)
-            longest = max(len(suffix) for suffix in suffixes[some])
-            ids, slots = [], []
-            for row, suffix in zip(self._rows[rows], suffixes[some], strict=True):
-                # Padding goes in front, so that the last column is every row's last token.
-                padding = [0] * (longest - len(suffix))
-                ids.append([*padding, *suffix])
-                slots.append(padding + list(range(len(row.cached) + 1, len(row.cached) + len(suffix) + 1)))
-                row.cached.extend(suffix)
-            outputs.append(self._forward(rows, self._tensor(ids), self._tensor(slots)))
-        return outputs
+        return [
+            self._feed(slice(part.start + some.start, part.start + some.stop), suffixes[some])
+            for some in portions([len(suffix) for suffix in suffixes], budget)
+        ]
 
     # Writing segments
 
@@ -238,55 +170,71 @@ class LocalEngine:
         """Sample until every row is done. Rows that still write stay in front: self._rows[:active]."""
         uniforms = self._uniforms(requests, sampling)
         active = len(self._rows)
-        step = 0
-        while True:
+        fed: list[list[int]] = [[] for _ in self._rows]  # the contexts were fed by `_read`
+        counts = [1] * active  # tokens that are drawn for each row, of which the first is sure to count
+        while active:
             started = time.perf_counter()
-            if step:
-                logits = self._step(active)
-            column = None if uniforms is None else uniforms[[row.place for row in self._rows[:active]], step]
-            shares = None if column is None else torch.from_numpy(column).to(logits.device)
+            shares = None
+            if uniforms is not None:
+                shares = torch.from_numpy(uniforms[self._draws(counts)]).to(logits.device)
             tokens, logprobs = draw(logits, shares, sampling.temperature, sampling.top_p)
             drawn, chances = tokens.tolist(), logprobs.tolist()
             self.clock.decode += time.perf_counter() - started
-            for row, token, chance in zip(self._rows[:active], drawn, chances, strict=True):
-                if not row.is_done:
-                    row.ids.append(token)
-                    row.logprobs.append(chance)
-                    row.is_done = len(row.ids) >= row.cap
-                    if self._stops(row.ids, sampling):
-                        row.is_done = row.is_stopped = True
-            step += 1
-            active = self._close_ranks(active)
-            if active == 0:
-                return
+            start = 0
+            for row, own, count in zip(self._rows[:active], fed, counts, strict=True):
+                end = start + count
+                taken = self._take(row, own[1:], drawn[start:end], chances[start:end], sampling)
+                row.cached.extend(own[:taken])
+                start = end
+            active = self._rows.close_ranks(active)
+            if active:
+                started = time.perf_counter()
+                fed = self._next(active, sampling)
+                counts = [len(own) for own in fed]
+                logits = self._feed(slice(0, active), fed, everywhere=True)
+                self.clock.decode += time.perf_counter() - started
 
-    def _step(self, active: int) -> Tensor:
-        """Feed each row's newest token; a row that is done writes to the unseen slot 0."""
-        ids, slots = [], []
-        for row in self._rows[:active]:
-            ids.append([row.ids[-1]])
+    def _take(
+        self, row: Row, guesses: list[int], drawn: list[int], chances: list[float], sampling: Sampling
+    ) -> int:
+        """Write down what was drawn, up to where the row ends or the guess behind which it was drawn was wrong."""
+        for number, (token, chance) in enumerate(zip(drawn, chances, strict=True)):
+            if number and guesses[number - 1] != row.tail[1]:
+                return number
+            row.ids.append(token)
+            row.logprobs.append(chance)
+            self._drafts.note(row.tail, token)
+            row.tail = (row.tail[1], token)
+            row.is_stopped = self._stops(row.ids, sampling)
+            row.is_done = row.is_stopped or len(row.ids) >= row.cap
             if row.is_done:
-                slots.append([0])
-            else:
-                row.cached.append(row.ids[-1])
-                slots.append([len(row.cached)])
-        return self._forward(slice(0, active), self._tensor(ids), self._tensor(slots))
+                return number + 1
+        return len(drawn)
 
-    def _close_ranks(self, active: int) -> int:
-        """Move done rows behind the others once an eighth is done; the new number in front."""
-        done = [position for position in range(active) if self._rows[position].is_done]
-        if len(done) == active:
-            return 0
-        if len(done) * 8 < active:
-            return active
-        writing = active - len(done)
-        gaps = [position for position in done if position < writing]
-        movers = [position for position in range(writing, active) if not self._rows[position].is_done]
-        if gaps:
-            self._cache.copy(self._tensor(movers + gaps), self._tensor(gaps + movers))
-            for gap, mover in zip(gaps, movers, strict=True):
-                self._rows[gap], self._rows[mover] = self._rows[mover], self._rows[gap]
-        return writing
+    def _next(self, active: int, sampling: Sampling) -> list[list[int]]:
+        """What to feed to each row: its newest token and guesses behind it; nothing to one that is done."""
+        guesses = [
+            []
+            if row.is_done or not self._guesses
+            else self._drafts.propose(
+                row.tail, min(self._guesses, row.cap - len(row.ids) - 1), sampling.stop_ids
+            )
+            for row in self._rows[:active]
+        ]
+        width = worthwhile([len(own) for own in guesses])
+        return [
+            [] if row.is_done else [row.ids[-1], *own[:width]]
+            for row, own in zip(self._rows[:active], guesses, strict=True)
+        ]
+
+    def _draws(self, counts: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Request and number of each token that is drawn now: an index into the random numbers."""
+        pairs = [
+            (row.place, len(row.ids) + number)
+            for row, count in zip(self._rows[: len(counts)], counts, strict=True)
+            for number in range(count)
+        ]
+        return [place for place, _ in pairs], [number for _, number in pairs]
 
     def _stops(self, ids: list[int], sampling: Sampling) -> bool:
         if ids[-1] in sampling.stop_ids:
@@ -310,9 +258,14 @@ class LocalEngine:
 
     # The model
 
-    def _forward(self, rows: slice, ids: Tensor, slots: Tensor) -> Tensor:
-        """Logits (rows, V) after the last column of ids (rows, tokens)."""
-        width = 1 + max(len(row.cached) for row in self._rows[rows])
+    def _feed(self, rows: slice, suffixes: Sequence[Sequence[int]], *, everywhere: bool = False) -> Tensor:
+        """Feed these ids behind what is cached of each row.
+
+        Logits (N, V) after each one, row by row, or (rows, V) after each row's last.
+        """
+        lines, taken = self._rows.rectangle(rows, suffixes)
+        width = 1 + max(line[-1] for line in taken)
+        ids, slots = (torch.tensor(part, device=self._model.device) for part in (lines, taken))
         seen = torch.arange(width, device=ids.device)
         dtype = self._model.dtype
         # Nobody sees slot 0 but padding: a softmax over nothing is not a number.
@@ -320,23 +273,29 @@ class LocalEngine:
         unseen = (seen > places) | ((seen == 0) & (places > 0))
         mask = torch.zeros(unseen.shape, dtype=dtype, device=ids.device)
         mask.masked_fill_(unseen, torch.finfo(dtype).min)
-        self._cache.begin(len(self._rows), rows, slots, width)
-        return self._run_model(ids, mask[:, None], (slots - 1).clamp(min=0))
+        self._rows.cache.begin(len(self._rows), rows, slots, width)
+        columns = ids.shape[1] if everywhere else 1
+        is_full = not everywhere or min(len(suffix) for suffix in suffixes) == columns
+        wanted = None if is_full else (slots > 0).flatten()
+        return self._run_model(ids, mask[:, None], (slots - 1).clamp(min=0), columns, wanted)
 
-    def _run_model(self, ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
-        """Logits (rows, V) after the last column; `mask` (rows, 1, tokens, slots) is added to the scores."""
+    def _run_model(
+        self, ids: Tensor, mask: Tensor, positions: Tensor, columns: int, wanted: Tensor | None
+    ) -> Tensor:
+        """Logits (N, V) in the last columns, where `wanted` (rows * columns) is true, or everywhere.
+
+        `mask` (rows, 1, tokens, slots) is added to the scores.
+        """
         if self._lean is not None:
-            return self._lean(ids, mask, positions, self._cache)
+            return self._lean(ids, mask, positions, self._rows.cache, columns, wanted)
+        options = {"logits_to_keep": columns} if self._keeps_some else {}
         output = self._model(
             input_ids=ids,
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=self._cache,
+            past_key_values=self._rows.cache,
             use_cache=True,
-            **self._options,
+            **options,
         )
-        logits: Tensor = output.logits[:, -1]
-        return logits
-
-    def _tensor(self, values: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
-        return torch.tensor(values, dtype=torch.long, device=self._model.device)
+        logits: Tensor = output.logits[:, -columns:].flatten(0, 1)
+        return logits if wanted is None else logits[wanted]

@@ -1,7 +1,7 @@
 """A forward pass of Qwen2, the tiny policy's architecture, that leaves out what a rollout doesn't need.
 
-Against the library's own: in the last layer only the last token goes on past keys and values
-(nothing else of the others is looked at), keys and values are not repeated for the queries
+Against the library's own: in the last layer only tokens behind which something is predicted go
+on past keys and values (nothing else of the others is looked at), keys and values are not repeated for the queries
 that share them, and rotary positions are one complex product. The same numbers up to rounding.
 """
 
@@ -32,7 +32,7 @@ def lean_pass(model: PreTrainedModel, context_length: int) -> LeanQwen2 | None:
 
 
 class LeanQwen2:
-    """Logits after the last token of each row. Made anew after each change of weights."""
+    """Logits after the last tokens of each row. Made anew after each change of weights."""
 
     def __init__(self, model: Qwen2ForCausalLM, context_length: int) -> None:
         config, rotary = model.config, model.model.rotary_emb
@@ -47,8 +47,19 @@ class LeanQwen2:
         self._queries = [_in_pairs(one.q_proj, one.head_dim) for one in attentions]
         self._keys = [_in_pairs(one.k_proj, one.head_dim) for one in attentions]
 
-    def __call__(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: RowCache) -> Tensor:
-        """Logits (rows, V) for ids and positions (rows, tokens); `mask` (rows, 1, tokens, slots) is added."""
+    def __call__(
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        positions: Tensor,
+        cache: RowCache,
+        columns: int,
+        wanted: Tensor | None,
+    ) -> Tensor:
+        """Logits (N, V) in the last `columns` of ids and positions (rows, tokens), where `wanted` is true.
+
+        `mask` (rows, 1, tokens, slots) is added to the scores; `wanted` (rows * columns) or None for all.
+        """
         model = self._model.model
         turns = self._turns[positions]
         hidden = functional.embedding(ids, model.embed_tokens.weight)  # (rows, tokens, width)
@@ -56,13 +67,17 @@ class LeanQwen2:
             normed = self._norm(hidden, layer.input_layernorm)
             keys, values = self._remember(number, layer.self_attn, normed, turns, cache)
             if number == len(model.layers) - 1:
-                hidden, normed, turns, mask = hidden[:, -1:], normed[:, -1:], turns[:, -1:], mask[:, :, -1:]
+                hidden, normed, turns = hidden[:, -columns:], normed[:, -columns:], turns[:, -columns:]
+                mask = mask[:, :, -columns:]
             hidden = hidden + self._attend(number, layer.self_attn, normed, turns, keys, values, mask)
             normed = self._norm(hidden, layer.post_attention_layernorm)
             gate = functional.silu(functional.linear(normed, layer.mlp.gate_proj.weight))
             gate *= functional.linear(normed, layer.mlp.up_proj.weight)
             hidden = hidden + functional.linear(gate, layer.mlp.down_proj.weight)
-        return functional.linear(self._norm(hidden[:, -1], model.norm), self._model.lm_head.weight)
+        hidden = hidden.reshape(-1, self._width)
+        if wanted is not None:
+            hidden = hidden[wanted]
+        return functional.linear(self._norm(hidden, model.norm), self._model.lm_head.weight)
 
     def _norm(self, states: Tensor, norm: Any) -> Tensor:
         return functional.rms_norm(states, (self._width,), norm.weight, self._eps)
@@ -87,15 +102,15 @@ class LeanQwen2:
         mask: Tensor,
     ) -> Tensor:
         rows, tokens, _ = normed.shape
-        shape = (rows, tokens, -1, layer.head_dim)
-        query = _turned(functional.linear(normed, *self._queries[number]).view(shape), turns)
-        if tokens == 1:  # queries that share keys as if they were tokens of one head
-            query = query.view(rows, -1, self._shared, layer.head_dim)
-            found = functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
-        else:
-            found = functional.scaled_dot_product_attention(
-                query.transpose(1, 2), keys, values, attn_mask=mask, enable_gqa=self._shared > 1
-            ).transpose(1, 2)
+        width, heads = layer.head_dim, keys.shape[1]
+        query = functional.linear(normed, *self._queries[number]).view(rows, tokens, -1, width)
+        query = _turned(query, turns).view(rows, tokens, heads, self._shared, width)
+        # Queries that share keys as if they were more tokens of one head: keys are read once for all.
+        query = query.permute(0, 2, 3, 1, 4).reshape(rows, heads, -1, width)
+        if self._shared > 1 and tokens > 1:
+            mask = mask.repeat(1, 1, self._shared, 1)
+        found = functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+        found = found.view(rows, heads, self._shared, tokens, width).permute(0, 3, 1, 2, 4)
         return functional.linear(found.reshape(rows, tokens, -1), layer.o_proj.weight)
 
 
@@ -114,5 +129,5 @@ def _in_pairs(projection: Any, head_dim: int) -> tuple[Tensor, Tensor]:
 
 def _turned(states: Tensor, turns: Tensor) -> Tensor:
     """States (rows, tokens, heads, head width) turned by their positions, in place."""
-    torch.view_as_complex(states.unflatten(-1, (-1, 2))).mul_(turns)
+    torch.view_as_complex(states.view(*states.shape[:-1], -1, 2)).mul_(turns)
     return states

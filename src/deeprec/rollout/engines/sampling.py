@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 TRIES = 4  # draws for a nucleus before the vocabulary is sorted
+_BLOCK = 64
 WIDTH = TRIES + 1  # random numbers that one token may use up
 
 
@@ -20,9 +21,8 @@ def draw(logits: Tensor, uniforms: Tensor | None, temperature: float, top_p: flo
     """
     logits = logits.float()
     if uniforms is None:
-        tokens = logits.argmax(dim=-1)
-        # The chosen one is the largest: no exponential overflows, and its own is 1.
-        return tokens, -(logits - logits.gather(1, tokens[:, None])).exp_().sum(dim=-1).log()
+        tokens = _likeliest(logits)
+        return tokens, logits.log_softmax(dim=-1).gather(1, tokens[:, None])[:, 0]
     scaled = logits if temperature == 1.0 else logits / temperature
     probabilities = scaled.softmax(dim=-1)
     sums = probabilities.cumsum(dim=-1)
@@ -33,6 +33,20 @@ def draw(logits: Tensor, uniforms: Tensor | None, temperature: float, top_p: flo
         return tokens, probabilities.gather(1, tokens[:, None])[:, 0].log()
     chosen = logits.gather(1, tokens[:, None])[:, 0]
     return tokens, chosen - logits.logsumexp(dim=-1)
+
+
+def _likeliest(logits: Tensor) -> Tensor:
+    """Position (B,) of each row's largest value, the first among equals.
+
+    By blocks: on a processor `argmax` takes ten times as long as the largest value alone.
+    """
+    whole = logits.shape[1] // _BLOCK * _BLOCK
+    largest = [logits[:, :whole].view(len(logits), -1, _BLOCK).amax(dim=-1)]
+    if whole < logits.shape[1]:
+        largest.append(logits[:, whole:].amax(dim=-1, keepdim=True))
+    first = torch.cat(largest, dim=1).argmax(dim=1, keepdim=True) * _BLOCK
+    places = (first + torch.arange(_BLOCK, device=logits.device)).clamp_(max=logits.shape[1] - 1)
+    return (first + logits.gather(1, places).argmax(dim=1, keepdim=True))[:, 0]
 
 
 def _nucleus(probabilities: Tensor, sums: Tensor, uniforms: Tensor, top_p: float) -> Tensor:
