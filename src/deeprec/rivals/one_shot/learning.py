@@ -160,8 +160,9 @@ def _new_model(
     config: RunConfig, dataset: Dataset, trm: ExplorableRetriever
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     model, tokenizer = make_policy(config.model_copy(update={"rollout": one_shot_rollout(config)}), dataset)
-    if config.policy.model == "tiny" and config.rivals.one_shot.title_vectors:
-        start_titles(model, tokenizer, dataset.catalog, trm.item_vectors(), config.seed)
+    vectors = trm.item_vectors() if config.rivals.one_shot.title_vectors else None
+    if config.policy.model == "tiny" and vectors is not None:
+        start_titles(model, tokenizer, dataset.catalog, vectors, config.seed)
     return model, tokenizer
 
 
