@@ -1,0 +1,102 @@
+"""What goes wrong is said, with what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from conftest import KEY
+from looking import Eyes
+from serving import FIRST_ANSWER, Serving, Wire
+
+Look = Callable[..., Eyes]
+
+
+def test_key_asked_refused_and_taken(look: Look, guarded: Serving) -> None:
+    eyes = look(base=guarded.url)
+    dialog = eyes.page.get_by_role("dialog", name="API key")
+    eyes.see("This service asks for a key.")
+    assert eyes.focus() == "Key"
+    eyes.picture("key")
+    eyes.page.keyboard.type("not-the-key-at-all")
+    eyes.page.keyboard.press("Enter")
+    eyes.see("The service refused this key.")
+    eyes.page.get_by_label("Key", exact=True).fill(KEY)
+    eyes.button("Continue").click()
+    eyes.see("Nothing explored yet")
+    assert not dialog.is_visible()
+    assert KEY not in eyes.page.url
+    assert eyes.page.evaluate("Object.keys(localStorage).length") == 0
+
+
+def test_key_not_given(look: Look, guarded: Serving) -> None:
+    eyes = look(base=guarded.url)
+    eyes.see("This service asks for a key.")
+    eyes.page.keyboard.press("Escape")
+    eyes.see("The service asks for its API key", "Enter the key that the service was started with.")
+    eyes.button("Try again").click()
+    eyes.see("This service asks for a key.")
+
+
+def test_too_many_requests_are_counted_down(look: Look, guarded: Serving) -> None:
+    eyes = look(base=guarded.url)
+    eyes.page.get_by_label("Key", exact=True).fill(KEY)
+    eyes.button("Continue").click()
+    eyes.see("Nothing explored yet")
+    eyes.goto("#/trajectories")
+    for step in range(12, 0, -1):  # each is a request; the allowance is four
+        eyes.page.get_by_label("Step", exact=True).fill(str(step))
+        eyes.page.get_by_label("Step", exact=True).press("Tab")
+        if eyes.page.get_by_text("The service is busy").is_visible():
+            break
+    eyes.see("The service is busy", "Your request was not worked on; nothing is lost.")
+    again = eyes.page.get_by_role("button", name="Try again in")
+    assert again.is_disabled()
+    eyes.picture("busy")
+    eyes.button("Try again").click()  # waits until it may be pressed
+    eyes.page.get_by_role("heading", name="found").wait_for()
+
+
+def test_unknown_user(look: Look) -> None:
+    eyes = look("#/explore?user=nobody")
+    eyes.see("Not found", "No user is called 'nobody'")
+    eyes.button("Explore").click()
+    eyes.page.get_by_role("alert").nth(1).wait_for()
+
+
+def test_nobody_chosen(look: Look) -> None:
+    eyes = look()
+    eyes.button("Explore").click()
+    eyes.see("No user chosen", "Search for a user and pick one from the list")
+    eyes.page.get_by_role("radio", name="Titles I pick").check()
+    eyes.button("Explore").click()
+    eyes.see("No titles picked")
+
+
+def test_a_number_too_large_names_the_field(look: Look) -> None:
+    eyes = look("#/explore?user=u7&k=5000")
+    eyes.button("Explore").click()
+    note = eyes.page.get_by_role("alert")
+    note.wait_for()
+    assert "k (5000):" in note.inner_text()
+
+
+def test_service_gone_in_mid_stream(look: Look, service: Serving) -> None:
+    with Wire(service.url, FIRST_ANSWER, "cut") as wire:
+        eyes = look("#/explore?user=u7", base=wire.url)
+        eyes.button("Explore").click()
+        eyes.see("The exploration broke off", "run it again for a full list", "came back", "No list came.")
+        eyes.picture("broke-off")
+
+
+def test_service_gone_before_a_call(look: Look, service: Serving) -> None:
+    with Wire(service.url, b"no such text", "cut") as wire:
+        eyes = look("#/curves", base=wire.url)
+        eyes.page.get_by_role("img").first.wait_for()
+    eyes.page.get_by_role("link", name="Trajectories").click()
+    eyes.see("The service can't be reached", "Check that “deeprec serve” still runs")
+    assert eyes.button("Try again").is_enabled()
+
+
+def test_a_run_that_is_not_served(look: Look) -> None:
+    eyes = look("#/curves?run=elsewhere")
+    eyes.see("Not found", "No run 'elsewhere' is served")
