@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from deeprec.data.dataset import Dataset
 from deeprec.errors import EvaluationError, RetrievalError, RunError
+from deeprec.progress import Bar, progress_bar
 from deeprec.recommender import Recommendation, Recommender
 from deeprec.rivals.registry import Rival
 from deeprec.run import Run
@@ -116,8 +117,11 @@ def _write_histories(file: Path, histories: Sequence[Sequence[int]]) -> None:
     np.savez(file, items=items, ends=ends)
 
 
-def _run(python: Path, *words: object) -> None:
-    """Run the worker; raises EvaluationError where its interpreter is missing, or with its last words."""
+def _run(python: Path, *words: object, bar: Bar | None = None) -> None:
+    """Run the worker; raises EvaluationError where its interpreter is missing, or with its last words.
+
+    `bar` moves on with each epoch.
+    """
     if not python.is_file():
         raise EvaluationError(
             f"{python}: no interpreter with RecTools there (rivals.plain.peers_python); make it with `make peers`, "
@@ -126,9 +130,13 @@ def _run(python: Path, *words: object) -> None:
     # Absolute, but not resolved: the link is what tells Python of its environment. -P: this folder is not searched
     # for modules, where `rectools` would be this one.
     command = [str(python.absolute()), "-P", str(_WORKER), *(str(word) for word in words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    last = "it said nothing"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as worker:
+        for line in worker.stderr or ():
+            last = line.strip() or last
+            if line.startswith("epoch ") and bar is not None:
+                bar.advance(1, line.partition(": ")[2].strip())
+    if worker.returncode:
         hint = "; `make peers` installs what is missing" if "ModuleNotFoundError" in last else ""
         raise EvaluationError(f"{_WORKER.name}, run by {python}: failed: {last}{hint}")
 
@@ -151,7 +159,8 @@ def _rival(name: str, summary: str) -> Rival:
         targets = {example.user_id: example.target for example in dataset.examples("validation")}
         held_out = np.array([targets.get(example.user_id, 0) for example in known], dtype=np.int64)
         np.savez(folder / "validation.npz", items=held_out)
-        _run(python, "fit", folder.absolute())
+        with progress_bar(f"Fitting {name}", run.config.rivals.plain.rectools_epochs) as bar:
+            _run(python, "fit", folder.absolute(), bar=bar)
         asked = [example.history for part in ("validation", "test") for example in dataset.examples(part)]
         keys = np.array([history_key(history) for history in asked])
         np.savez(folder / "lists.npz", keys=keys, lists=rank(python, folder, asked))
