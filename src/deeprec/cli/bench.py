@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deeprec.cli.options import JsonOption, SetOption
+from deeprec.cli.options import DEFAULT_RUN, JsonOption, SetOption
 
 if TYPE_CHECKING:
     from deeprec.bench.rollout import Sizes
@@ -136,6 +136,45 @@ def rollout_command(
     for row in missed:
         typer.echo(f"{row.name}: {row.ratio} is too low", err=True)
     if missed:
+        raise typer.Exit(1)
+
+
+@app.command("serve")
+def serve_command(
+    run: Annotated[Path, typer.Option("--run", help="Run with a trained policy.")] = DEFAULT_RUN,
+    requests: Annotated[int, typer.Option(min=4, help="Requests that each number of clients sends.")] = 256,
+    at_least: Annotated[
+        float | None, typer.Option(help="Fail below this ratio of requests/s at 32 clients to one at a time.")
+    ] = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Latency and requests/s of `deeprec serve` over HTTP on loopback, at 1, 8 and 32 clients.
+
+    Each client sends its next request as soon as the last one is answered. `ratio` is
+    batching / one trajectory at a time. --json prints one object a line.
+
+    Example: deeprec bench serve --run runs/quickstart
+    """
+    from deeprec.bench.serve import CLIENTS, serve_rows
+    from deeprec.data.format import read_dataset
+    from deeprec.progress import show_progress
+    from deeprec.run import Run, machine
+
+    opened = Run.open(run)
+    opened.require("data", "deeprec data prepare")
+    users = read_dataset(opened.data).user_ids
+    rows = serve_rows(opened.folder, users, requests, overrides or [])
+    if as_json:
+        printed = _print_lines(rows)
+    else:
+        with show_progress():
+            printed = list(rows)
+        _print_table(printed)
+        typer.echo(f"on {machine()}, which clients and service share")
+    found = next(row for row in printed if row.name == f"throughput, {CLIENTS[-1]} clients")
+    if at_least is not None and (found.ratio or 0.0) < at_least:
+        typer.echo(f"{found.name}: {found.ratio} is too low", err=True)
         raise typer.Exit(1)
 
 

@@ -1,0 +1,182 @@
+"""The rows of `deeprec bench serve`: how fast a service answers over real HTTP on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPResponse
+from itertools import cycle, islice
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from deeprec.bench.rows import Row, make_row
+from deeprec.errors import EngineError
+from deeprec.progress import progress_bar
+
+CLIENTS = (1, 8, 32)
+ALONE = "one at a time (serve.in_flight = 1)"
+_GOAL_MS = 10.0  # of an answer by the TRM alone, at p50
+_START = 300.0  # seconds that a service may take to load
+_PLAIN = 200  # requests that the TRM alone answers
+_WARM_UP = 4  # requests of each client that aren't counted
+_OPTIONS = ("serve.rate=0", "serve.deadline=60", "serve.queue=256")
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a number of clients met, each sending a request as soon as the last one is answered."""
+
+    latencies: tuple[float, ...]  # seconds
+    seconds: float  # of them all together
+
+    @property
+    def rate(self) -> float:
+        """Requests answered per second."""
+        return len(self.latencies) / self.seconds
+
+    def ms(self, percentile: float) -> float:
+        """Milliseconds within which this percentage was answered."""
+        return 1000 * float(np.percentile(self.latencies, percentile))
+
+
+def serve_rows(
+    run: Path, users: Sequence[str], requests: int = 256, options: Sequence[str] = ()
+) -> Iterator[Row]:
+    """Latencies and requests/s of a run's service, for `users` in turn; `options` are settings.
+
+    The service is a process of its own, started twice: once as it is, once with a single
+    trajectory at a time. `requests` is how many each number of clients sends in all. Raises
+    EngineError where a service doesn't start, or anything but an answer of the policy in time comes back.
+    """
+    rates: dict[int, float] = {}
+    with _service(run, options) as address:
+        for clients in CLIENTS:
+            load = _loaded(address, clients, _share(requests, clients), users)
+            rates[clients] = load.rate
+            yield make_row(f"answer, {_named(clients)}, p50", load.ms(50), "ms", "", None)
+            yield make_row(f"answer, {_named(clients)}, p99", load.ms(99), "ms", "", None)
+        first = [_first_event(address, user) for user in islice(cycle(users), 40)]
+        yield make_row(
+            "first turn in a stream, 1 client, p50", 1000 * float(np.median(first)), "ms", "", None
+        )
+        plain = _loaded(address, 1, _PLAIN, users, mode="trm")
+        yield make_row("TRM alone, 1 client, p50", plain.ms(50), "ms", "goal", _GOAL_MS)
+        yield make_row("TRM alone, 1 client, p99", plain.ms(99), "ms", "", None)
+    with _service(run, [*options, "serve.in_flight=1"]) as address:
+        for clients in CLIENTS:
+            alone = _loaded(address, clients, _share(requests, clients) // 2, users).rate
+            yield make_row(f"throughput, {_named(clients)}", rates[clients], "requests/s", ALONE, alone)
+
+
+def _named(clients: int) -> str:
+    return f"{clients} client{'s' if clients > 1 else ''}"
+
+
+def _share(requests: int, clients: int) -> int:
+    """Requests of each client: fewer in all where fewer clients send them, so that none takes for ever."""
+    return max(4, requests // (4 if clients == 1 else clients))
+
+
+@contextmanager
+def _service(run: Path, options: Sequence[str]) -> Iterator[str]:
+    """Host and port of a `deeprec serve` of this run, with a store of its own."""
+    with tempfile.TemporaryDirectory(prefix="deeprec-bench-") as folder:
+        program = "from deeprec.cli import main; main()"
+        command = [sys.executable, "-c", program, "serve", str(run), "--port", "0"]
+        command += ["--store", f"sqlite:///{Path(folder) / 'store.db'}"]
+        for option in (*_OPTIONS, *options):
+            command += ["--set", option]
+        # A key that others use must not lock the benchmark out.
+        environment = {name: value for name, value in os.environ.items() if name != "DEEPREC_API_KEY"}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        timer = threading.Timer(_START, process.kill)
+        timer.start()
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            timer.cancel()
+            if "http://" not in line:
+                raise EngineError(f"`deeprec serve {run}` didn't start; run it to see why")
+            yield urlsplit(line.split()[-1]).netloc
+        finally:
+            timer.cancel()
+            process.terminate()
+            process.wait()
+
+
+def _loaded(address: str, clients: int, each: int, users: Sequence[str], mode: str = "deeprec") -> Load:
+    """What `clients` meet that send `each` requests one after the other, for different users."""
+    latencies: list[list[float]] = [[] for _ in range(clients)]
+    failures: list[BaseException] = []
+    barrier = threading.Barrier(clients + 1)
+
+    def client(number: int) -> None:
+        try:
+            own = islice(cycle(users), number * each, None)
+            connection = HTTPConnection(address, timeout=120)
+            for _ in range(min(_WARM_UP, each)):
+                _ask(connection, next(own), mode)
+            barrier.wait()
+            for _ in range(each):
+                started = time.perf_counter()
+                _ask(connection, next(own), mode)
+                latencies[number].append(time.perf_counter() - started)
+            connection.close()
+        except BaseException as error:  # told in the thread that waits
+            failures.append(error)
+            barrier.abort()
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
+    with progress_bar(f"{mode}, {_named(clients)}", None):
+        for thread in threads:
+            thread.start()
+        started = time.perf_counter()
+        try:
+            barrier.wait()
+            started = time.perf_counter()
+        except threading.BrokenBarrierError:
+            pass
+        for thread in threads:
+            thread.join()
+    seconds = time.perf_counter() - started
+    for failure in failures:
+        if not isinstance(failure, threading.BrokenBarrierError):
+            raise failure
+    return Load(tuple(value for own in latencies for value in own), seconds)
+
+
+def _ask(connection: HTTPConnection, user: str, mode: str) -> None:
+    with _sent(connection, "/v1/recommendations", {"user_id": user, "mode": mode}) as response:
+        answer = json.loads(response.read())
+    # An answer that came by another way would make the service look faster than it is.
+    if response.status != 200 or (mode == "deeprec" and answer["stop_reason"] is None):
+        raise EngineError(f"the service answered {response.status}: {str(answer)[:300]}")
+
+
+def _first_event(address: str, user: str) -> float:
+    """Seconds until the first turn arrives of a stream (its start comes at once)."""
+    connection = HTTPConnection(address, timeout=120)
+    started = time.perf_counter()
+    with _sent(connection, "/v1/recommendations/stream", {"user_id": user}) as response:
+        while (line := response.readline()) != b"event: thought\n":
+            if not line:  # the policy never asked
+                break
+        seconds = time.perf_counter() - started
+        response.read()
+    connection.close()
+    return seconds
+
+
+def _sent(connection: HTTPConnection, path: str, body: dict[str, str]) -> HTTPResponse:
+    connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+    return connection.getresponse()
