@@ -11,8 +11,10 @@ from deeprec.config import DataConfig, SyntheticConfig, TRMConfig
 from deeprec.data.dataset import Dataset
 from deeprec.data.prepare import prepare
 from deeprec.errors import RetrievalError
+from deeprec.rivals.factors import ALS
 from deeprec.trm.base import ExplorableRetriever, Retriever
 from deeprec.trm.baselines import ItemKNN, Popularity, item_counts
+from deeprec.trm.linear import EASE
 from deeprec.trm.own import FunctionRetriever
 from deeprec.trm.ranking import MAX_PREFERENCE
 from deeprec.trm.text import build_text_encoder, item_text
@@ -80,6 +82,8 @@ BUILDERS: dict[str, Callable[[Dataset], Retriever]] = {
     "trm-experts": lambda dataset: _trm(dataset, 8),
     "popularity": Popularity.fit,
     "item-knn": ItemKNN.fit,
+    "ease": lambda dataset: EASE.fit(dataset, 10.0, 0.8),
+    "als": lambda dataset: ALS.fit(dataset, 8, 1.0, 5.0, 3, 0, 0.8),
     "vectors": _vectors,
     "vectors-users": lambda dataset: _vectors(dataset, users=True),
     "vectors-cold": lambda dataset: _vectors(dataset, cold=5),
