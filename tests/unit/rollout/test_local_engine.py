@@ -23,6 +23,7 @@ from deeprec.errors import EngineError
 from deeprec.rollout.engines import local as local_module
 from deeprec.rollout.engines.base import Request, Sampling, Segment
 from deeprec.rollout.engines.local import LocalEngine
+from deeprec.rollout.engines.qwen2 import lean_pass
 
 VOCABULARY = 97
 STOPS = frozenset({3, 5, 8, 13, 21})
@@ -92,7 +93,7 @@ def logprobs_of(model: PreTrainedModel, context: Sequence[int], segment: Segment
     return table.gather(1, torch.tensor(segment.token_ids)[:, None])[:, 0].tolist()
 
 
-def three_turns(model, engine, sampling, check, *, rows: int = 9, drop: bool = True, seed: int = 0) -> None:
+def three_turns(engine, sampling, check, *, rows: int = 9, drop: bool = True, seed: int = 0) -> None:
     """Ragged prompts, ragged answers of the environment, rows that drop out."""
     draw = random.Random(seed)
     contexts = {key: [draw.randrange(VOCABULARY) for _ in range(draw.randint(1, 40))] for key in range(rows)}
@@ -123,7 +124,7 @@ def test_greedy_is_what_generate_writes_over_three_turns(kind, attention, prefil
         assert segment.stopped == (segment.token_ids[-1] in STOPS)
         assert segment.logprobs == pytest.approx(logprobs_of(model, context, segment), abs=1e-4)
 
-    three_turns(model, engine, Sampling(0.0, 1.0, 100, STOPS), check)
+    three_turns(engine, Sampling(0.0, 1.0, 100, STOPS), check)
 
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (1.0, 0.8), (0.6, 0.95)])
@@ -134,7 +135,7 @@ def test_logprobs_are_the_models_own_at_temperature_one(temperature, top_p) -> N
     def check(context: list[int], cap: int, segment: Segment) -> None:
         assert segment.logprobs == pytest.approx(logprobs_of(model, context, segment), abs=1e-4)
 
-    three_turns(model, engine, Sampling(temperature, top_p, 100, STOPS), check, rows=6)
+    three_turns(engine, Sampling(temperature, top_p, 100, STOPS), check, rows=6)
 
 
 def count_read_tokens(model: PreTrainedModel) -> list[int]:
@@ -229,6 +230,59 @@ def test_rows_that_go_on_are_not_read_again_when_others_join() -> None:
     # Row 1 began with the prompt of one that joins now: that one reads its last token alone.
     engine.generate([Request(8, prompts[1], 1), Request(1, (*contexts[1], 5), 1)], once)
     assert read == [1, 1]
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "llama"])
+@pytest.mark.parametrize("temperature", [0.0, 0.6])
+def test_guesses_change_nothing_but_the_number_of_passes(kind, temperature, monkeypatch) -> None:
+    passes: list[int] = []
+    feed = LocalEngine._feed
+    monkeypatch.setattr(LocalEngine, "_feed", lambda *given, **more: passes.append(1) or feed(*given, **more))
+    written: list[list[Segment]] = []
+    counts = []
+    for guesses in (0, 7):
+        engine = LocalEngine(make_model(kind), NumberCodec(), seed=0, guesses=guesses)
+        found: list[Segment] = []
+        for _ in range(4):  # what was written three times is known by heart
+            engine.reseed(0)
+            passes.clear()
+            three_turns(
+                engine,
+                Sampling(temperature, 1.0, 40, STOPS),
+                lambda context, cap, segment, found=found: found.append(segment),
+            )
+        written.append(found)
+        counts.append(len(passes))
+    for one, other in zip(*written, strict=True):
+        assert one.token_ids == other.token_ids
+        assert one.stopped == other.stopped
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+    assert counts[1] < counts[0] / 2
+
+
+def test_the_lean_pass_is_for_a_plain_qwen2_alone() -> None:
+    model = make_model()
+    assert lean_pass(model, 64) is not None
+    assert lean_pass(make_model("llama"), 64) is None
+    assert lean_pass(make_model().bfloat16(), 64) is None
+    handle = model.model.layers[0].register_forward_hook(lambda *given: None)
+    assert lean_pass(model, 64) is None
+    handle.remove()
+    model.forward = model.forward  # as a wrapper for mixed precision leaves it
+    assert lean_pass(model, 64) is None
+
+
+def test_changed_weights_count_after_forget() -> None:
+    model = make_model()
+    engine = LocalEngine(model, NumberCodec(), seed=0)
+    greedy = Sampling(0.0, 1.0, 10, frozenset())
+    engine.generate([Request(0, (1, 2, 3), 10)], greedy)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(-0.7)
+    engine.forget()
+    (segment,) = engine.generate([Request(0, (1, 2, 3), 10)], greedy)
+    assert list(segment.token_ids) == reference(model, [1, 2, 3], 10, frozenset())
 
 
 def test_done_rows_make_room() -> None:
@@ -339,4 +393,4 @@ def test_on_a_gpu_it_writes_what_generate_writes() -> None:
         assert list(segment.token_ids) == reference(on_cpu, context, cap, STOPS)
         assert segment.logprobs == pytest.approx(logprobs_of(on_cpu, context, segment), abs=1e-3)
 
-    three_turns(model, engine, Sampling(0.0, 1.0, 100, STOPS), check)
+    three_turns(engine, Sampling(0.0, 1.0, 100, STOPS), check)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from small_world import answer, build_catalog, build_codec, build_dataset, explore, settings
+from steered import Steered
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, Qwen2ForCausalLM
 
@@ -78,34 +79,6 @@ def model() -> Qwen2ForCausalLM:
     return build_tiny(
         PolicyConfig(width=32, heads=2, key_value_heads=1, inner=64), build_codec().tokenizer, 3
     )
-
-
-class Steered:
-    """The local engine, but most segments are cut and given a closing tag.
-
-    A random model never writes one; with it, episodes get turns of their own length.
-    """
-
-    def __init__(self, engine: LocalEngine) -> None:
-        self.engine = engine
-        self.context_length = engine.context_length
-        self.forgotten = 0
-
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Segment]:
-        ids = build_codec().encode(explore("Action", ""))
-        found = []
-        segments = self.engine.generate(requests, sampling)
-        for request, segment in zip(requests, segments, strict=True):
-            # Not by the sum of the tokens: a random model that repeats one gives always the same.
-            if (segment.token_ids[0] + len(request.context)) % 4:
-                tokens = (*segment.token_ids[:6], *ids)
-                segment = Segment(tokens, (*segment.logprobs[:6], *[0.0] * len(ids)), stopped=True)
-            found.append(segment)
-        return found
-
-    def forget(self) -> None:
-        self.forgotten += 1
-        self.engine.forget()
 
 
 class TestBatches:
