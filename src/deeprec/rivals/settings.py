@@ -70,7 +70,7 @@ class PlainConfig(Section):
     rectools_users_per_step: Positive = Field(128, description="rectools-*: users of a step.")
     rectools_epochs: Positive = Field(100, description="rectools-*: passes over the data, at most.")
     rectools_patience: Positive = Field(
-        5, description="rectools-*: epochs without a lower validation loss before the fit stops."
+        10, description="rectools-*: epochs without a lower validation loss before the fit stops."
     )
     rectools_minutes: float = Field(
         60.0, gt=0, description="rectools-*: no epoch begins after so many minutes."
