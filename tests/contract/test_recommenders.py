@@ -15,9 +15,12 @@ from deeprec.policy.tiny import build_tiny
 from deeprec.recommender import Recommender
 from deeprec.rivals.asked import Rule, build_asker
 from deeprec.rivals.factors import ALS, BPR
+from deeprec.rivals.one_shot.ranker import OneShotRanking
+from deeprec.rivals.one_shot.recommender import OneShotRecommender
 from deeprec.rollout.engines.base import Engine, Request, Sampling, Segment
 from deeprec.rollout.engines.local import LocalEngine
 from deeprec.rollout.engines.scripted import ScriptedEngine
+from deeprec.rollout.lists import ListWriter
 from deeprec.rollout.protocol import render_prompt
 from deeprec.rollout.recommender import DeepRecRecommender
 from deeprec.rollout.runner import Environment
@@ -63,9 +66,18 @@ def deeprec(engine: Engine, fill_in: bool, **changes: object) -> Recommender:
     return DeepRecRecommender("deeprec", environment, fill_in=fill_in)
 
 
+SIZES = PolicyConfig(width=32, heads=2, key_value_heads=1, inner=64)
+
+
 def untrained() -> LocalEngine:
-    sizes = PolicyConfig(width=32, heads=2, key_value_heads=1, inner=64)
-    return LocalEngine(build_tiny(sizes, build_codec().tokenizer, 0), build_codec(), seed=0)
+    return LocalEngine(build_tiny(SIZES, build_codec().tokenizer, 0), build_codec(), seed=0)
+
+
+def one_shot(ranking: OneShotRanking, fill_in: bool) -> Recommender:
+    config = settings(prompt_fields=(), users_per_batch=3)
+    lists = ListWriter(build_tiny(SIZES, build_codec().tokenizer, 0), build_codec(), DATASET.catalog)
+    environment = Environment(DATASET, ItemKNN.fit(DATASET), untrained(), build_codec(), config, lists=lists)
+    return OneShotRecommender("one-shot", environment, ranking=ranking, fill_in=fill_in)
 
 
 def asked() -> Recommender:
@@ -84,8 +96,10 @@ MAKERS: dict[str, Callable[[], Recommender]] = {
     "deeprec": lambda: deeprec(ByUser(), fill_in=False),
     "deeprec, filled in": lambda: deeprec(ByUser(), fill_in=True),
     "deeprec, untrained and filled in": lambda: deeprec(untrained(), fill_in=True, segment_tokens=8),
+    "one list, one prompt": lambda: one_shot("constrained", fill_in=False),
+    "one list, untrained and filled in": lambda: one_shot("generate", fill_in=True),
 }
-ALWAYS_K = [name for name in MAKERS if name != "deeprec"]
+ALWAYS_K = [name for name in MAKERS if name not in ("deeprec", "one list, one prompt")]
 
 
 @pytest.fixture(params=list(MAKERS))
