@@ -58,7 +58,7 @@ def test_too_many_requests_are_counted_down(look: Look, guarded: Serving) -> Non
 
 def test_unknown_user(look: Look) -> None:
     eyes = look("#/explore?user=nobody")
-    eyes.see("Not found", "No user is called 'nobody'")
+    eyes.see("Not found", "No user is called 'nobody'. Search for another one above.")
     eyes.button("Explore").click()
     eyes.page.get_by_role("alert").nth(1).wait_for()
 

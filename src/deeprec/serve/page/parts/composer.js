@@ -126,6 +126,11 @@ export class Composer extends Component {
   }
 }
 
+// The service's own words name its interface; here one has just picked somebody.
+function unknownUser(user) {
+  return new Problem({ status: 404, title: "", detail: `No user is called '${user}'. Search for another one above.` });
+}
+
 /** The latest items of a user, so that one sees whom one picked. */
 class UserHistory extends Component {
   state = { history: null, problem: null };
@@ -149,7 +154,7 @@ class UserHistory extends Component {
       this.setState({ history });
     } catch (error) {
       const problem = asProblem(error, loading.signal);
-      if (problem instanceof Problem) this.setState({ problem });
+      if (problem instanceof Problem) this.setState({ problem: problem.status === 404 ? unknownUser(user) : problem });
     }
   };
 

@@ -13,7 +13,6 @@ const TITLES = {
 };
 const REMEDIES = {
   401: "Enter the key that the service was started with.",
-  404: "It may have been deleted, or the name may be mistyped.",
   429: "Your request was not worked on; nothing is lost.",
   500: "Try again; if it happens again, whoever runs the service finds the reason in its log.",
   503: "Wait a little, then try again.",

@@ -6,9 +6,8 @@ import { html } from "../html.js";
 export function TrajectoryDetail({ trajectory }) {
   const { turns, ranking, reward, parts, stop_reason, format_errors, prompt, response, stage } = trajectory;
   const seen = new Set();
-  return html`<p class="facts">
-      <span>${stage.replaceAll("_", " ")}</span><span>${plural(turns.length, "turn")}</span><span>${stopText(stop_reason)}</span>
-    </p>
+  const facts = [stage.replaceAll("_", " "), plural(turns.length, "turn"), stopText(stop_reason)];
+  return html`<p class="hint">${facts.join(" · ")}</p>
     ${format_errors?.length > 0 && html`<p class="note note-care"><b>Format errors:</b> ${format_errors.join("; ")}</p>`}
     <h3>Reward</h3>
     <${Parts} parts=${parts} reward=${reward} />

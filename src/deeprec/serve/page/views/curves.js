@@ -78,7 +78,7 @@ export class Curves extends Component {
         <label class="field field-wide">Stage<select name="stage" value=${this.stage(params)} onChange=${this.set}>
           ${named(stages, this.stage(params)).map((name) => html`<option value=${name}>${STAGES[name] ?? name}</option>`)}</select></label>
         <label class="field">Name contains<input type="text" name="find" value=${find} placeholder="all" onInput=${this.set} /></label>
-        <p class="legend"><span class="key"><span class="key-name">training</span></span><span class="key key-two"><span class="key-name">held out</span></span></p>
+        <p class="legend"><span class="key"><span class="key-name">logged while training</span></span><span class="key key-two"><span class="key-name">held-out users</span></span></p>
       </form>
       ${problem && html`<${ProblemNote} problem=${problem} onRetry=${this.load} />`}
       ${!series && !problem && html`<${Loading} what="Reading the metrics" />`}
@@ -113,7 +113,7 @@ function chartsOf(series) {
     const heldOut = name.startsWith(HELD_OUT);
     const base = heldOut ? name.slice(HELD_OUT.length) : name;
     if (!charts.has(base)) charts.set(base, []);
-    charts.get(base).push({ name: heldOut ? "held out" : "training", points, dashed: heldOut });
+    charts.get(base).push({ name: heldOut ? "held out" : "logged", points, dashed: heldOut });
   }
   const inOrder = [...charts].sort(([one], [other]) => (one < other ? -1 : 1));
   return inOrder.map(([name, lines]) => ({ name, lines: lines.sort((one, other) => one.dashed - other.dashed) }));

@@ -123,7 +123,7 @@ export function SourceNote({ answer }) {
   if (answer.source === "trm") {
     return html`<p class="note note-care"><b>This is the TRM's own list</b>${because(answer)}</p>`;
   }
-  return answer.reason && html`<p class="note note-care"><b>The TRM filled in</b>${because(answer)}</p>`;
+  return answer.reason && html`<p class="note note-plain"><b>The TRM filled in</b>${because(answer)}</p>`;
 }
 
 function because({ reason }) {
