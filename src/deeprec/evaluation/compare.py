@@ -29,6 +29,8 @@ _SAME = {
     "items": "number of items",
     "part_targets": "targets",
 }
+# Behind a protocol: the same split under made-up titles. Comparing just that is what it is for.
+_RENAMED = ", titles replaced by pseudonyms"
 # Columns that compare only where they were measured alike, and what says so.
 _MEASURED_WITH = {
     "diversity": "diversity_space",
@@ -88,7 +90,7 @@ def compare_evaluations(evaluated: Sequence[Evaluated], against: str | None = No
 
     Methods are called `LABEL: METHOD`. Each is held against the same method of the first
     evaluation, or everything against the method `against` (of the first evaluation that has it, or
-    called by label and method). Users whom an evaluation lacks are named in `missing`. Raises
+    called by label and method). The same protocol under made-up titles counts as the same. Users whom an evaluation lacks are named in `missing`. Raises
     EvaluationError when the evaluations are not of the same targets, data set, protocol, part or
     k, naming both, or when nothing is left to compare.
     """
@@ -118,6 +120,7 @@ def compare_evaluations(evaluated: Sequence[Evaluated], against: str | None = No
     )
     return settings.model_copy(
         update={
+            "protocol": _protocol(evaluated),
             "users": len(common),
             "sampled": settings.sampled or len(common) < len(everyone),
             "without_target": sorted({user for entry in evaluated for user in entry.summary.without_target}),
@@ -203,11 +206,22 @@ def _load(label: str, folder: Path) -> Evaluated:
 def _check_same(first: Evaluated, other: Evaluated) -> None:
     for name, words in _SAME.items():
         ours, theirs = getattr(first.summary, name), getattr(other.summary, name)
-        if ours != theirs:
+        if ours != theirs and not (name == "protocol" and _split(ours) == _split(theirs)):
             raise EvaluationError(
                 f"not the same {words}: {first.place} has '{ours}', {other.place} has '{theirs}'; "
                 "such results can't be compared"
             )
+
+
+def _split(protocol: str) -> str:
+    return protocol.removesuffix(_RENAMED)
+
+
+def _protocol(evaluated: Sequence[Evaluated]) -> str:
+    """The protocol that all share, and which of them were shown made-up titles."""
+    renamed = [entry.label for entry in evaluated if entry.summary.protocol.endswith(_RENAMED)]
+    text = _split(evaluated[0].summary.protocol)
+    return f"{text}{_RENAMED} in {', '.join(renamed)}" if renamed else text
 
 
 def _check_targets(evaluated: Sequence[Evaluated], users: Sequence[str]) -> None:

@@ -144,6 +144,14 @@ def test_what_can_not_be_compared(tmp_path: Path, change: Callable[[], dict[str,
         compare_evaluations(load_evaluated([one, two]))
 
 
+def test_made_up_titles_compare_with_the_real_ones(tmp_path: Path) -> None:
+    renamed = replace(build_dataset(), protocol=Protocol(pseudonyms=True))
+    summary = compare_evaluations(
+        load_evaluated([write(tmp_path / "one"), write(tmp_path / "two", dataset=renamed)])
+    )
+    assert summary.protocol == f"{Protocol()}, titles replaced by pseudonyms in two"
+
+
 def test_columns_that_were_measured_otherwise_are_left_out(tmp_path: Path) -> None:
     dataset = build_dataset()
     lead = dataset.interactions.with_columns(
