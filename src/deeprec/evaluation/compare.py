@@ -90,9 +90,10 @@ def compare_evaluations(evaluated: Sequence[Evaluated], against: str | None = No
 
     Methods are called `LABEL: METHOD`. Each is held against the same method of the first
     evaluation, or everything against the method `against` (of the first evaluation that has it, or
-    called by label and method). The same protocol under made-up titles counts as the same. Users whom an evaluation lacks are named in `missing`. Raises
-    EvaluationError when the evaluations are not of the same targets, data set, protocol, part or
-    k, naming both, or when nothing is left to compare.
+    called by label and method). The same protocol under made-up titles counts as the same. Users
+    whom an evaluation lacks are named in `missing`. Raises EvaluationError when the evaluations are
+    not of the same targets, data set, protocol, part or k, naming both, or when nothing is left to
+    compare.
     """
     if len(evaluated) < 2:
         raise EvaluationError("one evaluation alone can't be compared; name two or more")
