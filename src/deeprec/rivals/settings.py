@@ -117,7 +117,8 @@ class OneShotConfig(Section):
 
     candidates: Positive = Field(20, description="Items of the TRM's plain list that stand in the prompt.")
     title_vectors: bool = Field(
-        True, description="Tiny: a title's embedding starts as the TRM's vector of the item, where it has one."
+        True,
+        description="Tiny: a title's embedding starts as the TRM's vector of the item, where it has one.",
     )
     text_epochs: int = Field(
         2, ge=0, description="Tiny: epochs over fit histories and facts as text, mixed in."
@@ -150,7 +151,10 @@ class ItemTokensConfig(Section):
     heads: Positive = Field(2, description="Tiny: attention heads.")
     inner: Positive = Field(128, description="Tiny: width of the (gated) feed-forward layer.")
     dropout: Fraction = Field(0.2, description="Dropout on embeddings and on what each layer adds.")
-    history: Positive = Field(50, description="Latest items that the model reads.")
+    history: Positive = Field(50, description="Latest items that the model reads: one token a title.")
+    code_history: Positive = Field(
+        20, description="The same for semantic ids, which take `levels` + 1 tokens an item."
+    )
     levels: int = Field(3, ge=1, le=8, description="Semantic ids: levels of the residual quantisation.")
     codebook: Positive | None = Field(
         None,
@@ -170,7 +174,7 @@ class ItemTokensConfig(Section):
     validation_users: Positive = Field(
         2000, description="Validation examples that early stopping looks at, at most."
     )
-    learning_rate: float = Field(2e-3, gt=0, description="Peak AdamW learning rate.")
+    learning_rate: float = Field(3e-3, gt=0, description="Peak AdamW learning rate.")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW weight decay.")
     weight_average: Fraction = Field(
         0.999, description="Memory of the running mean of the weights, per step (0: the weights themselves)."

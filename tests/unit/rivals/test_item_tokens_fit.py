@@ -44,8 +44,8 @@ SETTINGS = (
     *(
         f"rivals.item_tokens.{change}"
         for change in (
-            "width=32", "layers=1", "inner=64", "history=16", "dropout=0.1", "epochs=14", "patience=14",
-            "learning_rate=0.01", "weight_average=0.98", "tokens_per_batch=512", "beams=12",
+            "width=32", "layers=1", "inner=64", "history=16", "code_history=16", "dropout=0.1",
+            "epochs=14", "patience=14", "learning_rate=0.01", "weight_average=0.98", "tokens_per_batch=512", "beams=12",
         )
     ),
 )  # fmt: skip
@@ -229,7 +229,9 @@ def test_a_model_that_is_not_there(tmp_path: Path, fitted: Fitted, place: str) -
 def test_a_history_that_does_not_fit_the_model(tmp_path: Path, fitted: Fitted) -> None:
     changes = {"model": str(saved_model(tmp_path / "model")), "history": 3000}
     config = RunConfig().rivals.item_tokens.model_copy(update=changes)
-    with pytest.raises(PolicyError, match=r"reads 2048 tokens, and rivals.item_tokens.history = 3000"):
+    with pytest.raises(
+        PolicyError, match=r"reads 2048 tokens, and 3000 items take 3001; lower rivals.item_tokens.history"
+    ):
         build_model(config, title_names(fitted[1].catalog), fitted[1].catalog, 0)
 
 

@@ -94,8 +94,8 @@ def build_model(config: ItemTokensConfig, names: ItemNames, catalog: Catalog, se
     room = getattr(model.config.get_text_config(), "max_position_embeddings", None) or longest
     if longest > room:
         raise PolicyError(
-            f"{config.model}: reads {room} tokens, and rivals.item_tokens.history = {config.history} items take "
-            f"{longest}; lower it"
+            f"{config.model}: reads {room} tokens, and {config.history} items take {longest}; lower "
+            f"rivals.item_tokens.{'history' if names.levels == 1 else 'code_history'}"
         )
     return ItemModel(model, tokenizer, names)
 

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from deeprec.rivals.item_tokens.vocabulary import ItemNames
 
 TITLES, CODES = "llm-title-tokens", "llm-semantic-ids"
-_ONLY_CODES = {"levels", "codebook", "quantiser", "rqvae_steps", "vectors", "beams"}
+_ONLY_TITLES, _ONLY_CODES = (
+    {"history"},
+    {"code_history", "levels", "codebook", "quantiser", "rqvae_steps", "vectors", "beams"},
+)
 
 
 def _settings(name: str, run: Run) -> dict[str, Any]:
-    excluded = _ONLY_CODES if name == TITLES else set()
+    excluded = _ONLY_CODES if name == TITLES else _ONLY_TITLES
     return run.config.rivals.item_tokens.model_dump(exclude=excluded)
 
 
@@ -37,6 +40,8 @@ def _fit(name: str, run: Run, dataset: Dataset, trm: ExplorableRetriever, folder
     from deeprec.rivals.item_tokens.trie import Trie
 
     config, seed = run.config.rivals.item_tokens, run.config.seed
+    if name == CODES:
+        config = config.model_copy(update={"history": config.code_history})
     names, facts = _names(name, run, dataset, trm)
     trie = Trie(names.codes)
     best: dict[str, Any] = {}
