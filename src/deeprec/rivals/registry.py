@@ -66,7 +66,6 @@ _HOMES: dict[str, str] = {
     "llm-enhanced-trm": "deeprec.rivals.enhanced_trm.rival:ENHANCED_TRM",
     "trm-enhanced-llm-sft": "deeprec.rivals.one_shot.rival:TRM_ENHANCED_SFT",
     "trm-enhanced-llm": "deeprec.rivals.one_shot.rival:TRM_ENHANCED",
-
     "llm-title-tokens": "deeprec.rivals.item_tokens.rival:TITLE_TOKENS",
     "llm-semantic-ids": "deeprec.rivals.item_tokens.rival:SEMANTIC_IDS",
 }
