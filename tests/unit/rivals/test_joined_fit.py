@@ -16,7 +16,7 @@ from deeprec.config import RunConfig, override_config
 from deeprec.data.dataset import Dataset
 from deeprec.data.format import write_dataset
 from deeprec.data.stage import run_data
-from deeprec.errors import RunError, TrainingError
+from deeprec.errors import ConfigError, RunError, TrainingError
 from deeprec.rivals.one_shot.recommender import OneShotRecommender
 from deeprec.rivals.registry import Explains, load_rival, run_rival
 from deeprec.run import Run, read_jsonl
@@ -179,3 +179,11 @@ def test_a_ranking_by_likelihood_is_made_by_the_setting(fitted: Fitted, tmp_path
     for found in rival.recommend(dataset.examples("test")[:5], 3):
         assert len(found.ranking) == 3
         assert found.is_valid
+
+
+@pytest.mark.parametrize("size", [2, 61])
+def test_lists_of_the_wrong_size_are_refused(fitted: Fitted, size: int) -> None:
+    run, dataset, trm = fitted
+    other = Run(run.folder, override_config(run.config, [f"rivals.one_shot.candidates={size}"]))
+    with pytest.raises(ConfigError, match=rf"rivals\.one_shot\.candidates = {size}: choose from 3 .* to 60"):
+        load_rival(other, dataset, trm, SFT)

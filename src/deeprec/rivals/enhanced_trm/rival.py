@@ -57,6 +57,7 @@ def trm_config(config: TRMConfig) -> TRMConfig:
 
 
 def _fit(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> dict[str, Any]:
+    from deeprec.rl.callbacks import drop_rows
     from deeprec.trm.retriever import TRM
     from deeprec.trm.stage import fit_seed, save_network
     from deeprec.trm.text import build_text_encoder
@@ -70,6 +71,7 @@ def _fit(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> 
     added = added_items(augmented, catalog)
     known = AugmentedDataset(**{**plain, "catalog": catalog}, added=added)
     best: dict[str, Any] = {}
+    drop_rows(run.metrics, RIVAL + NAME)  # of a former fit
 
     def log(record: dict[str, Any]) -> None:
         append_jsonl(run.metrics, {**record, "stage": RIVAL + NAME})

@@ -12,6 +12,7 @@ import torch
 
 from deeprec.config import RolloutConfig, RunConfig, StageConfig
 from deeprec.data.dataset import Dataset
+from deeprec.errors import ConfigError
 from deeprec.evaluation.heldout import heldout_evaluator
 from deeprec.evaluation.recommenders import TRMRecommender
 from deeprec.policy.loading import load_policy, save_policy
@@ -22,6 +23,7 @@ from deeprec.rivals.one_shot.prompts import Task, build_tasks
 from deeprec.rivals.one_shot.ranker import rank_tasks
 from deeprec.rivals.one_shot.recommender import OneShotRecommender
 from deeprec.rivals.tuning import METRIC, tuning_examples, validation_ndcg
+from deeprec.rl.callbacks import drop_rows
 from deeprec.rl.sampling import Sampler
 from deeprec.rl.scripts import Document, fact_documents, history_documents
 from deeprec.rl.stage import reward_space
@@ -32,7 +34,7 @@ from deeprec.rollout.codec import TokenizerCodec
 from deeprec.rollout.engines.build import build_engine
 from deeprec.rollout.environment import Environment
 from deeprec.rollout.lists import ListWriter
-from deeprec.run import RIVAL, Run, append_jsonl
+from deeprec.run import RIVAL, Run, append_jsonl, read_jsonl
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.types import Trajectory
 
@@ -59,7 +61,17 @@ def build_one_shot(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
 ) -> Environment:
-    """What the model ranks in; on a GPU where there is one."""
+    """What the model ranks in; on a GPU where there is one. Raises ConfigError for a list of the wrong size."""
+    listed, wanted, most = (
+        config.rivals.one_shot.candidates,
+        config.rollout.recommended,
+        dataset.catalog.n_items,
+    )
+    if not wanted <= listed <= most:
+        raise ConfigError(
+            f"rivals.one_shot.candidates = {listed}: choose from {wanted} (rollout.recommended) to {most} "
+            "(the catalogue)"
+        )
     if config.engine.kind == "local" and torch.cuda.is_available():
         model.to("cuda")
     codec = TokenizerCodec(tokenizer)
@@ -84,8 +96,14 @@ def fit_supervised(
     if config.policy.model == "tiny":
         documents += _first_lessons(config, environment)
 
+    stage = RIVAL + name
+    if not work.is_dir():  # nothing to go on from: rows of a former fit tell of another model
+        drop_rows(run.metrics, stage, after_step=-1)
+    logged = {row["step"] for row in read_jsonl(run.metrics) if row.get("stage") == stage}
+
     def log(figures: dict[str, float]) -> None:
-        append_jsonl(run.metrics, {"stage": RIVAL + name, **figures})
+        if figures["step"] not in logged:
+            append_jsonl(run.metrics, {"stage": stage, **figures})
 
     fit_documents(
         model,
@@ -99,6 +117,7 @@ def fit_supervised(
         log=log,
     )
     save_policy(model, tokenizer, folder / POLICY)
+    shutil.rmtree(work.parent, ignore_errors=True)
     return _facts(run, tasks, environment, name, folder)
 
 

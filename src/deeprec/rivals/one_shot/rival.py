@@ -63,7 +63,7 @@ def _fit_reinforced(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder
 
 
 def _work(run: Run, name: str, settings: dict[str, Any]) -> Path:
-    """Where checkpoints lie while a fit goes on; those of other inputs are left alone."""
+    """Where checkpoints lie while a fit goes on; those of other inputs stay until it is finished."""
     inputs = fingerprint(run.finished()["trm"]["inputs"], run.config.seed, settings)
     return run.rival(name).with_name(f"{name}.checkpoints") / inputs
 
