@@ -105,9 +105,10 @@ def rollout_command(
 ) -> None:
     """Tokens per second of the local engine beside `generate()` on whole contexts: one row a figure.
 
-    `ratio` is ours / peer. The second peer is the same engine without Hugging Face code: a
-    floor. With --run also the parts of a rollout, and the seconds outside the model in an RL
-    step, where the ratio is the share of the whole. --json prints one object a line.
+    `ratio` is ours / peer. The second peer writes a token a pass, without Hugging Face code
+    but with all of a pass's work. With --run also the parts of a rollout, and the seconds
+    outside the model in an RL step, where the ratio is the share of the whole. --json prints
+    one object a line.
 
     Example: deeprec bench rollout --threads 1 --json
     """

@@ -1,8 +1,9 @@
 """Transformers on CPU or GPU, with keys and values kept from turn to turn.
 
 A turn feeds only what is new since the last one (its last sampled token and what the
-environment wrote), episodes are batched, equal prompts are read once, and rows that are
-done make room instead of sampling on.
+environment wrote), episodes are batched and may join in mid-flight, equal prompts are read
+once, rows that are done make room instead of sampling on, and the model checks guesses of
+the next tokens several at a time (see `drafts`).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from deeprec.rollout.engines.sampling import WIDTH, draw, uniforms_for
 # Tokens read in one pass: bounds the memory of masks and activations. A processor is a third
 # faster when they fit its cache.
 _PREFILL_TOKENS = 16_384
-_PREFILL_TOKENS_CPU = 4_096
+_PREFILL_TOKENS_CPU = 2_048
 
 
 @dataclass
@@ -51,8 +52,9 @@ class LocalEngine:
 
     What an episode draws depends on `seed`, the number of `forget` calls since, its key and
     its length alone, not on its batch; call `reseed` to make a training step repeatable.
-    After a change of weights call `forget`. Raises EngineError for a model whose attention
-    can't be cached by rows.
+    After a change of weights call `forget`. `guesses` bounds how many likely next tokens are
+    fed along; it changes speed alone. Raises EngineError for a model whose attention can't be
+    cached by rows.
     """
 
     def __init__(
