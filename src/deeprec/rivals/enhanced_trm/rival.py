@@ -23,7 +23,7 @@ from deeprec.rivals.enhanced_trm.enriched import (
     write_interactions,
 )
 from deeprec.rivals.enhanced_trm.prompts import Prompts, build_prompts
-from deeprec.rivals.enhanced_trm.writer import load_writer, model_name, writer_key
+from deeprec.rivals.enhanced_trm.writer import load_writer, model_name, tiny_recipe, writer_key
 from deeprec.rivals.enhanced_trm.written import WrittenTexts
 from deeprec.rivals.registry import Rival
 from deeprec.run import RIVAL, Run, append_jsonl, read_jsonl
@@ -44,7 +44,7 @@ def _settings(run: Run) -> dict[str, Any]:
         "prompts": asdict(build_prompts(config)),
         "model": model_name(run.config),
         "trm": trm_config(run.config.trm).model_dump(),
-        "policy": run.config.policy.model_dump() if config.model == "tiny" else None,
+        "tiny": tiny_recipe(run.config) if config.model == "tiny" else None,
     }
 
 

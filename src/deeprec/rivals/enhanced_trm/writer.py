@@ -110,11 +110,16 @@ def writer_key(run: Run, dataset: Dataset) -> str:
     name = model_name(config)
     if name != "tiny":
         return name
-    settings = config.rivals.enhanced_trm
-    steps = config.warm_start.learning_rate, config.warm_start.weight_decay
-    sizes = config.policy.model_dump()
-    made_from = (dataset.fingerprint, sizes, settings.text_steps, settings.history, steps, config.seed)
-    return f"tiny-{fingerprint(*made_from)}"
+    return f"tiny-{fingerprint(dataset.fingerprint, tiny_recipe(config), config.seed)}"
+
+
+def tiny_recipe(config: RunConfig) -> dict[str, Any]:
+    """The settings that make the tiny writer."""
+    return {
+        "sizes": config.policy.model_dump(),
+        "texts": config.rivals.enhanced_trm.model_dump(include={"text_steps", "history"}),
+        "steps": config.warm_start.model_dump(include={"learning_rate", "weight_decay"}),
+    }
 
 
 def load_writer(run: Run, dataset: Dataset, work: Path) -> ModelWriter:
