@@ -58,7 +58,7 @@ def run_pipeline(run: Run, announce: Callable[[str], None] = lambda _: None) -> 
     announce("trm_refit")
     run_trm_refit(run, dataset)
     announce("evaluation")
-    run_evaluation(run, dataset, trm, build_recommenders(run, trained_methods(run)))
+    run_evaluation(run, dataset, trm, build_recommenders(run, trained_methods(run), (dataset, trm)))
     announce("report")
     return write_report(run)
 
@@ -95,8 +95,12 @@ def load_stages(run: Run) -> tuple[Dataset, ExplorableRetriever]:
     return dataset, load_trm(run, dataset)
 
 
-def build_recommenders(run: Run, methods: Sequence[str]) -> dict[str, Recommender]:
+def build_recommenders(
+    run: Run, methods: Sequence[str], stages: tuple[Dataset, ExplorableRetriever] | None = None
+) -> dict[str, Recommender]:
     """The named methods of a run, ready to rank. None fills in for a failure.
+
+    `stages` are the run's data set and TRM, if they are loaded already.
 
     Raises EvaluationError for an unknown name, RunError for one that has not been trained.
     """
@@ -113,7 +117,7 @@ def build_recommenders(run: Run, methods: Sequence[str]) -> dict[str, Recommende
             near = difflib.get_close_matches(method, known, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
             raise EvaluationError(f"unknown method '{method}'{hint}; known: {', '.join(known)}")
-    dataset, trm = load_stages(run)
+    dataset, trm = stages or load_stages(run)
     found: dict[str, Recommender] = {}
     for method in methods:
         if method == "trm":

@@ -14,6 +14,7 @@ from deeprec.audit.audit import audit
 from deeprec.audit.findings import Finding, Verdict
 from deeprec.audit.seen import ALLOWED, find_leaks
 from deeprec.config import override_config
+from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
 from deeprec.data.format import read_dataset, write_dataset
 from deeprec.ledger import ledger_file, read_ledger, write_ledger
@@ -138,6 +139,22 @@ def test_a_prompt_that_shows_its_target(
     assert leak.verdict is Verdict.PROBLEM
     assert "which comes as its target" in leak.text
     assert finding(run, "cold_start saw").verdict is Verdict.PROVEN  # the pool itself is clean
+
+
+def test_an_evaluated_prompt_that_shows_its_target(
+    run: Run, load_parts: Callable[[Run], tuple], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deeprec.evaluation.stage import run_evaluation
+    from deeprec.pipeline import build_recommenders
+
+    real = episode.render_prompt
+
+    def leaky(example: Example, catalog: Catalog, *rest: object) -> str:
+        return f"Hint: {catalog[example.target].label}\n{real(example, catalog, *rest)}"  # type: ignore[arg-type]
+
+    monkeypatch.setattr(episode, "render_prompt", leaky)
+    run_evaluation(run, *load_parts(run), build_recommenders(run, ["warm_start"]))
+    assert "which comes as its target" in finding(run, "evaluated prompt").text
 
 
 @pytest.mark.parametrize("words", ["Hint: {label} is next.\n", "- {label} | Comedy\n"])

@@ -63,8 +63,9 @@ def _report_leaks(record: dict[str, Any], dataset: Dataset) -> Iterator[str]:
     if target is None:
         yield f"user '{user}': target '{record['target']}' is not in the catalogue"
         return
-    prompt = record.get("prompt") or "\n".join(f"- {label}" for label in record["history"])
-    yield from prompt_leaks(prompt, user, target, dataset)
+    # The page shows the history as titles; what the policy read is the prompt (older runs kept none).
+    shown = "\n".join(f"- {label}" for label in record["history"])
+    yield from prompt_leaks(f"{shown}\n{record.get('prompt', '')}", user, target, dataset)
 
 
 def _items(dataset: Dataset, user_id: str) -> tuple[int, ...]:

@@ -64,7 +64,8 @@ def evaluate(
     if to is not None:
         make_folder(to)  # now, not after minutes
     with show_progress():
-        recommenders = build_recommenders(opened, list(dict.fromkeys(asked)) or trained_methods(opened))
+        names = list(dict.fromkeys(asked)) or trained_methods(opened)
+        recommenders = build_recommenders(opened, names, (dataset, trm))
         whole = not asked and not user and size is None
         if whole:
             summary = run_evaluation(opened, dataset, trm, recommenders, chosen)

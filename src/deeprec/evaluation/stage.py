@@ -190,6 +190,7 @@ def _record(trajectory: Trajectory, example: Example, dataset: Dataset) -> dict[
 
     return {
         "user_id": example.user_id,
+        "prompt": trajectory.prompt,
         "history": labels(example.history[-20:]),
         "target": dataset.catalog[example.target].label,
         "turns": [
