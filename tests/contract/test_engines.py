@@ -148,6 +148,16 @@ def test_contexts_grow_over_turns_and_requests_may_drop_out(make) -> None:
             contexts[key] += [*segment.token_ids, 1, 2]
 
 
+def test_others_may_join_while_some_go_on(make) -> None:
+    engine = make()
+    contexts = {request.key: list(request.context) for request in requests(6)}
+    for keys in ((0, 1), (2, 1, 3), (4, 3, 5, 1)):
+        asked = [Request(key, tuple(contexts[key]), 4 + key) for key in keys]
+        for key, segment in zip(keys, engine.generate(asked, sampling()), strict=True):
+            assert len(segment.token_ids) == 4 + key
+            contexts[key] += [*segment.token_ids, 1, 2]
+
+
 def test_a_context_is_filled_to_the_last_token(make) -> None:
     engine = make()
     assert engine.context_length == CONTEXT

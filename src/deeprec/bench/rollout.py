@@ -19,7 +19,8 @@ from deeprec.progress import progress_bar
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Engine, Sampling
 from deeprec.rollout.engines.local import LocalEngine
-from deeprec.rollout.runner import Clock, Environment, run_episodes
+from deeprec.rollout.environment import Clock, Environment
+from deeprec.rollout.runner import run_episodes
 from deeprec.types import Example
 
 OURS = "local"

@@ -8,12 +8,12 @@ from itertools import islice
 
 from deeprec.config import Ranking
 from deeprec.progress import Bar
-from deeprec.rollout.environment import Clock, Environment, check_list_sizes
+from deeprec.rollout.environment import Environment
 from deeprec.rollout.episode import Episode
 from deeprec.rollout.loop import EpisodeLoop
 from deeprec.types import Example, Trajectory
 
-__all__ = ["Clock", "Environment", "check_list_sizes", "run_episodes"]
+__all__ = ["Environment", "run_episodes"]
 
 
 def run_episodes(
