@@ -57,8 +57,8 @@ def service(run_folder: Path) -> Iterator[Serving]:
 
 @pytest.fixture(scope="session")
 def guarded(run_folder: Path) -> Iterator[Serving]:
-    """The same run behind a key, and with a small allowance of requests."""
-    overrides = ["serve.burst=4", "serve.rate=0.7"]
+    """The same run behind a key, for one client at a time and one that waits."""
+    overrides = ["serve.in_flight=1", "serve.queue=1", "serve.rate=0"]
     with Serving([run_folder], key=KEY, store="guarded.db", overrides=overrides) as serving:
         yield serving
 

@@ -35,8 +35,8 @@ SETTINGS = (
     "rollout.response_tokens=300",
     "rl.users_per_step=4",
     "rl.rollouts_per_user=4",
-    "rl.cold_start.steps=13",
-    "rl.evaluate_every=2",
+    "rl.cold_start.steps=11",
+    "rl.evaluate_every=5",
     "rl.evaluate_users=4",
     "selection.stage_one_share=1",
 )

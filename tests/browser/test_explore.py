@@ -67,7 +67,7 @@ def test_turns_come_before_the_list(look: Look, service: Serving) -> None:
 
 
 def test_feedback_reaches_the_store(look: Look, service: Serving) -> None:
-    eyes = look("#/explore?user=u9")
+    eyes = look("#/explore?user=u12")
     eyes.explore()
     first = eyes.page.get_by_role("list", name="Recommended items").locator(":scope > li").first
     title = first.get_by_role("heading").inner_text()
@@ -76,7 +76,7 @@ def test_feedback_reaches_the_store(look: Look, service: Serving) -> None:
     first.get_by_role("radio", name="4 of 5").check()
     eyes.hear(f"Noted: 4 of 5, {title}.")
     assert first.get_by_text("Noted: 4 of 5").is_visible()
-    kept = list(service.store.feedback("u9"))
+    kept = list(service.store.feedback("u12"))
     assert Counter(one.kind for one in kept) == {"impression": 4, "click": 1, "rating": 1}
     assert [one.value for one in kept if one.kind == "rating"] == [4.0]
     assert {one.run for one in kept} == {"first"}

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
 
+import httpx
 from conftest import KEY
 from looking import Eyes
 from serving import FIRST_ANSWER, Serving, Wire
@@ -37,23 +43,60 @@ def test_key_not_given(look: Look, guarded: Serving) -> None:
     eyes.see("This service asks for a key.")
 
 
-def test_too_many_requests_are_counted_down(look: Look, guarded: Serving) -> None:
-    eyes = look(base=guarded.url)
+@contextmanager
+def crowd(url: str, clients: int = 6) -> Iterator[None]:
+    """Others who ask without a pause, as long as the block lasts."""
+    over = threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=30) as client:
+            while not over.is_set():
+                client.post("/v1/recommendations", json={"user_id": "u1"})
+
+    with ThreadPoolExecutor(clients) as others:
+        asking = [others.submit(ask) for _ in range(clients)]
+        try:
+            yield
+        finally:
+            over.set()
+    for one in asking:
+        one.result()
+
+
+def test_a_full_queue_is_counted_down(look: Look, guarded: Serving) -> None:
+    eyes = look("#/explore?user=u7", base=guarded.url)
     eyes.page.get_by_label("Key", exact=True).fill(KEY)
     eyes.button("Continue").click()
-    eyes.see("Nothing explored yet")
-    eyes.goto("#/trajectories")
-    for step in range(12, 0, -1):  # each is a request; the allowance is four
-        eyes.page.get_by_label("Step", exact=True).fill(str(step))
-        eyes.page.get_by_label("Step", exact=True).press("Tab")
-        if eyes.page.get_by_text("The service is busy").is_visible():
-            break
-    eyes.see("The service is busy", "Your request was not worked on; nothing is lost.")
+    eyes.see("Latest 5 of")
+    busy = eyes.page.get_by_text("The service is busy")
     again = eyes.page.get_by_role("button", name="Try again in")
-    assert again.is_disabled()
-    eyes.picture("busy")
+    with crowd(guarded.url):
+        for _ in range(20):  # once in a while one gets through
+            eyes.button("Explore").click()
+            eyes.page.locator(".results[aria-busy=false]").wait_for()
+            if busy.is_visible():
+                break
+        eyes.see("The service is busy", "Your request was not worked on; nothing is lost.")
+        assert again.is_disabled()
+        eyes.picture("busy")
     eyes.button("Try again").click()  # waits until it may be pressed
-    eyes.page.get_by_role("heading", name="found").wait_for()
+    eyes.page.get_by_role("list", name="Recommended items").wait_for()
+
+
+def test_feedback_that_can_not_be_stored(look: Look, service: Serving, run_folder: Path) -> None:
+    """Somebody else holds the database: that is said, and a second try works."""
+    eyes = look("#/explore?user=u11")
+    eyes.explore()
+    opinion = eyes.page.get_by_role("button", name="Interested in").first
+    with closing(sqlite3.connect(run_folder.with_name("store.db"), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        opinion.click()
+        eyes.see("Not stored: Not available just now")
+        assert opinion.get_attribute("aria-pressed") == "false"
+        other.execute("ROLLBACK")
+    opinion.click()
+    eyes.hear("Noted: interested")
+    assert [one.kind for one in service.store.feedback("u11") if one.kind != "impression"] == ["click"]
 
 
 def test_unknown_user(look: Look) -> None:

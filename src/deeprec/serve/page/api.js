@@ -5,6 +5,16 @@ const BASE = new URL("v1/", import.meta.url);
 const KEY = "deeprec.key";
 const PATIENCE = 30_000; // milliseconds until an ordinary answer is given up
 
+// Problem documents have the phrases of HTTP as titles; people get these instead.
+const TITLES = {
+  401: "The service asks for its API key",
+  404: "Not found",
+  413: "That is too much at once",
+  422: "The service can't use this as it is",
+  429: "The service is busy",
+  500: "The service made a mistake",
+  503: "Not available just now",
+};
 const UNREACHABLE = {
   title: "The service can't be reached",
   detail: "Check that “deeprec serve” still runs and that you are connected, then try again.",
@@ -17,8 +27,8 @@ const SLOW = {
 /** A problem document (RFC 9457), or what the browser says instead of one. */
 export class Problem extends Error {
   constructor({ status = 0, title, detail = "", errors = [], retryAfter = null }) {
-    super(title);
-    Object.assign(this, { status, title, detail, errors, retryAfter });
+    super(TITLES[status] ?? title);
+    Object.assign(this, { status, title: this.message, detail, errors, retryAfter });
   }
 }
 

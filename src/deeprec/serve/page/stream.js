@@ -1,9 +1,15 @@
 // Server-sent events over fetch: EventSource can neither POST nor send a key.
 import { Problem, asProblem, request } from "./api.js";
 
+const SILENCE = 45_000; // milliseconds; the service sends a comment every ten seconds, whatever it does
 const BROKEN = {
   title: "The exploration broke off",
   detail: "The service stopped in mid-stream. What has come so far is below; run it again for a full list.",
+};
+
+const SILENT = {
+  title: "The service has gone quiet",
+  detail: "Nothing has come for a while, so it was given up. What has come so far is below; try again.",
 };
 
 /** Yield { event, data } of a recommendation as they come. Throws a Problem; ends after `ranking`. */
@@ -29,7 +35,7 @@ async function* readEvents(stream) {
   let rest = "";
   try {
     for (;;) {
-      const { done, value } = await reader.read();
+      const { done, value } = await inTime(reader.read());
       if (done) return;
       const blocks = (rest + value.replaceAll("\r", "")).split("\n\n");
       rest = blocks.pop();
@@ -40,6 +46,18 @@ async function* readEvents(stream) {
     }
   } finally {
     await reader.cancel().catch(() => {}); // the reader may have left early: the service must hear of it
+  }
+}
+
+async function inTime(reading) {
+  let timer;
+  const silence = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Problem(SILENT)), SILENCE);
+  });
+  try {
+    return await Promise.race([reading, silence]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

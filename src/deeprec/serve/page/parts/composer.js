@@ -128,7 +128,7 @@ export class Composer extends Component {
 
 // The service's own words name its interface; here one has just picked somebody.
 function unknownUser(user) {
-  return new Problem({ status: 404, title: "", detail: `No user is called '${user}'. Search for another one above.` });
+  return new Problem({ status: 404, detail: `No user is called '${user}'. Search for another one above.` });
 }
 
 /** The latest items of a user, so that one sees whom one picked. */

@@ -1,16 +1,6 @@
 // What went wrong, and what to do about it.
 import { Component, html } from "../html.js";
 
-// Problem documents have the phrases of HTTP as titles; people get these instead.
-const TITLES = {
-  401: "The service asks for its API key",
-  404: "Not found",
-  413: "That is too much at once",
-  422: "The service can't use this as it is",
-  429: "The service is busy",
-  500: "The service made a mistake",
-  503: "Not available just now",
-};
 const REMEDIES = {
   401: "Enter the key that the service was started with.",
   429: "Your request was not worked on; nothing is lost.",
@@ -49,7 +39,7 @@ export class ProblemNote extends Component {
     const { title, detail, errors, status } = problem;
     const remedy = errors.length ? null : REMEDIES[status];
     return html`<div class="note note-bad" role="alert">
-      <p class="note-title">${TITLES[status] ?? title}</p>
+      <p class="note-title">${title}</p>
       ${detail && !errors.length && html`<p>${sentence(detail)}</p>`}
       ${errors.length > 0 &&
       html`<ul class="plain-list">

@@ -75,9 +75,9 @@ class Opinion extends Component {
     this.setState(kind === "click" ? { clicked: true } : { stars: value });
     try {
       await sendFeedback(user, answer, item.item_id, kind, value);
-      const said = kind === "click" ? "Noted: interested" : `Noted: ${value} of 5`;
-      this.setState({ said });
-      announce(`${said}, ${item.title}.`);
+      const what = kind === "click" ? "interested" : `${value} of 5`;
+      this.setState({ said: kind === "click" ? "Noted" : `Noted: ${what}` });
+      announce(`Noted: ${what}, ${item.title}.`);
     } catch (problem) {
       const said = `Not stored: ${problem.message}. ${problem.detail ?? ""}`.trim();
       this.setState({ clicked: before.clicked, stars: before.stars, said });
