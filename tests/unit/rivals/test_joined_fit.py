@@ -31,9 +31,9 @@ SETTINGS = (
     "warm_start.trajectories_per_step=8", "warm_start.learning_rate=0.01",
     "rollout.history=6", "rollout.recommended=3", "rollout.segment_tokens=40",
     "rl.users_per_step=4", "rl.rollouts_per_user=2", "rl.trajectories_per_pass=8", "rl.evaluate_users=10",
-    "rl.save_every=1", "rivals.one_shot.candidates=10", "rivals.one_shot.epochs=3", "rivals.one_shot.copies=160",
+    "rivals.one_shot.candidates=10", "rivals.one_shot.epochs=2", "rivals.one_shot.copies=80",
     "rivals.one_shot.text_epochs=1", "rivals.one_shot.rl_steps=2", "rivals.one_shot.validation_users=20",
-    "rivals.enhanced_trm.text_steps=120", "rivals.enhanced_trm.short_history=9", "trm.epochs=2", "trm.width=16",
+    "rivals.enhanced_trm.text_steps=120", "rivals.enhanced_trm.short_history=9", "trm.epochs=1", "trm.width=16",
     "trm.inner=32", "trm.layers=1",
 )  # fmt: skip
 
