@@ -2,6 +2,7 @@
 import { asProblem, call, onKeyNeeded, Problem, storeKey } from "./api.js";
 import { Component, createRef, html, render } from "./html.js";
 import { Announcer } from "./parts/announce.js";
+import { readChoice, writeChoice } from "./parts/composer.js";
 import { Empty, Loading, ProblemNote } from "./parts/problem.js";
 import { linkTo, readRoute, replaceRoute, VIEWS } from "./route.js";
 import { Compare } from "./views/compare.js";
@@ -62,10 +63,17 @@ class App extends Component {
   }
 
   chooseRun = (event) => {
-    const { view, params } = this.state.route;
-    const kept = view === "explore" || view === "compare" ? Object.fromEntries(["user", "k", "turns", "deadline"].map((name) => [name, params.get(name)])) : {};
-    replaceRoute(view, { ...kept, run: event.currentTarget.value });
+    const { view } = this.state.route;
+    replaceRoute(view, { ...this.kept(view), run: event.currentTarget.value });
   };
+
+  // What is composed goes along between the views that compose.
+  kept(view) {
+    const { route } = this.state;
+    const composing = ["explore", "compare"];
+    if (!composing.includes(view) || !composing.includes(route.view)) return {};
+    return { ...writeChoice(readChoice(route.params)), k: route.params.get("k") };
+  }
 
   answerKey = (key) => {
     const { resolve } = this.state.key;
@@ -82,7 +90,7 @@ class App extends Component {
           <a class="brand" href=${linkTo("explore", { run: route.params.get("run") })}><${Mark} />deeprec</a>
           <nav aria-label="Views">
             ${VIEWS.map(
-              (view) => html`<a href=${linkTo(view, { run: route.params.get("run") })}
+              (view) => html`<a href=${linkTo(view, { run: route.params.get("run"), ...this.kept(view) })}
                 aria-current=${view === route.view ? "page" : null}>${PAGES[view].title}</a>`,
             )}
           </nav>

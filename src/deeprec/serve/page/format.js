@@ -14,9 +14,9 @@ export function stopText(reason) {
   return STOP_REASONS[reason] ?? String(reason ?? "").replaceAll("_", " ");
 }
 
-/** `plural(1, "item")` is "1 item", `plural(3, "item")` is "3 items". */
-export function plural(count, noun) {
-  return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+/** `plural(1, "item")` is "1 item", `plural(3, "item")` is "3 items"; `many` is an irregular plural. */
+export function plural(count, noun, many = `${noun}s`) {
+  return `${count.toLocaleString("en")} ${count === 1 ? noun : many}`;
 }
 
 /** Four significant digits at most, no needless zeros. */

@@ -25,7 +25,9 @@ export class Explore extends Component {
     replaceRoute("explore", { run, ...writeChoice(readChoice(params)), ...settingsOf(params), ...values });
   };
 
-  stop = () => {
+  // The button may have become the one that starts before the browser acts on the click.
+  stop = (event) => {
+    event?.preventDefault();
     this.streaming?.abort();
   };
 
@@ -75,10 +77,9 @@ export class Explore extends Component {
         <${Composer} choice=${choice} onChange=${(chosen) => this.change(writeChoice(chosen))} />
         ${this.renderSettings(settingsOf(params))}
         <div class="actions">
-          ${running
-            ? html`<button key="stop" type="button" class="button" onClick=${this.stop}>Stop</button>`
-            : html`<button key="start" class="button button-main">Explore</button>`}
-          ${!running && requestOf(choice) && html`<a class="quiet" href=${linkTo("compare", { run, ...writeChoice(choice) })}>Compare instead</a>`}
+          <button type=${running ? "button" : "submit"} class=${running ? "button" : "button button-main"}
+            onClick=${running && this.stop}>${running ? "Stop" : "Explore"}</button>
+          ${!running && requestOf(choice) && html`<a class="quiet" href=${linkTo("compare", { run, ...writeChoice(choice), k: params.get("k") })}>Compare instead</a>`}
         </div>
       </form>
       <div class="results" aria-busy=${String(running)}>

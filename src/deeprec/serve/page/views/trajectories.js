@@ -15,7 +15,7 @@ const STOPS = ["finished", "no_list", "empty_preference", "retrieval_limit", "se
 /** Props: params (of the address: the filters, `offset`, and `show`, a place in the filtered list), run. */
 export class Trajectories extends Component {
   detail = createRef();
-  state = { found: null, problem: null };
+  state = { found: null, foundFor: null, problem: null };
 
   componentDidMount() {
     this.load();
@@ -53,8 +53,8 @@ export class Trajectories extends Component {
     try {
       const query = { ...this.filters(params), offset: this.offset(params), limit: PAGE };
       const found = await call(`runs/${encodeURIComponent(run)}/trajectories`, { query, signal: loading.signal });
-      this.setState({ found });
-      announce(`${plural(found.total, "trajectory").replace("trajectorys", "trajectories")} match.`);
+      this.setState({ found, foundFor: this.query(params) });
+      announce(`${plural(found.total, "trajectory", "trajectories")} found.`);
     } catch (error) {
       const problem = asProblem(error, loading.signal);
       if (problem instanceof Problem) this.setState({ found: null, problem });
@@ -71,10 +71,11 @@ export class Trajectories extends Component {
     replaceRoute("trajectories", this.to({ [name]: value }));
   };
 
-  render({ params }, { found, problem }) {
+  render({ params }, { found, foundFor, problem }) {
     const offset = this.offset(params);
     const show = numberFrom(params, "show");
-    const shown = show === null ? null : found?.trajectories[show - offset];
+    const isCurrent = foundFor === this.query(params); // else another page of the list is on its way
+    const shown = show !== null && isCurrent ? found?.trajectories[show - offset] : null;
     return html`<div class="stack">
       ${this.renderFilters(this.filters(params))}
       ${problem && html`<${ProblemNote} problem=${problem} onRetry=${this.load} />`}
