@@ -164,9 +164,10 @@ class ItemTokensConfig(Section):
         "kmeans", description="Semantic ids: residual k-means, or TIGER's residual-quantised autoencoder."
     )
     rqvae_steps: Positive = Field(1500, description="Semantic ids: optimizer steps of the autoencoder.")
-    vectors: Literal["text", "trm"] = Field(
-        "text",
-        description="Semantic ids: what is quantised, the items' text vectors or the TRM's item vectors.",
+    vectors: Literal["auto", "text", "trm"] = Field(
+        "auto",
+        description="Semantic ids: what is quantised, the TRM's item vectors or the items' text vectors (TIGER); "
+        "`auto`: the TRM's where it has them.",
     )
     beams: Positive = Field(
         20, description="Semantic ids: beams of the search; never fewer than items asked for."

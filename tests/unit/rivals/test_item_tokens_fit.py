@@ -115,6 +115,7 @@ def test_what_was_validated_is_what_is_loaded(fitted: Fitted, name: str) -> None
 def test_facts_of_semantic_ids(fitted: Fitted) -> None:
     facts = fitted[0].finished()["rival:llm-semantic-ids"]
     assert facts["codebook"] == 16
+    assert facts["vectors"] == "text"  # popularity has no item vectors
     assert facts["quantisation_errors"] == sorted(facts["quantisation_errors"], reverse=True)
     assert len(facts["codes_used"]) == 3
     assert facts["collisions"] < 40

@@ -70,19 +70,22 @@ def _names(
 
     if name == TITLES:
         return title_names(dataset.catalog), {}
-    codes, facts = semantic_ids(_vectors(run, trm), run.config.rivals.item_tokens, run.config.seed)
-    return code_names(codes), facts
+    kind, vectors = _vectors(run, trm)
+    codes, facts = semantic_ids(vectors, run.config.rivals.item_tokens, run.config.seed)
+    return code_names(codes), {"vectors": kind, **facts}
 
 
-def _vectors(run: Run, trm: ExplorableRetriever) -> NDArray[np.float32]:
-    if run.config.rivals.item_tokens.vectors == "text":
-        return trm.text_vectors()
-    vectors = trm.item_vectors()
-    if vectors is None:
+def _vectors(run: Run, trm: ExplorableRetriever) -> tuple[str, NDArray[np.float32]]:
+    """What is quantised, by its name in the settings, and the vectors (n_items + 1, D)."""
+    wanted = run.config.rivals.item_tokens.vectors
+    vectors = None if wanted == "text" else trm.item_vectors()
+    if vectors is not None:
+        return "trm", vectors
+    if wanted == "trm":
         raise ConfigError(
             'rivals.item_tokens.vectors = "trm": this TRM has no item vectors; set it to "text"'
         )
-    return vectors
+    return "text", trm.text_vectors()
 
 
 def _load(
