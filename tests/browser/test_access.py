@@ -60,6 +60,15 @@ def test_a_narrow_phone_needs_no_sideways_scrolling(look: Look) -> None:
     assert wide == dict.fromkeys(VIEWS, 0)
 
 
+def test_results_come_into_view_below_the_form(look: Look) -> None:
+    eyes = look("#/explore?user=u7", width=390, height=700)
+    eyes.see("Latest 5 of")
+    eyes.explore()
+    eyes.page.wait_for_timeout(200)
+    top = eyes.heading("Exploration").bounding_box()["y"]
+    assert 0 <= top < 350
+
+
 def test_all_with_the_keyboard(look: Look) -> None:
     """From the first Tab to a rating, without a pointer."""
     eyes = look()
@@ -106,6 +115,17 @@ def test_all_with_the_keyboard(look: Look) -> None:
     press("Tab")
     press("Space")
     eyes.hear("Noted: 1 of 5")
+
+
+def test_what_is_composed_goes_along(look: Look) -> None:
+    eyes = look("#/explore?user=u7&k=3")
+    eyes.page.get_by_role("link", name="Compare", exact=True).click()
+    eyes.heading("Compare").wait_for()
+    assert eyes.page.get_by_role("combobox", name="User").input_value() == "u7"
+    eyes.page.locator(".run select").select_option("second")
+    eyes.page.wait_for_url("**run=second**")
+    assert eyes.page.get_by_label("List length").input_value() == "3"
+    assert eyes.page.locator(".field-wide select").input_value() == "first"
 
 
 def test_a_new_view_takes_the_focus_to_its_heading(look: Look) -> None:

@@ -89,6 +89,10 @@ def test_pages_of_the_list(look: Look, run_folder: Path) -> None:
     eyes.see(f"21–{count}")
     eyes.page.get_by_role("link", name="Previous").click()
     eyes.see("1–20")
+    eyes.goto("#/trajectories?show=5000")
+    eyes.see("This is past the end of the list")
+    eyes.page.get_by_role("link", name="go to the first ones").click()
+    eyes.see("1–20")
 
 
 def test_curves_have_pictures_and_numbers(look: Look, run_folder: Path) -> None:

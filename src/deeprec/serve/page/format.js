@@ -19,6 +19,12 @@ export function plural(count, noun, many = `${noun}s`) {
   return `${count.toLocaleString("en")} ${count === 1 ? noun : many}`;
 }
 
+/** What was typed as a number, if it is one; else as it is, so that the service can say what is wrong with it. */
+export function typedNumber(text) {
+  if (!text) return undefined;
+  return Number.isFinite(Number(text)) ? Number(text) : text;
+}
+
 /** Four significant digits at most, no needless zeros. */
 export function short(value) {
   if (!Number.isFinite(value)) return "–";

@@ -159,7 +159,7 @@ class UserHistory extends Component {
   };
 
   render({ user }, { history, problem }) {
-    if (problem) return html`<${ProblemNote} problem=${problem} onRetry=${problem.status !== 404 && this.load} />`;
+    if (problem) return html`<${ProblemNote} problem=${problem} onRetry=${this.load} />`;
     if (!history) return html`<${Loading} what="Reading the history" />`;
     if (!history.length) return html`<p class="hint">${user} has no history yet: the answer will be what anybody gets.</p>`;
     const latest = history.slice(-SHOWN).reverse();

@@ -1,6 +1,7 @@
 // What went wrong, and what to do about it.
 import { Component, html } from "../html.js";
 
+const HOPELESS = [404, 413, 422]; // the same again would fail the same way
 const REMEDIES = {
   401: "Enter the key that the service was started with.",
   429: "Your request was not worked on; nothing is lost.",
@@ -47,6 +48,7 @@ export class ProblemNote extends Component {
       </ul>`}
       ${remedy && html`<p>${remedy}</p>`}
       ${onRetry &&
+      !HOPELESS.includes(status) &&
       html`<button type="button" class="button" disabled=${left !== null} onClick=${onRetry}>
         ${left === null ? "Try again" : `Try again in ${left} s`}
       </button>`}

@@ -1,7 +1,7 @@
 // Compare: the same history, answered by the policy, by its plain TRM, and by another run.
 import { asProblem, call, Problem } from "../api.js";
-import { itemDetail, plural, seconds } from "../format.js";
-import { Component, html } from "../html.js";
+import { itemDetail, plural, seconds, typedNumber } from "../format.js";
+import { Component, createRef, html, revealResults } from "../html.js";
 import { announce } from "../parts/announce.js";
 import { Composer, readChoice, requestOf, writeChoice } from "../parts/composer.js";
 import { Empty, Loading, ProblemNote } from "../parts/problem.js";
@@ -13,6 +13,7 @@ const PATIENCE = 120_000; // milliseconds: a policy may take its time, and three
 
 /** Props: params (of the address), run (its name), runs (all that are served). */
 export class Compare extends Component {
+  results = createRef();
   state = { asked: null, answers: {}, problems: {}, missing: null };
 
   componentWillUnmount() {
@@ -50,7 +51,8 @@ export class Compare extends Component {
     const k = this.props.params.get("k");
     this.setState({ asked, answers: {}, problems: {}, missing: null });
     announce(`Asking for ${asked.length} lists.`);
-    const body = (side) => ({ ...wanted, ...side.body, k: k ? Number(k) : undefined });
+    revealResults(this.results.current);
+    const body = (side) => ({ ...wanted, ...side.body, k: typedNumber(k) });
     const came = await Promise.all(asked.map((side) => this.ask(side, body(side), asking.signal)));
     if (!asking.signal.aborted) announce(sharedText(asked, Object.fromEntries(came)) || "Not all lists came.");
   };
@@ -88,7 +90,7 @@ export class Compare extends Component {
           ${requestOf(choice) && html`<a class="quiet" href=${linkTo("explore", { run, ...writeChoice(choice) })}>Watch it explore</a>`}
         </div>
       </form>
-      <div class="results">
+      <div class="results" ref=${this.results}>
         ${missing && html`<${ProblemNote} problem=${missing} />`}
         ${!asked && !missing && html`<${Empty} title="Nothing compared yet">
           Choose a history, then press Compare. Items that several lists share are marked in each.<//>`}

@@ -1,7 +1,7 @@
 // Explore: choose a history, watch the exploration, judge the list.
 import { asProblem, Problem } from "../api.js";
-import { plural, seconds, stopText } from "../format.js";
-import { Component, html } from "../html.js";
+import { plural, seconds, stopText, typedNumber } from "../format.js";
+import { Component, createRef, html, revealResults } from "../html.js";
 import { announce } from "../parts/announce.js";
 import { Composer, readChoice, requestOf, writeChoice } from "../parts/composer.js";
 import { Empty, ProblemNote } from "../parts/problem.js";
@@ -14,6 +14,7 @@ const IDLE = { status: "idle", turns: [], answer: null, problem: null, user: "" 
 
 /** Props: params (of the address), run (its name). */
 export class Explore extends Component {
+  results = createRef();
   state = { ...IDLE };
 
   componentWillUnmount() {
@@ -39,10 +40,14 @@ export class Explore extends Component {
       return this.setState({ ...IDLE, status: "failed", problem: new Problem(nothingChosen(choice.who)) });
     }
     const { k, turns, deadline } = settingsOf(this.props.params);
-    const body = { ...wanted, run: this.props.run || undefined, k: k ? Number(k) : undefined };
-    if (turns) body.max_turns = Number(turns);
-    if (deadline) body.deadline_ms = Math.round(Number(deadline) * 1000);
-    await this.watch(body);
+    const patience = typedNumber(deadline);
+    await this.watch({
+      ...wanted,
+      run: this.props.run || undefined,
+      k: typedNumber(k),
+      max_turns: typedNumber(turns),
+      deadline_ms: typeof patience === "number" ? Math.round(patience * 1000) : patience,
+    });
   };
 
   async watch(body) {
@@ -51,6 +56,7 @@ export class Explore extends Component {
     const show = (state) => this.streaming === streaming && this.setState(state);
     show({ ...IDLE, status: "running", user: body.user_id ?? "" });
     announce("Exploration started.");
+    revealResults(this.results.current);
     try {
       for await (const { event, data } of streamRecommendation(body, streaming.signal)) {
         if (event === "ranking") {
@@ -82,7 +88,7 @@ export class Explore extends Component {
           ${!running && requestOf(choice) && html`<a class="quiet" href=${linkTo("compare", { run, ...writeChoice(choice), k: params.get("k") })}>Compare instead</a>`}
         </div>
       </form>
-      <div class="results" aria-busy=${String(running)}>
+      <div class="results" ref=${this.results} aria-busy=${String(running)}>
         ${problem && html`<${ProblemNote} problem=${problem} onRetry=${this.start} />`}
         ${status === "stopped" && html`<p class="note" role="status">Stopped. What had come by then stays here; Explore begins anew.</p>`}
         ${status === "idle" && html`<${Empty} title="Nothing explored yet">

@@ -81,7 +81,8 @@ export class Trajectories extends Component {
       ${problem && html`<${ProblemNote} problem=${problem} onRetry=${this.load} />`}
       ${!found && !problem && html`<${Loading} what="Reading trajectories" />`}
       ${found && !found.total && this.renderNone(params)}
-      ${found?.total > 0 &&
+      ${found?.total > 0 && !found.trajectories.length && this.renderPastEnd(found.total)}
+      ${found?.trajectories.length > 0 &&
       html`<div class=${shown ? "split split-list has-detail" : "split split-list"}>
         <section class="browse" aria-labelledby="browse-title">
           <div class="section-head"><h2 id="browse-title">${found.total.toLocaleString("en")} found</h2>
@@ -101,6 +102,11 @@ export class Trajectories extends Component {
         </section>
       </div>`}
     </div>`;
+  }
+
+  renderPastEnd(total) {
+    return html`<${Empty} title="This is past the end of the list">
+      ${plural(total, "trajectory", "trajectories")} match; <a href=${linkTo("trajectories", this.to({}))}>go to the first ones</a>.<//>`;
   }
 
   renderNone(params) {
