@@ -268,7 +268,10 @@ def test_the_lean_pass_is_for_a_plain_qwen2_alone() -> None:
     handle = model.model.layers[0].register_forward_hook(lambda *given: None)
     assert lean_pass(model, 64) is None
     handle.remove()
-    model.forward = model.forward  # as a wrapper for mixed precision leaves it
+    plain = model.forward
+    model.forward = plain  # as accelerate leaves it
+    assert lean_pass(model, 64) is not None
+    model.forward = lambda *given, **more: plain(*given, **more)  # as for mixed precision
     assert lean_pass(model, 64) is None
 
 
