@@ -269,7 +269,7 @@ def test_the_lean_pass_is_for_a_plain_qwen2_alone() -> None:
     assert lean_pass(model, 64) is None
     handle.remove()
     plain = model.forward
-    model.forward = plain  # as accelerate leaves it
+    model.forward = plain  # as a trainer may put it back
     assert lean_pass(model, 64) is not None
     model.forward = lambda *given, **more: plain(*given, **more)  # as for mixed precision
     assert lean_pass(model, 64) is None

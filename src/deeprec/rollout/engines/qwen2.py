@@ -20,7 +20,7 @@ from deeprec.rollout.engines.cache import RowCache
 def lean_pass(model: PreTrainedModel, context_length: int) -> LeanQwen2 | None:
     """A LeanQwen2 for this model as it is now, or None where only its own forward pass will do."""
     # Adapters, hooks and a forward pass that was replaced (autocast, sharding) want to be run.
-    # Accelerate leaves the plain bound method on the model itself: that one changes nothing.
+    # The plain method, bound to the model itself, changes nothing; what a trainer wraps around it may.
     changed = getattr(model.forward, "__func__", None) is not type(model).forward or any(
         module._forward_hooks or module._forward_pre_hooks for module in model.modules()
     )
