@@ -126,9 +126,14 @@ class OneShotConfig(Section):
     copies: int = Field(
         4800,
         ge=0,
-        description="Tiny: lists in the TRM's own order, for pasts cut from fit histories, mixed in: they teach to copy.",
+        description="Tiny: lists in the TRM's order, for pasts cut from fit histories, mixed in: they teach to copy.",
     )
     epochs: Positive = Field(2, description="Epochs over the RL targets, in the supervised training.")
+    imitate: Literal["target-first", "trm-order"] = Field(
+        "target-first",
+        description="The list that supervision shows: the TRM's with the target moved to its top, or as the TRM "
+        "ordered it, so that targets are left to the RL.",
+    )
     rl_steps: Positive = Field(40, description="Iterations of the RL after it.")
     ranking: Literal["generate", "score", "constrained"] = Field(
         "generate",

@@ -120,6 +120,15 @@ def test_without_a_listed_target_the_first_title_carries_no_loss() -> None:
     assert sum(wanted for _, wanted in response) == len(response) - len(CODEC.encode(first))
 
 
+def test_in_the_trms_order_no_target_leaves_a_trace() -> None:
+    place = environment()
+    task = build_tasks(EXAMPLES[:1], place)[0]
+    listed = replace(task, example=replace(task.example, target=task.candidates[2]))
+    plain, unmoved = list_documents([task, listed], place, target_first=False)
+    assert unmoved == plain
+    assert list_documents([listed], place) != [plain]
+
+
 def test_lists_to_copy_know_no_target() -> None:
     assert {task.example.target for task in copy_tasks(environment(), 20, seed=0)} == {0}
 

@@ -92,7 +92,9 @@ def fit_supervised(
     model, tokenizer = _new_model(config, dataset, trm)
     environment = build_one_shot(config, dataset, trm, model, tokenizer)
     tasks = lesson_tasks(dataset, environment)
-    documents = config.rivals.one_shot.epochs * list_documents(tasks, environment)
+    settings = config.rivals.one_shot
+    lists = list_documents(tasks, environment, target_first=settings.imitate == "target-first")
+    documents = settings.epochs * lists
     if config.policy.model == "tiny":
         documents += _first_lessons(config, environment)
 

@@ -56,12 +56,15 @@ def answerable(tasks: Sequence[Task]) -> list[Task]:
     return [task for task in tasks if task.example.target in task.candidates]
 
 
-def list_documents(tasks: Sequence[Task], environment: Environment) -> list[Document]:
+def list_documents(
+    tasks: Sequence[Task], environment: Environment, *, target_first: bool = True
+) -> list[Document]:
     """Each prompt with the list to imitate; no loss on the prompt.
 
     The list is the TRM's order with the target moved to its top. Where no target is among the
-    candidates the first title carries no loss either: it is the TRM's favourite then, and
-    learning to write it would teach to trust the TRM's first place beyond what it deserves.
+    candidates, or none is to be moved, the first title carries no loss either: it is the TRM's
+    favourite then, and learning to write it would teach to trust the TRM's first place beyond what
+    it deserves.
     """
     size, catalog, codec = environment.config.recommended, environment.dataset.catalog, environment.codec
     documents = []
@@ -69,7 +72,7 @@ def list_documents(tasks: Sequence[Task], environment: Environment) -> list[Docu
         if not task.candidates:
             continue
         target = task.example.target
-        is_listed = target in task.candidates
+        is_listed = target_first and target in task.candidates
         ranking = task.candidates
         if is_listed:
             ranking = (target, *(item for item in ranking if item != target))
