@@ -180,7 +180,7 @@ class ItemTokensConfig(Section):
     validation_users: Positive = Field(
         2000, description="Validation examples that early stopping looks at, at most."
     )
-    learning_rate: float = Field(3e-3, gt=0, description="Peak AdamW learning rate.")
+    learning_rate: float = Field(4e-3, gt=0, description="Peak AdamW learning rate.")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW weight decay.")
     weight_average: Fraction = Field(
         0.999, description="Memory of the running mean of the weights, per step (0: the weights themselves)."
