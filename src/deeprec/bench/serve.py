@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
 from itertools import cycle, islice
@@ -27,8 +27,8 @@ CLIENTS = (1, 8, 32)
 ALONE = "one at a time (serve.in_flight = 1)"
 _GOAL_MS = 10.0  # of an answer by the TRM alone, at p50
 _START = 300.0  # seconds that a service may take to load
-_PLAIN = 200  # requests that the TRM alone answers
-_WARM_UP = 4  # requests of each client that aren't counted
+_STREAMS = 40  # at most
+_WARM_UP = 2  # requests of each client that aren't counted
 _OPTIONS = ("serve.rate=0", "serve.deadline=60", "serve.queue=256")
 
 
@@ -65,11 +65,11 @@ def serve_rows(
             rates[clients] = load.rate
             yield make_row(f"answer, {_named(clients)}, p50", load.ms(50), "ms", "", None)
             yield make_row(f"answer, {_named(clients)}, p99", load.ms(99), "ms", "", None)
-        first = [_first_event(address, user) for user in islice(cycle(users), 40)]
+        first = [_first_event(address, user) for user in islice(cycle(users), min(_STREAMS, requests))]
         yield make_row(
             "first turn in a stream, 1 client, p50", 1000 * float(np.median(first)), "ms", "", None
         )
-        plain = _loaded(address, 1, _PLAIN, users, mode="trm")
+        plain = _loaded(address, 1, requests, users, mode="trm")
         yield make_row("TRM alone, 1 client, p50", plain.ms(50), "ms", "goal", _GOAL_MS)
         yield make_row("TRM alone, 1 client, p99", plain.ms(99), "ms", "", None)
     with _service(run, [*options, "serve.in_flight=1"]) as address:
@@ -84,7 +84,7 @@ def _named(clients: int) -> str:
 
 def _share(requests: int, clients: int) -> int:
     """Requests of each client: fewer in all where fewer clients send them, so that none takes for ever."""
-    return max(4, requests // (4 if clients == 1 else clients))
+    return max(2, requests // (4 if clients == 1 else clients))
 
 
 @contextmanager
@@ -98,20 +98,18 @@ def _service(run: Path, options: Sequence[str]) -> Iterator[str]:
             command += ["--set", option]
         # A key that others use must not lock the benchmark out.
         environment = {name: value for name, value in os.environ.items() if name != "DEEPREC_API_KEY"}
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        timer = threading.Timer(_START, process.kill)
-        timer.start()
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            timer.cancel()
-            if "http://" not in line:
-                raise EngineError(f"`deeprec serve {run}` didn't start; run it to see why")
-            yield urlsplit(line.split()[-1]).netloc
-        finally:
-            timer.cancel()
-            process.terminate()
-            process.wait()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+            timer = threading.Timer(_START, process.kill)
+            timer.start()
+            try:
+                line = process.stdout.readline() if process.stdout else ""
+                timer.cancel()
+                if "http://" not in line:
+                    raise EngineError(f"`deeprec serve {run}` didn't start; run it to see why")
+                yield urlsplit(line.split()[-1]).netloc
+            finally:
+                timer.cancel()
+                process.terminate()
 
 
 def _loaded(address: str, clients: int, each: int, users: Sequence[str], mode: str = "deeprec") -> Load:
@@ -123,15 +121,14 @@ def _loaded(address: str, clients: int, each: int, users: Sequence[str], mode: s
     def client(number: int) -> None:
         try:
             own = islice(cycle(users), number * each, None)
-            connection = HTTPConnection(address, timeout=120)
-            for _ in range(min(_WARM_UP, each)):
-                _ask(connection, next(own), mode)
-            barrier.wait()
-            for _ in range(each):
-                started = time.perf_counter()
-                _ask(connection, next(own), mode)
-                latencies[number].append(time.perf_counter() - started)
-            connection.close()
+            with closing(HTTPConnection(address, timeout=120)) as connection:
+                for _ in range(min(_WARM_UP, each)):
+                    _ask(connection, next(own), mode)
+                barrier.wait()
+                for _ in range(each):
+                    started = time.perf_counter()
+                    _ask(connection, next(own), mode)
+                    latencies[number].append(time.perf_counter() - started)
         except BaseException as error:  # told in the thread that waits
             failures.append(error)
             barrier.abort()
@@ -165,15 +162,14 @@ def _ask(connection: HTTPConnection, user: str, mode: str) -> None:
 
 def _first_event(address: str, user: str) -> float:
     """Seconds until the first turn arrives of a stream (its start comes at once)."""
-    connection = HTTPConnection(address, timeout=120)
-    started = time.perf_counter()
-    with _sent(connection, "/v1/recommendations/stream", {"user_id": user}) as response:
-        while (line := response.readline()) != b"event: thought\n":
-            if not line:  # the policy never asked
-                break
-        seconds = time.perf_counter() - started
-        response.read()
-    connection.close()
+    with closing(HTTPConnection(address, timeout=120)) as connection:
+        started = time.perf_counter()
+        with _sent(connection, "/v1/recommendations/stream", {"user_id": user}) as response:
+            while (line := response.readline()) != b"event: thought\n":
+                if not line:  # the policy never asked
+                    break
+            seconds = time.perf_counter() - started
+            response.read()
     return seconds
 
 

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 from deeprec.errors import EngineError, MissingExtraError
 from deeprec.rollout.codec import Codec
@@ -76,15 +77,11 @@ class OpenAIEngine:
         self._model, self._codec, self._seed = model, codec, seed
         self._context_length = context_length
         headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
-        try:
-            httpx.URL(self._url).raw_host.decode()
-            self._client = httpx.Client(
-                headers=headers, timeout=timeout, limits=httpx.Limits(max_connections=parallel)
-            )
-        except (httpx.InvalidURL, ValueError) as error:
-            raise EngineError(
-                f"{base_url}: not a URL ({error}); give one such as http://127.0.0.1:8001/v1"
-            ) from None
+        if not is_url(self._url):
+            raise EngineError(f"{base_url}: not a URL; give one such as http://127.0.0.1:8001/v1")
+        self._client = httpx.Client(
+            headers=headers, timeout=timeout, limits=httpx.Limits(max_connections=parallel)
+        )
         self._errors: tuple[type[Exception], ...] = (httpx.HTTPError, httpx.InvalidURL)
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="deeprec-openai")
         self._choosing = threading.Lock()
@@ -231,6 +228,19 @@ class OpenAIEngine:
                 "special tokens out; have it keep them, or give it a copy of the policy whose tags are ordinary "
                 "tokens (docs/howto/serve.md)"
             )
+
+
+def is_url(text: str) -> bool:
+    """Whether this is an address of a web server.
+
+    >>> is_url("http://127.0.0.1:8001/v1"), is_url("127.0.0.1:8001"), is_url("http://[")
+    (True, False, False)
+    """
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port or an address that is none
+        return False
 
 
 def closed(text: str, stops: tuple[str, ...], stop_reason: object = None) -> str:
