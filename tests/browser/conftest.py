@@ -14,10 +14,8 @@ from typing import Any
 
 import pytest
 from looking import Eyes
-from serving import Serving
+from serving import KEY, Serving
 from small_run import make_run
-
-KEY = "a-key-for-the-browser-tests"
 
 
 def chromium() -> str:

@@ -58,7 +58,7 @@ def main() -> None:
             picks = eyes.page.get_by_role("list", name="Recommended items").locator(":scope > li")
             picks.nth(0).get_by_role("button", name="Interested").click()
             picks.nth(1).get_by_role("radio", name="4 of 5").check()
-            picks.get_by_text("Noted:").nth(1).wait_for()
+            picks.get_by_text("Noted").nth(1).wait_for()
             eyes.page.evaluate("scrollTo(0, 0)")
             eyes.picture("explore")
             eyes.goto("#/trajectories?stage=recommendation&turns=3&min_reward=1")

@@ -19,6 +19,7 @@ from deeprec.serve.app import create_app
 from deeprec.serve.loading import load_service
 from deeprec.serve.server import address_of, listen
 
+KEY = "a-key-for-the-browser-tests"
 PATIENCE = 20.0  # seconds for what should take one
 FIRST_ANSWER = rb"event: retrieved\ndata: .*\n\n"  # of the TRM, whole, in a stream
 _PAUSE = (

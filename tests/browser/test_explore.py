@@ -150,3 +150,16 @@ def test_an_item_leads_to_the_turn_it_was_found_in(look: Look) -> None:
     link.click()
     eyes.page.locator("[id^=turn-]:focus").wait_for()
     assert eyes.focus().startswith(item)
+
+
+def test_what_is_being_typed_stays(look: Look) -> None:
+    """The list is drawn anew while somebody types into a field."""
+    eyes = look("#/explore?user=u7")
+    eyes.see("Latest 5 of")
+    field = eyes.page.get_by_label("List length")
+    eyes.button("Explore").click()
+    field.press_sequentially("2")
+    eyes.page.get_by_role("list", name="Recommended items").wait_for()
+    assert field.input_value() == "2"
+    field.press("Tab")
+    eyes.page.wait_for_url("**k=2**")

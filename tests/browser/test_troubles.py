@@ -10,9 +10,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
-from conftest import KEY
 from looking import Eyes
-from serving import FIRST_ANSWER, Serving, Wire
+from serving import FIRST_ANSWER, KEY, Serving, Wire
 
 Look = Callable[..., Eyes]
 

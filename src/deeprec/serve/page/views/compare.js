@@ -4,6 +4,7 @@ import { itemDetail, plural, seconds, typedNumber } from "../format.js";
 import { Component, createRef, html, revealResults } from "../html.js";
 import { announce } from "../parts/announce.js";
 import { Composer, readChoice, requestOf, writeChoice } from "../parts/composer.js";
+import { NumberField } from "../parts/number.js";
 import { Empty, Loading, ProblemNote } from "../parts/problem.js";
 import { originOf } from "../parts/ranking.js";
 import { linkTo, replaceRoute } from "../route.js";
@@ -76,8 +77,8 @@ export class Compare extends Component {
         <${Composer} choice=${choice} onChange=${(chosen) => this.change(writeChoice(chosen))} />
         <fieldset class="group settings">
           <legend>What beside it?</legend>
-          <label class="field">List length<input type="number" min="1" inputmode="numeric" placeholder="auto" value=${params.get("k") ?? ""}
-            onChange=${(event) => this.change({ k: event.currentTarget.value })} /></label>
+          <${NumberField} label="List length" name="k" min="1" value=${params.get("k") ?? ""} placeholder="auto"
+            onChange=${(k) => this.change({ k })} />
           ${runs.length > 1
             ? html`<label class="field field-wide">Another run<select value=${this.sides()[2].detail}
                 onChange=${(event) => this.change({ other: event.currentTarget.value })}>

@@ -4,6 +4,7 @@ import { plural, seconds, stopText, typedNumber } from "../format.js";
 import { Component, createRef, html, revealResults } from "../html.js";
 import { announce } from "../parts/announce.js";
 import { Composer, readChoice, requestOf, writeChoice } from "../parts/composer.js";
+import { NumberField } from "../parts/number.js";
 import { Empty, ProblemNote } from "../parts/problem.js";
 import { Ranking } from "../parts/ranking.js";
 import { Turns } from "../parts/turns.js";
@@ -115,12 +116,12 @@ export class Explore extends Component {
   }
 
   renderSettings({ k, turns, deadline }) {
-    const set = (name) => (event) => this.change({ [name]: event.currentTarget.value });
+    const set = (text, name) => this.change({ [name]: text });
     return html`<fieldset class="group settings">
       <legend>How far?</legend>
-      <label class="field">List length<input type="number" min="1" inputmode="numeric" value=${k} placeholder="auto" onChange=${set("k")} /></label>
-      <label class="field">Most turns<input type="number" min="1" inputmode="numeric" value=${turns} placeholder="auto" onChange=${set("turns")} /></label>
-      <label class="field">Deadline, s<input type="number" min="0" step="0.5" inputmode="decimal" value=${deadline} placeholder="auto" onChange=${set("deadline")} /></label>
+      <${NumberField} label="List length" name="k" min="1" value=${k} placeholder="auto" onChange=${set} />
+      <${NumberField} label="Most turns" name="turns" min="1" value=${turns} placeholder="auto" onChange=${set} />
+      <${NumberField} label="Deadline, s" name="deadline" min="0" step="any" value=${deadline} placeholder="auto" onChange=${set} />
     </fieldset>`;
   }
 }

@@ -3,6 +3,7 @@ import { asProblem, call, Problem } from "../api.js";
 import { plural, short, stopText } from "../format.js";
 import { Component, createRef, html } from "../html.js";
 import { announce } from "../parts/announce.js";
+import { NumberField } from "../parts/number.js";
 import { Empty, Loading, ProblemNote } from "../parts/problem.js";
 import { TrajectoryDetail } from "../parts/trajectory.js";
 import { linkTo, numberFrom, replaceRoute } from "../route.js";
@@ -66,10 +67,9 @@ export class Trajectories extends Component {
     return { run, ...this.filters(params), ...values };
   }
 
-  filter = (event) => {
-    const { name, value } = event.currentTarget;
-    replaceRoute("trajectories", this.to({ [name]: value }));
-  };
+  filter = (value, name) => replaceRoute("trajectories", this.to({ [name]: value }));
+
+  choose = ({ currentTarget: { name, value } }) => this.filter(value, name);
 
   render({ params }, { found, foundFor, problem }) {
     const offset = this.offset(params);
@@ -117,13 +117,13 @@ export class Trajectories extends Component {
   }
 
   renderFilters(values) {
-    const number = (name, label, step, places) =>
-      html`<label class="field">${label}<input type="number" name=${name} step=${step} min=${places} inputmode="decimal" placeholder="any"
-        value=${values[name]} onChange=${this.filter} /></label>`;
+    const number = (name, label, step, min) =>
+      html`<${NumberField} label=${label} name=${name} step=${step} min=${min} value=${values[name]} placeholder="any"
+        onChange=${this.filter} />`;
     return html`<form class="filters panel" aria-label="Filters" onSubmit=${(event) => event.preventDefault()}>
-      <label class="field">Stage<select name="stage" value=${values.stage} onChange=${this.filter}>
+      <label class="field">Stage<select name="stage" value=${values.stage} onChange=${this.choose}>
         ${STAGES.map(([name, text]) => html`<option value=${name}>${text}</option>`)}</select></label>
-      <label class="field">Ended<select name="stop_reason" value=${values.stop_reason} onChange=${this.filter}>
+      <label class="field">Ended<select name="stop_reason" value=${values.stop_reason} onChange=${this.choose}>
         <option value="">any way</option>
         ${STOPS.map((name) => html`<option value=${name}>${name.replaceAll("_", " ")}</option>`)}</select></label>
       ${number("turns", "Turns", 1, 0)} ${number("step", "Step", 1, 1)}
