@@ -18,29 +18,35 @@ from serving import KEY, Serving
 from small_run import make_run
 
 
+@pytest.fixture(scope="session")
 def chromium() -> str:
     """Path of the browser; skips the test where there is none."""
     named = os.environ.get("DEEPREC_CHROMIUM")
     found = named or shutil.which("chromium") or shutil.which("chromium-browser")
     if found is None or not Path(found).is_file():
         pytest.skip(f"no Chromium at {found or 'chromium'}; install it, or set DEEPREC_CHROMIUM to its path")
+    pytest.importorskip("playwright.sync_api", reason="the extra dev has playwright")
     return found
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """One browser for all tests; each has a context of its own."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="the extra dev has playwright")
-    path = chromium()
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Any]:
+    """One browser for the tests of a file; each has a context of its own.
+
+    Not for the whole session: as long as it is open, its event loop counts as running in
+    this thread, and tests elsewhere could not use asyncio.
+    """
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield opened
         opened.close()
 
 
 @pytest.fixture(scope="session")
-def run_folder(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with a policy, trajectories and figures. It asks for the browser first: no run is made in vain."""
+def run_folder(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with a policy, trajectories and figures. Without a browser none is made."""
     return make_run(tmp_path_factory.mktemp("browser") / "first")
 
 
