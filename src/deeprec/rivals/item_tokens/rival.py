@@ -104,4 +104,4 @@ def _rival(name: str, summary: str) -> Rival:
 
 
 TITLE_TOKENS = _rival(TITLES, "A language model over one token a title, trained on histories.")
-SEMANTIC_IDS = _rival(CODES, "The same over codes of residual quantisation (TIGER), by beam search.")
+SEMANTIC_IDS = _rival(CODES, "A language model over semantic ids of several codes (TIGER), by beam search.")
