@@ -33,7 +33,7 @@ quickstart: venv ## Data, TRM, policy, two-stage RL, evaluation, report (simulat
 
 # One thread a worker: two workers that each take every core are slower than one.
 test: venv ## Run all tests that need no GPU and no network.
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -q
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -q
 
 lint: venv ## Style, formatting and types.
 	$(BIN)/ruff check .

@@ -13,6 +13,19 @@ if TYPE_CHECKING:
     from services.postgres import Postgres
 
 
+# Each of these has something costly that its tests share: a browser and its run, a service, a database.
+_TOGETHER = ("tests/browser/", "tests/services/", "tests/unit/store/")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `--dist loadgroup` one worker gets all tests of such a folder, so that it is made once."""
+    for item in items:
+        for folder in _TOGETHER:
+            if folder in item.path.as_posix():
+                item.add_marker(pytest.mark.xdist_group(folder))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder with the third-party data sets, which are never part of the project."""
