@@ -10,7 +10,7 @@ from typing import Any
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from deeprec.errors import DeepRecError, RunError, StoreError, StoreUnavailable
+from deeprec.errors import DeepRecError, EngineError, RunError, StoreError, StoreUnavailable
 
 MEDIA_TYPE = "application/problem+json"
 _SHOWN = 100  # characters of a value that are repeated
@@ -94,6 +94,10 @@ def problem_of(error: DeepRecError) -> Problem:
         )
     if isinstance(error, StoreError | RunError):
         return Problem(503, "what the service keeps can't be read; its operator finds the reason in the log")
+    if isinstance(
+        error, EngineError
+    ):  # the service is being stopped: others fail after the queue, and the TRM answers
+        return Problem(503, str(error))
     return Problem(422, str(error))
 
 

@@ -12,7 +12,7 @@ from itertools import count
 from typing import Protocol
 
 from deeprec.config import InferenceConfig
-from deeprec.errors import DeepRecError, EngineError
+from deeprec.errors import EngineError
 from deeprec.rollout.environment import Environment
 from deeprec.rollout.episode import Episode
 from deeprec.rollout.loop import EpisodeLoop
@@ -119,14 +119,13 @@ class Worker:
         while self._admit():
             try:
                 self._gauges.batch(len(self._loop))
-                done = self._loop.step()
+                for episode in self._loop.step():
+                    self._finish(episode)
             # Whatever an engine raises: the service outlives it, and the operator reads it.
             except Exception as failure:
                 log.exception("the engine failed with %d trajectories in flight", len(self._loop))
                 self._fail(failure)
                 continue
-            for episode in done:
-                self._finish(episode)
             if not len(self._loop):
                 self._environment.engine.forget()  # its memory is for others now
         self._fail(error)
@@ -174,7 +173,8 @@ class Worker:
                 self._loop.add(episode)
                 task.episodes[key] = None
                 self._tasks[key] = task
-        except DeepRecError as error:  # such as a prompt that is longer than the context
+        except Exception as error:  # such as a prompt that is longer than the context
+            log.warning("a request can't be begun: %s", type(error).__name__)  # its text names the user
             self._leave(task)
             _settle(task, error)
 
