@@ -115,19 +115,21 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
 
 
 def test_what_the_benchmark_measures(tmp_path: Path) -> None:
-    from deeprec.bench.serve import _first_event, _loaded
+    from deeprec.bench.serve import Measured, _first_event, _loaded
 
     service, _ = small_service(tmp_path / "store.db", "serve.rate=0")
     users = ["u1", "u2", "u3"]
     with running(service) as client:
         address = f"{client.base_url.host}:{client.base_url.port}"
-        load = _loaded(address, 3, 2, users)
+        measured = Measured(address, os.getpid())
+        load = _loaded(measured, 3, 2, users)
+        assert (load.cpu_ms is None) == (not Path("/proc").is_dir())
         assert len(load.latencies) == 6
         assert load.ms(50) <= load.ms(99) <= 1000 * load.seconds
         assert load.rate == pytest.approx(6 / load.seconds)
         assert 0 < _first_event(address, "u1") < 5
         with pytest.raises(EngineError, match="answered 404"):
-            _loaded(address, 2, 1, ["nobody"])
+            _loaded(measured, 2, 1, ["nobody"])
 
 
 @pytest.mark.slow

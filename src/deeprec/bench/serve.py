@@ -38,15 +38,37 @@ class Load:
 
     latencies: tuple[float, ...]  # seconds
     seconds: float  # of them all together
+    cpu: float | None = None  # seconds of the service's processors, where the system tells
 
     @property
     def rate(self) -> float:
         """Requests answered per second."""
         return len(self.latencies) / self.seconds
 
+    @property
+    def cpu_ms(self) -> float | None:
+        """Milliseconds of the service's processors for an answer."""
+        return None if self.cpu is None else 1000 * self.cpu / len(self.latencies)
+
     def ms(self, percentile: float) -> float:
         """Milliseconds within which this percentage was answered."""
         return 1000 * float(np.percentile(self.latencies, percentile))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Host and port of a service, and its process."""
+
+    address: str
+    pid: int
+
+    def cpu(self) -> float | None:
+        """Seconds of processors that it has used; None where the system doesn't tell."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:
+            return None
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def serve_rows(
@@ -59,23 +81,31 @@ def serve_rows(
     EngineError where a service doesn't start, or anything but an answer of the policy in time comes back.
     """
     rates: dict[int, float] = {}
-    with _service(run, options) as address:
+    cpu: dict[int, float] = {}
+    with _service(run, options) as service:
         for clients in CLIENTS:
-            load = _loaded(address, clients, _share(requests, clients), users)
-            rates[clients] = load.rate
+            load = _loaded(service, clients, _share(requests, clients), users)
+            rates[clients], cpu[clients] = load.rate, load.cpu_ms or 0.0
             yield make_row(f"answer, {_named(clients)}, p50", load.ms(50), "ms", "", None)
             yield make_row(f"answer, {_named(clients)}, p99", load.ms(99), "ms", "", None)
-        first = [_first_event(address, user) for user in islice(cycle(users), min(_STREAMS, requests))]
+        first = [
+            _first_event(service.address, user) for user in islice(cycle(users), min(_STREAMS, requests))
+        ]
         yield make_row(
             "first turn in a stream, 1 client, p50", 1000 * float(np.median(first)), "ms", "", None
         )
-        plain = _loaded(address, 1, requests, users, mode="trm")
+        plain = _loaded(service, 1, requests, users, mode="trm")
         yield make_row("TRM alone, 1 client, p50", plain.ms(50), "ms", "goal", _GOAL_MS)
         yield make_row("TRM alone, 1 client, p99", plain.ms(99), "ms", "", None)
-    with _service(run, [*options, "serve.in_flight=1"]) as address:
+    with _service(run, [*options, "serve.in_flight=1"]) as service:
         for clients in CLIENTS:
-            alone = _loaded(address, clients, _share(requests, clients) // 2, users).rate
-            yield make_row(f"throughput, {_named(clients)}", rates[clients], "requests/s", ALONE, alone)
+            alone = _loaded(service, clients, max(1, _share(requests, clients) // 2), users)
+            yield make_row(f"throughput, {_named(clients)}", rates[clients], "requests/s", ALONE, alone.rate)
+            # Busy neighbours change the clock's figures, and hardly these.
+            if alone.cpu_ms is not None:
+                yield make_row(
+                    f"service's CPU an answer, {_named(clients)}", cpu[clients], "ms", ALONE, alone.cpu_ms
+                )
 
 
 def _named(clients: int) -> str:
@@ -88,8 +118,8 @@ def _share(requests: int, clients: int) -> int:
 
 
 @contextmanager
-def _service(run: Path, options: Sequence[str]) -> Iterator[str]:
-    """Host and port of a `deeprec serve` of this run, with a store of its own."""
+def _service(run: Path, options: Sequence[str]) -> Iterator[Measured]:
+    """A `deeprec serve` of this run, with a store of its own."""
     with tempfile.TemporaryDirectory(prefix="deeprec-bench-") as folder:
         program = "from deeprec.cli import main; main()"
         command = [sys.executable, "-c", program, "serve", str(run), "--port", "0"]
@@ -106,13 +136,13 @@ def _service(run: Path, options: Sequence[str]) -> Iterator[str]:
                 timer.cancel()
                 if "http://" not in line:
                     raise EngineError(f"`deeprec serve {run}` didn't start; run it to see why")
-                yield urlsplit(line.split()[-1]).netloc
+                yield Measured(urlsplit(line.split()[-1]).netloc, process.pid)
             finally:
                 timer.cancel()
                 process.terminate()
 
 
-def _loaded(address: str, clients: int, each: int, users: Sequence[str], mode: str = "deeprec") -> Load:
+def _loaded(service: Measured, clients: int, each: int, users: Sequence[str], mode: str = "deeprec") -> Load:
     """What `clients` meet that send `each` requests one after the other, for different users."""
     latencies: list[list[float]] = [[] for _ in range(clients)]
     failures: list[BaseException] = []
@@ -121,7 +151,7 @@ def _loaded(address: str, clients: int, each: int, users: Sequence[str], mode: s
     def client(number: int) -> None:
         try:
             own = islice(cycle(users), number * each, None)
-            with closing(HTTPConnection(address, timeout=120)) as connection:
+            with closing(HTTPConnection(service.address, timeout=120)) as connection:
                 for _ in range(min(_WARM_UP, each)):
                     _ask(connection, next(own), mode)
                 barrier.wait()
@@ -137,19 +167,20 @@ def _loaded(address: str, clients: int, each: int, users: Sequence[str], mode: s
     with progress_bar(f"{mode}, {_named(clients)}", None):
         for thread in threads:
             thread.start()
-        started = time.perf_counter()
+        started, used = time.perf_counter(), None
         try:
             barrier.wait()
-            started = time.perf_counter()
+            started, used = time.perf_counter(), service.cpu()
         except threading.BrokenBarrierError:
             pass
         for thread in threads:
             thread.join()
-    seconds = time.perf_counter() - started
+    seconds, now = time.perf_counter() - started, service.cpu()
     for failure in failures:
         if not isinstance(failure, threading.BrokenBarrierError):
             raise failure
-    return Load(tuple(value for own in latencies for value in own), seconds)
+    cpu = None if used is None or now is None else now - used
+    return Load(tuple(value for own in latencies for value in own), seconds, cpu)
 
 
 def _ask(connection: HTTPConnection, user: str, mode: str) -> None:
