@@ -113,6 +113,25 @@ def test_log_probabilities_and_entropies_equal_trls_own(trainer, batch):
     assert trainer.temperature == 0.9  # the temperature is part of what agrees
 
 
+def test_rollouts_take_the_lean_pass_and_agree_with_the_trainer(trainer):
+    from deeprec.rl.scoring import score_sampled
+
+    sampler, model = trainer._sampler, trainer.model
+    assert "forward" in vars(model)  # TRL put one of its own in front
+    chosen = [sampler.examples[position] for position in (3, 0) for _ in range(4)]
+    trajectories = run_episodes(chosen, sampler.environment, greedy=False)
+    assert sampler.environment.engine._lean is not None
+    for trajectory in trajectories:
+        ids = torch.tensor([[*trajectory.prompt_ids, *trajectory.response_ids]])
+        wanted = torch.tensor([[*[0] * len(trajectory.prompt_ids), *trajectory.loss_mask]])
+        with torch.no_grad():
+            logps, _ = score_sampled(model, ids, torch.ones_like(ids), wanted, 1.0)
+        assert logps[wanted.bool()].tolist() == pytest.approx(
+            [logp for logp, mask in zip(trajectory.logprobs, trajectory.loss_mask, strict=True) if mask],
+            abs=1e-4,
+        )
+
+
 def test_the_gradient_is_that_of_a_slow_loop(trainer, batch):
     """Policy gradient over sampled tokens, one trajectory at a time, with a plain forward."""
     model = trainer.model

@@ -268,10 +268,26 @@ def test_the_lean_pass_is_for_a_plain_qwen2_alone() -> None:
     handle = model.model.layers[0].register_forward_hook(lambda *given: None)
     assert lean_pass(model, 64) is None
     handle.remove()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert lean_pass(model, 64) is None
+    assert lean_pass(model, 64) is not None
+
+
+def test_the_lean_pass_stands_in_for_a_replaced_forward_that_computes_the_same() -> None:
+    model = make_model()
     plain = model.forward
     model.forward = plain  # as a trainer may put it back
     assert lean_pass(model, 64) is not None
-    model.forward = lambda *given, **more: plain(*given, **more)  # as for mixed precision
+    model.forward = lambda *given, **more: plain(*given, **more)  # as TRL's
+    assert lean_pass(model, 64) is not None
+
+    def mixed(*given: object, **more: object) -> object:  # as Accelerate's
+        with torch.autocast("cpu", torch.bfloat16):
+            found = plain(*given, **more)
+        found.logits = found.logits.float()
+        return found
+
+    model.forward = mixed
     assert lean_pass(model, 64) is None
 
 

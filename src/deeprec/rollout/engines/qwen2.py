@@ -16,20 +16,48 @@ from transformers import PreTrainedModel, Qwen2ForCausalLM
 
 from deeprec.rollout.engines.cache import RowCache
 
+_PROBED = 8  # tokens on which a replaced forward pass is compared
+_ROUNDING = 1e-4  # of the largest logit; bfloat16 is off by some 1e-2
+
 
 def lean_pass(model: PreTrainedModel, context_length: int) -> LeanQwen2 | None:
     """A LeanQwen2 for this model as it is now, or None where only its own forward pass will do."""
-    # Adapters, hooks and a forward pass that was replaced (autocast, sharding) want to be run.
-    # The plain method, bound to the model itself, changes nothing; what a trainer wraps around it may.
-    changed = getattr(model.forward, "__func__", None) is not type(model).forward or any(
-        module._forward_hooks or module._forward_pre_hooks for module in model.modules()
-    )
-    if type(model) is not Qwen2ForCausalLM or model.dtype != torch.float32 or changed:
+    # Adapters, hooks (sharding) and mixed precision want to be run.
+    if (
+        type(model) is not Qwen2ForCausalLM
+        or model.dtype != torch.float32
+        or torch.is_autocast_enabled(model.device.type)
+        or any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    ):
         return None
     rope = getattr(model.config, "rope_parameters", None) or {}
     if rope.get("rope_type", "default") != "default":
         return None
-    return LeanQwen2(model, context_length)
+    lean = LeanQwen2(model, context_length)
+    replaced = getattr(model.forward, "__func__", None) is not type(model).forward
+    return None if replaced and not _agrees(lean, model, min(_PROBED, context_length)) else lean
+
+
+@torch.inference_mode()
+def _agrees(lean: LeanQwen2, model: PreTrainedModel, tokens: int) -> bool:
+    """Whether the model's forward pass, which somebody replaced, gives the same logits as the lean one.
+
+    TRL puts one in front that changes nothing unless it is asked for losses, Accelerate one that
+    computes in bfloat16: who did it, and how, differs by version, so that what it does decides.
+    """
+    places = torch.arange(tokens, device=model.device)[None]
+    ids = (places + 1) * model.config.vocab_size // (tokens + 1)  # spread over the vocabulary
+    theirs = model(input_ids=ids, position_ids=places, use_cache=False).logits[0]
+    if theirs.dtype != torch.float32:
+        return False
+    cache = RowCache()
+    cache.begin(1, slice(0, 1), places + 1, tokens + 1)
+    unseen = torch.arange(tokens + 1, device=model.device) > places[..., None] + 1
+    unseen[..., 0] = True  # slot 0 is never visible
+    mask = torch.zeros(unseen.shape, device=model.device)
+    mask.masked_fill_(unseen, torch.finfo(mask.dtype).min)
+    ours = lean(ids, mask[:, None], places, cache, tokens, None)
+    return bool((ours - theirs).abs().max() <= _ROUNDING * theirs.abs().max())
 
 
 class LeanQwen2:
