@@ -24,9 +24,8 @@ def test_the_oracle_is_known_where_the_data_are_simulated() -> None:
 
 def test_what_is_not_known_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", load_config("ml-100k"))
-    with pytest.raises(
-        EvaluationError, match=r"unknown method 'oracle'; known: popularity, .*recommendation, .*recommendation@pseudonyms"
-    ):
+    known = r"unknown method 'oracle'; known: popularity, .*recommendation, .*recommendation@pseudonyms"
+    with pytest.raises(EvaluationError, match=known):
         build_recommenders(run, ["trm", "oracle"])
     with pytest.raises(RunError):  # known, but there are no data yet
         build_recommenders(run, ["trm"])
