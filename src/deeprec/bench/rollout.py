@@ -21,6 +21,8 @@ from deeprec.rollout.engines.base import Engine, Sampling
 from deeprec.rollout.engines.local import LocalEngine
 from deeprec.rollout.environment import Clock, Environment
 from deeprec.rollout.runner import run_episodes
+from deeprec.trm.base import Retriever
+from deeprec.trm.retriever import TRM
 from deeprec.types import Example
 
 OURS = "local"
@@ -91,6 +93,7 @@ def run_rows(
         return [example for example in examples[: len(examples) // sizes.group] for _ in range(sizes.group)]
 
     def write(engine: Engine, greedy: bool) -> Written:
+        _as_new(environment.retriever)
         found = run_episodes(chosen(greedy), replace(environment, engine=engine), greedy=greedy)
         return [
             tuple(token for token, mask in zip(one.response_ids, one.loss_mask, strict=True) if mask)
@@ -101,6 +104,12 @@ def run_rows(
         raise ConfigError(f"--group {sizes.group}: only {len(examples)} examples; lower it")
     yield from _speed_rows(model, environment.codec, write, sizes.rounds, cpu_time)
     yield from _share_rows(model, environment, chosen(greedy=False), sizes.rounds)
+
+
+def _as_new(retriever: Retriever) -> None:
+    """Each round meets users whom the TRM has not met: it keeps what it computed of them."""
+    if isinstance(retriever, TRM):
+        retriever.forget_histories()
 
 
 def below(rows: Sequence[Row], ratio: float) -> list[Row]:
@@ -161,6 +170,7 @@ def _share_rows(
     for number in range(rounds):
         engine = LocalEngine(model, environment.codec, seed=number)
         clock = Clock()
+        _as_new(environment.retriever)
         run_episodes(examples, replace(environment, engine=engine, clock=clock), greedy=False)
         parts = {
             "prefill": engine.clock.prefill,

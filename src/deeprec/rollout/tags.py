@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,9 @@ class Tags:
     @property
     def all(self) -> tuple[str, ...]:
         """Every tag, in a fixed order."""
-        return astuple(self)
+        return tuple(
+            getattr(self, field.name) for field in fields(self)
+        )  # `astuple` copies deeply: 30 times slower
 
 
 TAGS = Tags()

@@ -31,6 +31,7 @@ from deeprec.trm.windows import pad_right
 
 _PERIODS = "periods.safetensors"
 _CHUNK = 256  # histories encoded together
+_KEPT_STATES = 4096  # of histories, for the next turn or rollout of the same user
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class TRM:
         self.seen = seen
         self._texts = texts
         self.periods = periods
+        self._states: dict[tuple[int, ...], Tensor] = {}  # by history
 
     @property
     def n_items(self) -> int:
@@ -128,10 +130,7 @@ class TRM:
         """Queries (B, D); score = query @ row of `items`."""
         if not len(histories):
             return torch.zeros(0, self._items.shape[1], device=self.device)
-        recent = [items[-self.network.encoder.history :] for items in histories]
-        lengths = torch.tensor([len(items) for items in recent], device=self.device)
-        states = self.network.encoder.states(self._table, pad_right(recent, self.device))
-        last = states[torch.arange(len(recent), device=self.device), lengths]
+        last = self._user_states(histories)
         if preferences is None or not any(preferences):
             queries = self.network.queries(last)
             named: list[list[int]] = [[] for _ in histories]
@@ -143,8 +142,31 @@ class TRM:
             return queries
         return torch.cat([queries, torch.from_numpy(self.periods.vectors(named)).to(queries)], dim=1)
 
+    def _user_states(self, histories: Histories) -> Tensor:
+        """The encoder's output (B, D) at the last item of each history.
+
+        A user asks in several turns and rollouts: each history is encoded once.
+        """
+        keys = [tuple(items[-self.network.encoder.history :]) for items in histories]
+        # A new dict where the old one is full: another thread may be reading that.
+        if len(self._states) + len(keys) > _KEPT_STATES:
+            self._states = {}
+        known = self._states
+        new = [key for key in dict.fromkeys(keys) if key not in known]
+        if new:
+            lengths = torch.tensor([len(key) for key in new], device=self.device)
+            states = self.network.encoder.states(self._table, pad_right(new, self.device))
+            last = states[torch.arange(len(new), device=self.device), lengths]
+            known.update(zip(new, last, strict=True))
+        return torch.stack([known[key] for key in keys])
+
+    def forget_histories(self) -> None:
+        """Forget the states of histories, so that each is encoded anew."""
+        self._states = {}
+
     def refresh(self) -> None:
         """Forget what was computed from the network's weights: they have changed."""
+        self.forget_histories()
         for name in ("_table", "_items", "_index"):
             self.__dict__.pop(name, None)
 

@@ -135,3 +135,25 @@ def test_stage_fits_once_and_again_when_settings_change(
     longer = config.model_copy(update={"trm": config.trm.model_copy(update={"epochs": 2})})
     run_trm(Run.create(run.folder, longer), small_dataset)
     assert [r["epoch"] for r in read_jsonl(run.metrics) if "epoch" in r] == [1, 1, 2]
+
+
+def test_a_history_is_encoded_once_until_the_weights_change(
+    small_trm: TRM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_trm.forget_histories()
+    encode, encoded = small_trm.network.encoder.states, []
+
+    def counted(table: torch.Tensor, histories: torch.Tensor) -> torch.Tensor:
+        encoded.append(len(histories))
+        return encode(table, histories)
+
+    monkeypatch.setattr(small_trm.network.encoder, "states", counted)
+    first = small_trm.score([[1, 2], [3], [1, 2]])
+    wish = item_phrases(small_trm.catalog.items[0])[0]
+    again = small_trm.score([[3], [1, 2], [4, 1]], [wish, None, None])
+    assert encoded == [2, 1]
+    np.testing.assert_array_equal(again[1], first[0])
+    assert (again[0] != first[1]).any()  # the preference still counts
+    small_trm.refresh()
+    np.testing.assert_allclose(small_trm.score([[1, 2]]), first[:1], atol=1e-5)
+    assert encoded == [2, 1, 1]
