@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from deeprec.data.dataset import Dataset
 from deeprec.recommender import Recommendation
@@ -30,20 +31,53 @@ def final_answer(
     excluded = set(dataset.exclusions(example))
     listed = merge_rankings([found.ranking for found in valid])
     ranking = tuple(item for item in listed if item not in excluded)[:k]
+    reason = None if trajectory.is_valid else _reason(trajectory)
+    answer = Recommendation(ranking, name, reason, trajectory)
     if len(ranking) == k or retriever is None:
-        reason = None if trajectory.is_valid else _reason(trajectory)
-        return Recommendation(ranking, name, reason, trajectory)
-    short = f"the list holds {len(ranking)} of {k} items"
-    reason = short if trajectory.is_valid else _reason(trajectory)
-    filled = ranking + _best_left(example, k, dataset, retriever, ranking)
-    return Recommendation(filled, name if ranking else TRM, reason, trajectory)
+        return answer
+    (rest,) = fill_gaps([Gap(example, k, ranking)], dataset, retriever)
+    return filled(answer, k, rest)
 
 
-def trm_answer(
-    example: Example, k: int, dataset: Dataset, retriever: Retriever, reason: str | None = None
-) -> Recommendation:
-    """The TRM's own k best items, or as many as are left; `reason` says why it answers."""
-    return Recommendation(_best_left(example, k, dataset, retriever), TRM, reason)
+def filled(answer: Recommendation, k: int, rest: tuple[int, ...]) -> Recommendation:
+    """A short answer of the policy, with `rest` of the TRM behind it, and why."""
+    reason = answer.reason or f"the list holds {len(answer.ranking)} of {k} items"
+    source = answer.source if answer.ranking else TRM
+    return replace(answer, ranking=answer.ranking + rest, source=source, reason=reason)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A ranking of k items that begins with those `taken`; the TRM goes on."""
+
+    example: Example
+    k: int
+    taken: tuple[int, ...] = ()
+
+
+def fill_gaps(gaps: Sequence[Gap], dataset: Dataset, retriever: Retriever) -> list[tuple[int, ...]]:
+    """The TRM's best items besides those taken, as many as make k with them; fewer where the catalogue ends.
+
+    One call answers all, but for users who know nearly the whole catalogue.
+    """
+    excluded = [(*dataset.exclusions(gap.example), *gap.taken) for gap in gaps]
+    left = [dataset.catalog.n_items - len(set(items)) for items in excluded]
+    missing = [min(gap.k - len(gap.taken), most) for gap, most in zip(gaps, left, strict=True)]
+    found: list[tuple[int, ...]] = [()] * len(gaps)
+    together = [place for place, most in enumerate(left) if most >= max(missing)]
+    alone = [[place] for place, most in enumerate(left) if most < max(missing)]
+    for places in (together, *alone):
+        size = max((missing[place] for place in places), default=0)
+        if size <= 0:
+            continue
+        lists = retriever.retrieve(
+            [gaps[place].example.history for place in places],
+            k=size,
+            exclude=[excluded[place] for place in places],
+        )
+        for place, items in zip(places, lists.item_indices, strict=True):
+            found[place] = tuple(int(item) for item in items[: max(0, missing[place])])
+    return found
 
 
 def merge_rankings(rankings: Sequence[Sequence[int]]) -> tuple[int, ...]:
@@ -57,18 +91,6 @@ def merge_rankings(rankings: Sequence[Sequence[int]]) -> tuple[int, ...]:
         for place, item in enumerate(ranking, 1):
             votes[item] = votes.get(item, 0.0) + 1 / place
     return tuple(sorted(votes, key=lambda item: -votes[item]))
-
-
-def _best_left(
-    example: Example, k: int, dataset: Dataset, retriever: Retriever, taken: Sequence[int] = ()
-) -> tuple[int, ...]:
-    """The TRM's best items besides those `taken`, as many as make k with them; fewer where the catalogue ends."""
-    excluded = (*dataset.exclusions(example), *taken)
-    missing = min(k - len(taken), dataset.catalog.n_items - len(set(excluded)))
-    if missing <= 0:  # the user knows the whole catalogue
-        return ()
-    found = retriever.retrieve([example.history], k=missing, exclude=[excluded])
-    return tuple(int(item) for item in found.item_indices[0])
 
 
 def _reason(trajectory: Trajectory) -> str:

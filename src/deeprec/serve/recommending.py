@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
@@ -67,7 +66,7 @@ def recommendation_routes(service: Service) -> APIRouter:
     async def recommend(sent: RecommendationRequest, request: Request) -> Response:
         """Recommend for a known user or for a history; the turns come with the answer."""
         run = service.run(sent.run)
-        wanted = await run_in_threadpool(service.wanted, run, sent)
+        wanted = await service.wanted(run, sent)
         work = run.finish(wanted, run.accept(wanted))
         answer = await _while_there(request, work)
         # It is valid by construction: checking it again would cost more than the TRM's ranking.
@@ -81,7 +80,7 @@ def recommendation_routes(service: Service) -> APIRouter:
     async def stream(sent: RecommendationRequest, request: Request) -> StreamingResponse:
         """The same, each turn as it comes. When the client goes away its work is cancelled."""
         run = service.run(sent.run)
-        wanted = await run_in_threadpool(service.wanted, run, sent)
+        wanted = await service.wanted(run, sent)
         turns: asyncio.Queue[Turn | None] = asyncio.Queue()
         task = run.accept(wanted, lambda _, turn: turns.put_nowait(turn))
         events = _events(run, wanted, task, turns, request.url.path)

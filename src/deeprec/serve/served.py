@@ -7,17 +7,17 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
 from uuid import uuid4
 
 from deeprec.data.dataset import Dataset
 from deeprec.errors import DeepRecError
 from deeprec.recommender import Recommendation
 from deeprec.rollout.environment import Environment
-from deeprec.rollout.fill_in import TRM, final_answer, trm_answer
+from deeprec.rollout.fill_in import TRM, Gap, fill_gaps, filled, final_answer
 from deeprec.run import Run
 from deeprec.serve.answers import answer_of
 from deeprec.serve.bodies import Mode, RecommendationAnswer, RunGiven
+from deeprec.serve.gathering import Gathering
 from deeprec.serve.measures import Measures
 from deeprec.serve.problems import too_busy
 from deeprec.serve.records import Records
@@ -59,6 +59,7 @@ class ServedRun:
         self._environment = replace(environment, retriever=SharedRetriever(environment.retriever))
         # A ranking of the TRM alone never waits for the policy: it has a thread of its own.
         self._ranking = ThreadPoolExecutor(1, thread_name_prefix="deeprec-trm")
+        self._filling = Gathering(self._fill, self._ranking)
         self._environment.retriever.retrieve([()], k=1)  # what it computes once, it computes now
         serve = run.config.serve
         self._worker = Worker(
@@ -120,17 +121,10 @@ class ServedRun:
             self._worker.cancel(task)
             waited = time.monotonic() - wanted.started
             return await self._plain(wanted, f"deadline: no list after {waited:.2f} s", "deadline", task)
-        found = await self._in_thread(
-            partial(
-                final_answer,
-                DEEPREC,
-                wanted.example,
-                trajectories,
-                wanted.k,
-                self.dataset,
-                self._environment.retriever,
-            )
-        )
+        found = final_answer(DEEPREC, wanted.example, trajectories, wanted.k, self.dataset, None)
+        if len(found.ranking) < wanted.k:
+            rest = await self._filling.ask(Gap(wanted.example, wanted.k, found.ranking))
+            found = filled(found, wanted.k, rest)
         shown = found.trajectory
         word = "" if found.reason is None else ("short_list" if shown and shown.is_valid else "malformed")
         listed = {item for one in trajectories if one.is_valid for item in one.ranking}
@@ -156,13 +150,11 @@ class ServedRun:
         self, wanted: Wanted, reason: str | None, word: str, task: Task | None = None
     ) -> RecommendationAnswer:
         """The TRM's ranking, beside the turns that there were until then."""
-        found = await self._in_thread(
-            partial(trm_answer, wanted.example, wanted.k, self.dataset, self._environment.retriever, reason)
-        )
+        found = Recommendation(await self._filling.ask(Gap(wanted.example, wanted.k)), TRM, reason)
         return self._answer(wanted, found, task.turns if task else (), word)
 
-    async def _in_thread(self, call: Callable[[], Recommendation]) -> Recommendation:
-        return await asyncio.get_running_loop().run_in_executor(self._ranking, call)
+    def _fill(self, gaps: Sequence[Gap]) -> list[tuple[int, ...]]:
+        return fill_gaps(gaps, self.dataset, self._environment.retriever)
 
     def _answer(
         self,

@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fastapi.concurrency import run_in_threadpool
+
 from deeprec.serve.bodies import ItemSent, RecommendationRequest
 from deeprec.serve.measures import Measures
 from deeprec.serve.problems import Problem, wrong_field
@@ -46,8 +48,8 @@ class Service:
             raise Problem(404, f"no run '{name[:80]}' is served; choose {self._names()}")
         return found
 
-    def wanted(self, run: ServedRun, sent: RecommendationRequest) -> Wanted:
-        """A request, checked. It may ask the store, which takes time: call it in a thread."""
+    async def wanted(self, run: ServedRun, sent: RecommendationRequest) -> Wanted:
+        """A request, checked, with the history that it names or brings."""
         started = time.monotonic()
         caps, catalog = self.caps, run.dataset.catalog
         if (sent.user_id is None) == (sent.history is None):
@@ -64,9 +66,13 @@ class Service:
             _at_most("deadline_ms", sent.deadline_ms, int(1000 * caps.max_deadline), "milliseconds")
         if sent.history is not None:
             self.check_history(sent.history)
-            example = run.users.anonymous(sent.history)
+            # Ids are looked up at once; what an unknown title may mean takes longer to find out.
+            if all(item.title is None for item in sent.history):
+                example = run.users.anonymous(sent.history)
+            else:
+                example = await run_in_threadpool(run.users.anonymous, sent.history)
         else:
-            example = run.users.example(sent.user_id or "")
+            example = await run.users.example(sent.user_id or "")
         return Wanted(example, k, started + seconds, sent.mode, sent.max_turns, started)
 
     def check_history(self, history: Sequence[ItemSent]) -> None:

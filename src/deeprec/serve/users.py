@@ -9,6 +9,7 @@ from itertools import islice
 from deeprec.data.dataset import Dataset
 from deeprec.errors import StoreUnavailable
 from deeprec.serve.bodies import HistoryGiven, HistoryItem, ItemSent, UserGiven
+from deeprec.serve.gathering import Gathering
 from deeprec.serve.problems import Problem, wrong_field
 from deeprec.serve.titles import TitleSearch
 from deeprec.store import HistoryEntry, Store, open_store
@@ -53,6 +54,7 @@ class Users:
     def __init__(self, dataset: Dataset, titles: TitleSearch, door: StoreDoor) -> None:
         self._dataset, self._titles, self._door = dataset, titles, door
         self._known = dict.fromkeys(dataset.user_ids)
+        self._asked = Gathering(self._examples)
 
     def entries(self, user_id: str) -> Sequence[HistoryEntry]:
         """A user's history. Raises Problem (404) for a user whom neither knows, or who was deleted."""
@@ -68,9 +70,9 @@ class Users:
             )
         return self._data_entries(user_id)
 
-    def example(self, user_id: str) -> Example:
+    async def example(self, user_id: str) -> Example:
         """What is known of a user, as a policy is asked; items that the catalogue lacks are left out."""
-        return self._example(user_id, self.entries(user_id))
+        return await self._asked.ask(user_id)
 
     def anonymous(self, items: Sequence[ItemSent], field: str = "history") -> Example:
         """The history that came with a request. No store is asked."""
@@ -153,6 +155,16 @@ class Users:
                 strict=True,
             )
         ]
+
+    def _examples(self, user_ids: Sequence[str]) -> list[Example | Exception]:
+        """In a thread, for all who wait; a store that can't be reached is waited for once."""
+        found: list[Example | Exception] = []
+        for user_id in user_ids:
+            try:
+                found.append(self._example(user_id, self.entries(user_id)))
+            except Problem as problem:
+                found.append(problem)
+        return found
 
     def _example(self, user_id: str, entries: Sequence[HistoryEntry]) -> Example:
         known = [(self._dataset.catalog.index_of(entry.item_id), entry) for entry in entries]
