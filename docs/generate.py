@@ -121,7 +121,9 @@ def type_name(annotation: Any) -> str:
         return "table"
     if arguments:
         return type_name(next(part for part in arguments if part is not type(None))) + ", or none"
-    return {"int": "integer", "float": "number", "str": "text", "bool": "true or false"}[annotation.__name__]
+    return {"int": "integer", "float": "number", "str": "text", "bool": "true or false", "date": "day"}[
+        annotation.__name__
+    ]
 
 
 def shown_value(value: Any) -> str:
