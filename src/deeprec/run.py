@@ -145,7 +145,7 @@ class Run:
     def begin(self, stage: str) -> None:
         """Forget that this stage and all that is made from it were finished."""
         if stage.startswith(RIVAL):
-            later: tuple[str, ...] = (stage, "evaluation")
+            later: tuple[str, ...] = (stage,)  # an evaluation knows which fits it compared
         else:
             later = _ASIDE.get(stage, STAGES[STAGES.index(stage) :])
         record = {

@@ -182,3 +182,15 @@ def test_a_fingerprint_sees_values_not_the_order_of_keys() -> None:
     assert fingerprint({"a": 1}) != fingerprint({"a": 2})
     assert fingerprint(1, 2) != fingerprint([1, 2])
     assert len(fingerprint("x")) == 16
+
+
+def test_a_rival_stands_beside_the_chain(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", RunConfig())
+    for stage in ("data", "trm", "rival:ease", "rival:als", "warm_start", "evaluation"):
+        run.finish(stage, "x", 0.0)
+    run.begin("rival:ease")
+    assert set(run.finished()) == {"data", "trm", "rival:als", "warm_start", "evaluation"}
+    run.begin("warm_start")
+    assert set(run.finished()) == {"data", "trm", "rival:als"}
+    run.begin("trm")  # rivals may build on it
+    assert set(run.finished()) == {"data"}
