@@ -122,10 +122,13 @@ def below(rows: Sequence[Row], ratio: float) -> list[Row]:
 def _speed_rows(
     model: PreTrainedModel, codec: Codec, write: Write, rounds: int, cpu_time: bool
 ) -> Iterator[Row]:
-    engines: dict[str, Engine] = {OURS: LocalEngine(model, codec, seed=0)}
-    engines[NAIVE] = NaiveEngine(model, engines[OURS].context_length)
+    context = LocalEngine(model, codec, seed=0).context_length
+    engines: dict[str, Callable[[], Engine]] = {
+        OURS: partial(LocalEngine, model, codec, seed=0),
+        NAIVE: partial(NaiveEngine, model, context),
+    }
     if isinstance(model, Qwen2ForCausalLM):
-        engines[FLOOR] = FloorEngine(model, codec, seed=0)
+        engines[FLOOR] = partial(FloorEngine, model, codec, seed=0)
     for name, greedy in (("greedy", True), ("sampled", False)):
         rates, written = _alternate(name, engines, partial(write, greedy=greedy), rounds, cpu_time)
         yield make_row(f"{name} trajectories", rates[OURS], "tokens/s", NAIVE, rates[NAIVE])
@@ -142,18 +145,22 @@ def _speed_rows(
 
 def _alternate(
     name: str,
-    engines: Mapping[str, Engine],
+    engines: Mapping[str, Callable[[], Engine]],
     write: Callable[[Engine], Written],
     rounds: int,
     cpu_time: bool,
 ) -> tuple[dict[str, float], dict[str, Written]]:
-    """Tokens per second of each engine's best round, and what it wrote last."""
+    """Tokens per second of each engine's best round, and what it wrote last.
+
+    Every round has a new engine: one that wrote the same texts before would guess them all.
+    """
     clock = time.process_time if cpu_time else time.perf_counter
     rates = dict.fromkeys(engines, 0.0)
     written: dict[str, Written] = {}
     with progress_bar(name, rounds * len(engines)) as bar:
         for _ in range(rounds):
-            for key, engine in engines.items():
+            for key, make in engines.items():
+                engine = make()
                 started = clock()
                 written[key] = write(engine)
                 seconds = clock() - started
