@@ -79,8 +79,7 @@ def trained_methods(run: Run) -> list[str]:
     finished = run.finished()
     needed = {"trm-refit": "trm_refit"} | {name: name for name in POLICIES}
     chosen = run.config.evaluation.methods
-    rivals = [name.removeprefix(RIVAL) for name in finished if name.startswith(RIVAL)]
-    known = [*known_methods(run.config), *sorted(rivals, key=rival_names().index)]
+    known = [*known_methods(run.config), *(name for name in rival_names() if RIVAL + name in finished)]
     return [name for name in chosen or known if name not in needed or needed[name] in finished]
 
 

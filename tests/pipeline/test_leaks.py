@@ -191,6 +191,21 @@ def test_a_ledger_with_strangers(run: Run) -> None:
     assert finding(run, "trm saw").verdict is Verdict.UNPROVEN
 
 
+def test_a_rival_that_saw_targets(run: Run) -> None:
+    write_ledger(run, "rival:ease", read_dataset(run.data).examples("validation"))
+    run.finish("rival:ease", "x", 0.0)
+    assert "belongs to 'validation'" in finding(run, "rival:ease saw").text
+
+
+@pytest.mark.parametrize("name", ["item_id", "label"])
+def test_two_items_of_one_name(run: Run, name: str) -> None:
+    dataset = read_dataset(run.data)
+    first, second, *rest = dataset.catalog.items
+    twin = replace(second, **{name: getattr(first, name)})
+    write_dataset(replace(dataset, catalog=Catalog((first, twin, *rest))), run.data)
+    assert f"two items have the {name}" in finding(run, "are unique").text
+
+
 def test_other_data_than_the_run_began_with(run: Run) -> None:
     dataset = read_dataset(run.data)
     swapped = dataset.interactions.with_columns(pl.col("timestamp") + 1)

@@ -91,7 +91,7 @@ def run_rival(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -
     """Fit a rival into its folder, unless it is up to date."""
     rival = find_rival(name)
     stage, folder = RIVAL + name, run.rival(name)
-    before = {stage: run.finished()[stage]["inputs"] for stage in ("data", "trm")}
+    before = {earlier: run.finished()[earlier]["inputs"] for earlier in ("data", "trm")}
     inputs = fingerprint(name, before, run.config.seed, rival.settings(run))
     if run.is_current(stage, inputs) and folder.is_dir():
         return
