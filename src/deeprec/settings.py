@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -14,7 +14,7 @@ from deeprec.rivals.settings import RivalsConfig
 from deeprec.section import Fraction, Positive, Section, Seed
 from deeprec.serve.settings import ServeConfig
 
-Ranking = Literal["generate", "score", "constrained", "retrieved"]
+Ranking = Literal["generate", "score", "constrained", "retrieved", "reranked"]
 
 
 class SyntheticConfig(Section):
@@ -174,10 +174,20 @@ class RolloutConfig(Section):
     history: Positive = Field(20, description="Latest items shown to the policy.")
     retrieved: Positive = Field(20, description="Items per retrieval (k).")
     recommended: Positive = Field(10, description="Items in the final list (K).")
-    answer: Literal["written", "retrieved"] = Field(
+    answer: Literal["written", "retrieved", "reranked"] = Field(
         "written",
-        description="The final list: the policy writes it, or it is the TRM's answer to the last wish, "
-        "in training as in use.",
+        description="The final list, in training as in use: the policy writes it, or it is the TRM's answer to the "
+        "last wish (`retrieved`), or all that was retrieved by the TRM's and the policy's probabilities together "
+        "(`reranked`).",
+    )
+    reranker_weight: float = Field(
+        1.0,
+        ge=0,
+        description="`reranked`: weight of the policy's log-likelihood of a title after the history, beside the "
+        "TRM's log-probability of the item among those that it retrieved.",
+    )
+    reranker_history: Positive = Field(
+        50, description="`reranked`: latest items of the history that the policy reads for that."
     )
     max_retrievals: Positive = Field(8, description="Retrievals per trajectory at most.")
     segment_tokens: Positive = Field(2048, description="New tokens per segment at most.")
@@ -190,6 +200,11 @@ class RolloutConfig(Section):
     )
     top_p: float = Field(0.95, gt=0, le=1, description="Nucleus sampling in training.")
     users_per_batch: Positive = Field(128, description="Episodes stepped together by the local engine.")
+
+    def identity(self) -> dict[str, Any]:
+        """What weights depend on; the reranker's settings only where it is on, so that older runs stay current."""
+        unused = set() if self.answer == "reranked" else {"reranker_weight", "reranker_history"}
+        return self.model_dump(exclude=unused)
 
 
 class EngineConfig(Section):
@@ -229,12 +244,31 @@ class WarmStartConfig(Section):
     """Supervised start for a policy that can't speak the format yet."""
 
     enabled: bool = Field(True, description="Off for a policy that already speaks the format.")
-    text_epochs: int = Field(2, ge=0, description="Epochs over fit histories (and facts) as text.")
+    reading_epochs: int = Field(
+        0,
+        ge=0,
+        description="Tiny: epochs of next-title prediction on fit histories before anything else, at most; it stops "
+        "as soon as validation NDCG@10 no longer rises. For `rollout.answer = reranked`.",
+    )
+    reading_minutes: float | None = Field(
+        None, gt=0, description="Tiny: no such epoch begins after so many minutes."
+    )
+    text_epochs: int = Field(
+        2,
+        ge=0,
+        description="Epochs over fit histories (and facts) as text, mixed into the scripts: as prompts show them, or "
+        "with `rollout.answer = reranked` as the reranker reads them.",
+    )
     facts: bool = Field(True, description="Whether those texts hold a line of facts about every item.")
     script_steps: int = Field(450, ge=0, description="Optimizer steps on scripted trajectories.")
     trajectories_per_step: Positive = Field(16, description="Scripted trajectories per optimizer step.")
     learning_rate: float = Field(4e-3, gt=0, description="Peak learning rate.")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay.")
+
+    def identity(self) -> dict[str, Any]:
+        """What the policy depends on; reading only where there is some, so that older runs stay current."""
+        unused = set() if self.reading_epochs else {"reading_epochs", "reading_minutes"}
+        return self.model_dump(exclude=unused)
 
 
 class SelectionConfig(Section):
@@ -325,7 +359,8 @@ class InferenceConfig(Section):
     ranking: Ranking = Field(
         "generate",
         description="The list: as the policy writes it, the pool by each title's likelihood (`score`), written "
-        "among pool titles only (`constrained`), or the TRM's answer to the last wish (`retrieved`).",
+        "among pool titles only (`constrained`), the TRM's answer to the last wish (`retrieved`), or the pool by "
+        "the TRM's and the policy's probabilities together (`reranked`).",
     )
     rollouts: Positive = Field(
         1, description="Trajectories a user: one is greedy; several are sampled, and their lists are merged."

@@ -10,6 +10,7 @@ import pytest
 
 import deeprec.rl.warm_start
 from deeprec.errors import RunError, TrainingError
+from deeprec.ledger import read_ledger
 from deeprec.policy.loading import load_policy
 from deeprec.rl.scripts import Document, fact_documents, history_documents
 from deeprec.rl.supervised import batched_by_length
@@ -101,6 +102,24 @@ def test_texts_and_scripts_are_one_mixture(
     ]
     halves = Counter(place < len(documents) / 2 for place in places)
     assert min(halves[True], halves[False]) >= len(scripts) / 4
+
+
+READ = ("rollout.answer=reranked", "warm_start.reading_epochs=3", "warm_start.text_epochs=1", FEW)
+
+
+def test_reading_comes_first_and_is_on_record(copy_run: CopyRun, load_parts: LoadParts) -> None:
+    run = copy_run("run", *READ)
+    dataset, trm = load_parts(run)
+    before = run.finished()["warm_start"]["inputs"]
+    run_warm_start(run, dataset, trm)
+    assert run.finished()["warm_start"]["inputs"] != before
+    read = [row for row in read_jsonl(run.metrics) if row.get("stage") == "warm_start:reading"]
+    assert [row["epoch"] for row in read] == [1, 2, 3]
+    assert read[-1]["loss"] < read[0]["loss"]
+    ledger = read_ledger(run, "warm_start")
+    assert ledger is not None
+    histories = {(example.user_id, example.history) for example in dataset.fit_histories()}
+    assert histories <= {(row[0], tuple(row[1])) for row in ledger.iter_rows()}
 
 
 def test_a_lost_policy_is_made_again_just_so(copy_run: CopyRun, load_parts: LoadParts) -> None:

@@ -100,15 +100,21 @@ def rl_panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
 
 
 def fit_panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
-    """What was logged before the RL: the TRM by epoch, the warm start by optimizer step."""
+    """What was logged before the RL: the TRM and the policy's reading by epoch, the warm start by optimizer step."""
     trm = [record for record in records if record.get("stage") == "trm" and "epoch" in record]
     keys = dict.fromkeys(key for record in trm for key in record if key.startswith("ndcg"))
+    reading = [record for record in records if record.get("stage") == "warm_start:reading"]
     warm = [record for record in records if record.get("stage") == "warm_start"]
     panels = [
         Panel("TRM loss", (_series("loss", trm, "epoch", "loss"),), x_label="epoch"),
         Panel(
             "TRM on validation users",
             tuple(_series(_TRM_TITLES.get(key, key), trm, "epoch", key) for key in keys),
+            x_label="epoch",
+        ),
+        Panel(
+            "The policy's next titles on validation users",
+            (_series("NDCG@10", reading, "epoch", "ndcg"),),
             x_label="epoch",
         ),
         Panel("Warm start loss", (_series("loss", warm, "step", "loss"),), x_label="optimizer step"),

@@ -235,7 +235,7 @@ def _finish(episode: Episode, codec: Codec, config: RolloutConfig) -> Script:
     _speak(episode, codec, text)
     trajectory = episode.finish()
     mask = list(trajectory.loss_mask)
-    if config.answer == "retrieved":  # the policy only opens the list
+    if config.answer != "written":  # the policy only opens the list
         listed = len(codec.encode(text)) - len(codec.encode(f"{opening}{TAGS.begin_list}"))
         return Script(trajectory, (*mask[: len(mask) - listed], *[0] * listed), episode.example)
     if ranking and episode.example.target not in episode.retrieved:

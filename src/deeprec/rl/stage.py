@@ -108,7 +108,7 @@ def stage_inputs(config: RunConfig, dataset: Dataset, stage: StageName, before: 
         dataset.fingerprint,
         before,
         config.rl.model_dump(exclude=_WITHOUT_EFFECT | others | {"autocast"}),
-        config.rollout.model_dump(),
+        config.rollout.identity(),
         config.selection.model_dump(),
         config.policy.lora_rank,
         *chosen,
@@ -128,13 +128,15 @@ def build_sampler(
     from deeprec.rl.sampling import Sampler
     from deeprec.rollout.codec import TokenizerCodec
     from deeprec.rollout.engines.build import build_engine
+    from deeprec.rollout.lists import ListWriter
     from deeprec.rollout.runner import Environment
 
     config = run.config
     codec = TokenizerCodec(tokenizer)
     engine = build_engine(config, model, codec, seed=config.seed)
+    lists = ListWriter(model, codec, dataset.catalog)
     return Sampler(
-        environment=Environment(dataset, trm, engine, codec, config.rollout),
+        environment=Environment(dataset, trm, engine, codec, config.rollout, lists=lists),
         space=reward_space(run, dataset, trm),
         examples=selection.pool(stage),
         weights=stage_settings(config, stage).weights,

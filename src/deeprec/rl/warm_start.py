@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from deeprec.config import RunConfig
 from deeprec.data.dataset import Dataset
@@ -17,7 +18,8 @@ from deeprec.policy.loading import load_policy, save_policy
 from deeprec.policy.tiny import build_tiny, start_titles
 from deeprec.policy.tokenizer import build_tokenizer
 from deeprec.progress import progress_bar
-from deeprec.rl.callbacks import drop_rows
+from deeprec.rl.callbacks import drop_rows, latest_checkpoint
+from deeprec.rl.reading import read_histories, reading_documents
 from deeprec.rl.scripts import (
     Document,
     corpus,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 STAGE = "warm_start"
+READING = "warm_start:reading"  # in the log
 
 
 def run_warm_start(run: Run, dataset: Dataset, trm: Retriever) -> None:
@@ -64,8 +67,8 @@ def run_warm_start(run: Run, dataset: Dataset, trm: Retriever) -> None:
 
 def stage_inputs(config: RunConfig, trm: str) -> str:
     """Fingerprint of what the policy depends on; `trm` is that of the TRM."""
-    return fingerprint(trm, config.policy.model_dump(), config.warm_start.model_dump(), config.seed,
-                       config.rollout.model_dump())  # fmt: skip
+    return fingerprint(trm, config.policy.model_dump(), config.warm_start.identity(), config.seed,
+                       config.rollout.identity())  # fmt: skip
 
 
 def make_policy(config: RunConfig, dataset: Dataset) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -90,12 +93,19 @@ def _train(
     settings = config.warm_start
     place = _checkpoints(run) / inputs
     logged = _logged(run, place)
+    if settings.reading_epochs and latest_checkpoint(place) is None:
+        _read(run, dataset, model, tokenizer)
     # One mixture, not one after the other: histories never repeat a title, and a policy that read
     # them first had unlearned to copy titles (measured; see docs/log.md).
-    given = dataset.fit_histories() if settings.text_epochs else []
+    given = dataset.fit_histories() if settings.text_epochs or settings.reading_epochs else []
     documents = script_documents(run, dataset, trm, codec, model.config.max_position_embeddings, given)
     write_ledger(run, STAGE, given)
-    texts = history_documents(dataset, codec, config.rollout)
+    if config.rollout.answer == "reranked":
+        texts = list(
+            reading_documents(dataset.fit_histories(), dataset, codec, config.rollout.reranker_history)
+        )
+    else:
+        texts = history_documents(dataset, codec, config.rollout)
     if settings.facts:
         texts += fact_documents(dataset.catalog, codec)
     documents += settings.text_epochs * texts
@@ -115,6 +125,17 @@ def _train(
         title="Warm start",
         log=log,
     )
+
+
+def _read(run: Run, dataset: Dataset, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Read histories first; a checkpoint of the scripts has done so already."""
+    drop_rows(run.metrics, READING)
+
+    def log(record: dict[str, Any]) -> None:
+        append_jsonl(run.metrics, {**record, "stage": READING})
+
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    read_histories(model, tokenizer, dataset, run.config, log)
 
 
 def _logged(run: Run, place: Path) -> set[float]:

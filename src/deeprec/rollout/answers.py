@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deeprec.config import Ranking, RolloutConfig
 from deeprec.data.dataset import Dataset
@@ -56,11 +57,14 @@ def _asked(episode: Episode, config: RolloutConfig) -> str | None:
     return join_phrases([month_phrase(times[-1]) if phrase.lower() == NOW else phrase for phrase in phrases])
 
 
-def write_lists(episodes: Sequence[Episode], lists: ListWriter | None, ranking: Ranking, size: int) -> None:
-    """Write the opened list of each episode: at most `size` items of its pool, best first.
+def write_lists(
+    episodes: Sequence[Episode], lists: ListWriter | None, ranking: Ranking, config: RolloutConfig
+) -> None:
+    """Write the opened list of each episode: at most `config.recommended` items of its pool, best first.
 
     Without a writer it is the TRM's answer to the last wish, in the TRM's order.
     """
+    size = config.recommended
     if lists is None or ranking == "retrieved":
         for episode in episodes:
             episode.write_list(episode.turns[-1].retrieved[:size] if episode.turns else ())
@@ -70,8 +74,48 @@ def write_lists(episodes: Sequence[Episode], lists: ListWriter | None, ranking: 
     if ranking == "constrained":
         found = lists.write(contexts, pools, size)
     else:
+        scores = (
+            _reranked(episodes, pools, lists, config)
+            if ranking == "reranked"
+            else lists.scores(contexts, pools)
+        )
         # Equal likelihoods keep the order in which the items were retrieved.
-        orders = [np.argsort(-scores, kind="stable")[:size] for scores in lists.scores(contexts, pools)]
+        orders = [np.argsort(-values, kind="stable")[:size] for values in scores]
         found = [[pool[place] for place in order] for pool, order in zip(pools, orders, strict=True)]
     for episode, items in zip(episodes, found, strict=True):
         episode.write_list(items)
+
+
+def _reranked(
+    episodes: Sequence[Episode],
+    pools: Sequence[Sequence[int]],
+    lists: ListWriter,
+    config: RolloutConfig,
+) -> list[NDArray[np.float64]]:
+    """Log-probabilities of each pool's items, the TRM's plus the weighted ones of the policy: arrays (pool,).
+
+    The product of two experts. The TRM's is the item's share in the softmax of the scores of
+    the list that it is likeliest in, so that what any turn found can win.
+    """
+    histories = [episode.example.history[-config.reranker_history :] for episode in episodes]
+    likelihoods = lists.next_titles(histories, pools)
+    found = []
+    for episode, pool, likelihood in zip(episodes, pools, likelihoods, strict=True):
+        best: dict[int, float] = {}
+        for turn in episode.turns:
+            for item, value in zip(turn.retrieved, log_shares(turn.scores), strict=True):
+                best[item] = max(value, best.get(item, -np.inf))
+        trm = np.array([best[item] for item in pool], dtype=np.float64)
+        found.append(trm + config.reranker_weight * likelihood)
+    return found
+
+
+def log_shares(scores: Sequence[float]) -> list[float]:
+    """Natural logarithm of the softmax of some scores, in order.
+
+    >>> [round(value, 3) for value in log_shares([1.0, 1.0])]
+    [-0.693, -0.693]
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    shares: list[float] = (values - np.logaddexp.reduce(values)).tolist() if len(values) else []
+    return shares

@@ -1,9 +1,10 @@
-"""The final list at inference, made from the pool by the policy's own probabilities.
+"""The final list, made from the pool by the policy's own probabilities.
 
-Two ways besides letting the policy write (`generate`): `score` orders the pool by how
+Ways besides letting the policy write (`generate`): `score` orders the pool by how
 likely each title is as the first line of the list; `constrained` writes line by line, the
-likeliest continuation first, among pool titles that are not listed yet. Both always give
-distinct items of the pool. The model runs in this process.
+likeliest continuation first, among pool titles that are not listed yet; `reranked` asks how
+likely each title is to come next in the bare history. All give distinct items of the pool.
+The model runs in this process.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from deeprec.data.catalog import Catalog
 from deeprec.policy.likelihood import logits_of
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.limits import portions
+from deeprec.rollout.titles import TitleTexts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -34,6 +36,7 @@ class ListWriter:
     def __init__(self, model: PreTrainedModel, codec: Codec, catalog: Catalog) -> None:
         self._model, self._codec, self._catalog = model, codec, catalog
         self._titles: dict[tuple[int, int], Ids] = {}
+        self._histories = TitleTexts(codec, catalog)
 
     def scores(self, contexts: Sequence[Ids], pools: Sequence[Sequence[int]]) -> list[NDArray[np.float64]]:
         """Natural-log likelihood of each pool item's title as the first line, one array (pool,) a context.
@@ -47,9 +50,26 @@ class ListWriter:
                 continue
             given, rest = _shared([self._title(item) for item in pool])
             rows += [(context + given, ids) for ids in rest]
-        values = self._likelihoods(rows)
-        bounds = np.cumsum([len(pool) for pool in pools])[:-1]
-        return list(np.split(np.asarray(values, dtype=np.float64), bounds))
+        return self._by_pool(rows, pools)
+
+    def next_titles(
+        self, histories: Sequence[Sequence[int]], pools: Sequence[Sequence[int]]
+    ) -> list[NDArray[np.float64]]:
+        """Natural-log likelihood of each pool item's title right after the history's, one array (pool,) a history.
+
+        The histories are items, oldest first, read as `TitleTexts` writes them, and nothing else of a prompt.
+        """
+        rows: list[tuple[Ids, Ids]] = []
+        for history, pool in zip(histories, pools, strict=True):
+            context = self._histories.context(history)
+            rows += [(context, self._histories.title(item)) for item in pool]
+        return self._by_pool(rows, pools)
+
+    def _by_pool(
+        self, rows: Sequence[tuple[Ids, Ids]], pools: Sequence[Sequence[int]]
+    ) -> list[NDArray[np.float64]]:
+        values = np.asarray(self._likelihoods(rows), dtype=np.float64)
+        return list(np.split(values, np.cumsum([len(pool) for pool in pools])[:-1]))
 
     def write(self, contexts: Sequence[Ids], pools: Sequence[Sequence[int]], size: int) -> list[list[int]]:
         """For each context at most `size` distinct pool items, written greedily line by line."""

@@ -16,7 +16,7 @@ class EpisodeLoop:
     """Steps the episodes in flight together; each may join or leave between two steps.
 
     `ranking` says who writes a list once it is opened: the policy (`generate`), or
-    `environment.lists`; `rollout.answer = "retrieved"` overrides it. `watch` is called after
+    `environment.lists`; any `rollout.answer` but `written` overrides it. `watch` is called after
     each of an episode's moves, and may itself add and cancel.
 
     The loop never makes the engine forget. Its owner does: before the first episode, after a
@@ -34,10 +34,12 @@ class EpisodeLoop:
         watch: Callable[[Episode], None] | None = None,
     ) -> None:
         config = environment.config
-        self._ranking: Ranking = "retrieved" if config.answer == "retrieved" else ranking
-        if self._ranking in ("score", "constrained") and environment.lists is None:
+        self._ranking: Ranking = ranking if config.answer == "written" else config.answer
+        if self._ranking in ("score", "constrained", "reranked") and environment.lists is None:
+            setting = "inference.ranking" if config.answer == "written" else "rollout.answer"
             raise PolicyError(
-                f"inference.ranking = '{ranking}' needs the policy's model in this process; use `generate`"
+                f"{setting} = '{self._ranking}' needs the policy's model in this process; use the engine `local`"
+                + (", or `generate`" if config.answer == "written" else "")
             )
         self._environment = environment
         self._watch = watch
@@ -97,7 +99,7 @@ class EpisodeLoop:
         opened = self._in_flight(lambda one: one.awaits_list)
         if opened:
             started = time.perf_counter()
-            write_lists(opened, environment.lists, self._ranking, environment.config.recommended)
+            write_lists(opened, environment.lists, self._ranking, environment.config)
             clock.engine += time.perf_counter() - started
             self._notify(opened)
         done = self._in_flight(lambda one: one.is_done)

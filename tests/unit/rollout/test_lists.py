@@ -96,6 +96,67 @@ def test_scores_do_not_depend_on_the_others(writer: ListWriter) -> None:
     np.testing.assert_allclose(together[1][::-1], writer.scores([given[1]], [POOL])[0], atol=1e-4)
 
 
+def test_next_titles_are_scored_right_behind_the_bare_history(writer: ListWriter) -> None:
+    histories = [(1, 5, 7), (), (2,)]
+    pools = [POOL, (10, 1), ()]
+    found = writer.next_titles(histories, pools)
+    assert [len(scores) for scores in found] == [5, 2, 0]
+    single = len(writer._codec.encode("Alien")) == 1
+    for history, pool, scores in zip(histories, pools, found, strict=True):
+        labels = [CATALOG[item].label for item in history]
+        if single:
+            ids = [
+                writer._codec.eos_id,
+                *(token for label in labels for token in writer._codec.encode(label)),
+            ]
+        else:
+            ids = writer._codec.encode("\n" + "".join(f"{label}\n" for label in labels))
+        end = "" if single else "\n"
+        expected = [log_probability(writer, ids, f"{CATALOG[item].label}{end}") for item in pool]
+        np.testing.assert_allclose(scores, expected, atol=1e-3)
+
+
+def test_reranking_multiplies_the_probabilities_of_the_trm_and_of_the_policy() -> None:
+    """An item's share in the list that it is likeliest in, times the policy's weighted likelihood."""
+    texts = (explore("Action"), explore("Comedy"), CLOSING)
+    base = environment(texts)
+    assert base.lists is not None
+    orders = {}
+    for weight in (0.0, 1.0, 50.0):
+        config = settings(answer="reranked", reranker_weight=weight, reranker_history=2)
+        base.engine._said = dict.fromkeys(base.engine._said, 0)
+        for example, trajectory in zip(
+            TESTED, run_episodes(TESTED, replace(base, config=config), greedy=False), strict=True
+        ):
+            assert trajectory.is_valid
+            shares: dict[int, float] = {}
+            for turn in trajectory.turns:
+                total = np.exp(turn.scores).sum()
+                for item, score in zip(turn.retrieved, turn.scores, strict=True):
+                    shares[item] = max(shares.get(item, 0.0), float(np.exp(score) / total))
+            likelihood = base.lists.next_titles([example.history[-2:]], [trajectory.pool])[0]
+            values = {
+                item: np.log(shares[item]) + weight * likely
+                for item, likely in zip(trajectory.pool, likelihood, strict=True)
+            }
+            ranked = [values[item] for item in trajectory.ranking]
+            assert ranked == sorted(ranked, reverse=True)
+            assert min(ranked) >= max(
+                (values[i] for i in set(values) - set(trajectory.ranking)), default=-9e9
+            )
+            sampled = [t for t, m in zip(trajectory.response_ids, trajectory.loss_mask, strict=True) if m]
+            assert build_codec().decode(sampled).endswith(TAGS.begin_list)
+            orders[weight, example.user_id] = trajectory.ranking
+    users = [example.user_id for example in TESTED]
+    assert [orders[0.0, user] for user in users] != [orders[50.0, user] for user in users]
+
+
+def test_reranking_needs_the_model_here() -> None:
+    where = environment((CLOSING,), with_lists=False)
+    with pytest.raises(PolicyError, match=r"rollout.answer = 'reranked'.*engine `local`"):
+        run_episodes(TESTED, replace(where, config=settings(answer="reranked")), greedy=True)
+
+
 def test_writing_takes_the_likeliest_way_through_the_pool(writer: ListWriter) -> None:
     given = contexts(writer._codec, "History", "Something longer: a b c d")
     lists = writer.write(given, [POOL, (10, 1)], 3)

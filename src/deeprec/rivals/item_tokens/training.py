@@ -33,6 +33,7 @@ def fit_items(
     *,
     seed: int,
     log: Log,
+    title: str = "fit item tokens",
 ) -> None:
     """Train `model` in place on `dataset.fit_histories()`; keeps the epoch that is best on validation.
 
@@ -51,7 +52,7 @@ def fit_items(
             shown.model.load_state_dict(weights)
             return measure(recommender(shown), examples)
 
-        best = run_epochs(trainer, histories, validate if examples else None, log, "fit item tokens")
+        best = run_epochs(trainer, histories, validate if examples else None, log, title)
     model.model.load_state_dict(best)
     model.model.eval()
 

@@ -21,10 +21,12 @@ class ItemNames:
     `codes` (n_items + 1, L) count from 0 at each level; row 0 pads and is zero. `texts` holds
     for each level what its codes look like: no text is part of another, and catalogue labels
     hold no angle brackets, so that tokens can't be confused with anything else that is written.
+    `start` stands in front of every history.
     """
 
     codes: Ints
     texts: tuple[tuple[str, ...], ...]
+    start: str = START
 
     @property
     def levels(self) -> int:
@@ -33,7 +35,7 @@ class ItemNames:
 
     def tokens(self) -> list[str]:
         """Every token that a vocabulary needs: the start, then the codes of each level."""
-        return [START, *(text for level in self.texts for text in level)]
+        return [self.start, *(text for level in self.texts for text in level)]
 
     def text(self, item: int) -> str:
         """An item as it is written."""

@@ -20,7 +20,8 @@ from deeprec.trm.base import ExplorableRetriever
 
 SUPERVISED, REINFORCED = "trm-enhanced-llm-sft", "trm-enhanced-llm"
 _ONLY_RL = {"rl_steps"}
-_UNUSED_ROLLOUT = {"retrieved", "answer", "max_retrievals", "new_items_only", "users_per_batch"}
+_UNUSED_ROLLOUT = {"retrieved", "answer", "max_retrievals", "new_items_only", "users_per_batch",
+                   "reranker_weight", "reranker_history"}  # fmt: skip
 # Settings that say how RL is watched, and leave its weights as they are.
 _WITHOUT_EFFECT = {"cold_start", "save_every", "evaluate_every", "evaluate_users", "trajectories_per_pass"}
 

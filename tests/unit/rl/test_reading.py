@@ -1,0 +1,102 @@
+"""The tiny policy reads histories before it speaks: it learns which title comes next."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from small_world import TITLES, build_catalog, build_codec, build_dataset
+
+from deeprec.config import RunConfig, load_config
+from deeprec.data.catalog import Catalog
+from deeprec.data.dataset import Dataset
+from deeprec.errors import ConfigError
+from deeprec.policy.tiny import build_tiny
+from deeprec.rl.reading import read_histories, reading_documents
+from deeprec.rollout.lists import ListWriter
+
+COUNT = len(TITLES)
+USERS = 20 * COUNT
+
+
+def walking() -> Dataset:
+    """Everybody takes the items in the catalogue's order, from a place of their own; the rest is held out."""
+    rows: list[dict[str, Any]] = []
+    for user in range(USERS):
+        for step, part in enumerate(["fit"] * 8 + ["rl", "validation", "test"]):
+            item = (user + step) % COUNT + 1
+            rows.append({"user_id": f"u{user}", "item_index": item, "timestamp": float(step), "part": part})
+    frame = pl.DataFrame(rows, schema_overrides={"item_index": pl.Int32})
+    frame = frame.with_columns(rating=pl.lit(None, pl.Float32))
+    return Dataset("walk", build_catalog(), frame, build_dataset().users, False)
+
+
+def config(*changes: str) -> RunConfig:
+    sizes = ("policy.width=32", "policy.heads=2", "policy.key_value_heads=1", "policy.inner=64")
+    return load_config(overrides=[*sizes, "warm_start.reading_epochs=100", *changes])
+
+
+def test_titles_that_come_next_become_likely_and_the_rest_stays_random() -> None:
+    dataset, codec, settings = walking(), build_codec(), config()
+    model = build_tiny(settings.policy, codec.tokenizer, 0)
+    examples = dataset.examples("test")
+    writer = ListWriter(model, codec, dataset.catalog)
+    everything = [tuple(range(1, COUNT + 1))] * len(examples)
+
+    def hits() -> float:
+        found = writer.next_titles([example.history for example in examples], everything)
+        return float(
+            np.mean(
+                [
+                    scores.argmax() + 1 == example.target
+                    for scores, example in zip(found, examples, strict=True)
+                ]
+            )
+        )
+
+    before, records = hits(), []
+    read_histories(model, codec.tokenizer, dataset, settings, records.append)
+    assert before < 0.2
+    assert hits() > 0.5
+    assert records[0]["epoch"] == 1
+    assert max(record["ndcg"] for record in records) > 0.5  # on validation users, for early stopping
+    assert not model.training
+
+
+def test_the_same_seed_reads_alike_and_leaves_the_global_state_alone() -> None:
+    import torch
+
+    dataset, codec, settings = walking(), build_codec(), config("warm_start.reading_epochs=2")
+    state = torch.random.get_rng_state()
+    tables = []
+    for _ in range(2):
+        model = build_tiny(settings.policy, codec.tokenizer, 0)
+        read_histories(model, codec.tokenizer, dataset, settings, lambda _: None)
+        tables.append(model.get_input_embeddings().weight.detach().clone())
+    assert torch.equal(*tables)
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_titles_of_many_tokens_are_sent_to_text_epochs() -> None:
+    dataset, codec = walking(), build_codec()
+    other = replace(
+        dataset, catalog=Catalog(tuple(replace(i, label=f"{i.label} x") for i in dataset.catalog.items))
+    )
+    model = build_tiny(config().policy, codec.tokenizer, 0)
+    with pytest.raises(
+        ConfigError, match=r"several tokens of this policy; set it to 0, and warm_start.text_epochs"
+    ):
+        read_histories(model, codec.tokenizer, other, config(), lambda _: None)
+
+
+def test_documents_hold_every_fit_item_once_and_a_loss_on_each() -> None:
+    dataset, codec = walking(), build_codec()
+    documents = list(reading_documents(dataset.fit_histories(), dataset, codec, 3))
+    assert [len(document.ids) for document in documents[:3]] == [4, 4, 3]
+    assert sum(sum(document.mask) for document in documents) == 8 * USERS
+    assert all(document.ids[0] == codec.eos_id and document.mask[0] == 0 for document in documents)
+    texts = [codec.decode(document.ids[1:]) for document in documents[:3]]
+    assert texts == ["".join(TITLES[:3]), "".join(TITLES[3:6]), "".join(TITLES[6:8])]
