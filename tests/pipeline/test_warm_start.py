@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import deeprec.rl.warm_start
+from deeprec.config import override_config
 from deeprec.errors import RunError, TrainingError
 from deeprec.ledger import read_ledger
 from deeprec.policy.loading import load_policy
@@ -120,6 +121,28 @@ def test_reading_comes_first_and_is_on_record(copy_run: CopyRun, load_parts: Loa
     assert ledger is not None
     histories = {(example.user_id, example.history) for example in dataset.fit_histories()}
     assert histories <= {(row[0], tuple(row[1])) for row in ledger.iter_rows()}
+
+
+def test_other_scripts_go_on_from_the_same_reading(
+    copy_run: CopyRun, load_parts: LoadParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = copy_run("run", *READ)
+    parts = load_parts(run)
+    run_warm_start(run, *parts)
+    before, log = weights(run), run.metrics.read_bytes()
+    again = Run.create(run.folder, override_config(run.config, ["warm_start.script_steps=9"]))
+
+    def never(*_: object) -> None:
+        raise AssertionError("read again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(deeprec.rl.warm_start, "read_histories", never)
+        run_warm_start(again, *parts)
+    assert weights(again) != before
+    other = Run.create(run.folder, override_config(run.config, ["warm_start.reading_epochs=2"]))
+    run_warm_start(other, *parts)
+    assert sum(b"warm_start:reading" in line for line in log.splitlines()) == 3
+    assert sum(b"warm_start:reading" in line for line in other.metrics.read_bytes().splitlines()) == 2
 
 
 def test_a_lost_policy_is_made_again_just_so(copy_run: CopyRun, load_parts: LoadParts) -> None:

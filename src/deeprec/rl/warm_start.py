@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 STAGE = "warm_start"
 READING = "warm_start:reading"  # in the log
+_INPUTS = "inputs.txt"  # beside the weights that have read: what they depend on
 
 
 def run_warm_start(run: Run, dataset: Dataset, trm: Retriever) -> None:
@@ -128,14 +129,33 @@ def _train(
 
 
 def _read(run: Run, dataset: Dataset, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Read histories first; a checkpoint of the scripts has done so already."""
+    """Let `model` read histories, in place; weights of an earlier reading with the same inputs are taken again.
+
+    So reading is done once, however often the scripts are changed or interrupted.
+    """
+    config, place = run.config, run.policy("reading")
+    inputs = fingerprint(
+        READING,
+        dataset.fingerprint,
+        config.policy.model_dump(),
+        config.warm_start.model_dump(include={"reading_epochs", "reading_minutes"}),
+        config.rollout.reranker_history,
+        config.seed,
+        tokenizer.get_vocab(),
+    )
+    if (place / _INPUTS).is_file() and (place / _INPUTS).read_text(encoding="utf-8") == inputs:
+        model.load_state_dict(load_policy(str(place), config.policy)[0].state_dict())
+        return
+    (place / _INPUTS).unlink(missing_ok=True)
     drop_rows(run.metrics, READING)
 
     def log(record: dict[str, Any]) -> None:
         append_jsonl(run.metrics, {**record, "stage": READING})
 
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    read_histories(model, tokenizer, dataset, run.config, log)
+    read_histories(model, tokenizer, dataset, config, log)
+    save_policy(model, tokenizer, place)
+    (place / _INPUTS).write_text(inputs, encoding="utf-8")
 
 
 def _logged(run: Run, place: Path) -> set[float]:
