@@ -157,14 +157,14 @@ def build_deeprec(
     if stage is not None:
         run.require(stage, "deeprec policy init" if stage == "warm_start" else "deeprec train")
     model, tokenizer = load_policy(str(folder), run.config.policy)
-    environment = build_environment(run.config, dataset, trm, model, tokenizer)
+    environment = build_environment(run, dataset, trm, model, tokenizer)
     return DeepRecRecommender(
         name or folder.name, environment, fill_in=fill_in, inference=run.config.inference
     )
 
 
 def build_environment(
-    config: RunConfig,
+    run: Run,
     dataset: Dataset,
     trm: ExplorableRetriever,
     model: PreTrainedModel,
@@ -173,14 +173,15 @@ def build_environment(
     """What episodes of this model run in, on the engine that the settings name."""
     import torch
 
+    from deeprec.rl.reading import build_lists
     from deeprec.rollout.codec import TokenizerCodec
     from deeprec.rollout.engines.build import build_engine
-    from deeprec.rollout.lists import ListWriter
     from deeprec.rollout.runner import Environment
 
+    config = run.config
     if config.engine.kind == "local" and torch.cuda.is_available():
         model.to("cuda")  # vLLM has a copy of its own there
     codec = TokenizerCodec(tokenizer)
     engine = build_engine(config, model, codec, seed=config.seed)
-    lists = ListWriter(model, codec, dataset.catalog)
+    lists = build_lists(run, dataset, model, codec)
     return Environment(dataset, trm, engine, codec, config.rollout, lists=lists)

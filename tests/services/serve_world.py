@@ -108,7 +108,7 @@ def small_environment() -> Environment:
     run = Run.open(run_folder())
     dataset, trm = load_stages(run)
     model, tokenizer = load_policy(str(run.last_policy()), run.config.policy)
-    return build_environment(run.config, dataset, trm, model, tokenizer)
+    return build_environment(run, dataset, trm, model, tokenizer)
 
 
 def small_service(

@@ -195,7 +195,7 @@ def _rollouts_of(
     dataset, trm = load_stages(folder)
     model, tokenizer = load_policy(str(folder.last_policy()), folder.config.policy)
     model.to(device)
-    environment = build_environment(folder.config, dataset, trm, model, tokenizer)
+    environment = build_environment(folder, dataset, trm, model, tokenizer)
     examples = dataset.examples("test")[: sizes.rows]
     yield from run_rows(model, environment, examples, sizes, cpu_time=cpu_time)
     if steps:

@@ -44,13 +44,13 @@ def build_heldout(
     space = reward_space(run, dataset, trm)
 
     def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
+        from deeprec.rl.reading import build_lists
         from deeprec.rollout.codec import TokenizerCodec
         from deeprec.rollout.engines.build import build_engine
-        from deeprec.rollout.lists import ListWriter
 
         codec = TokenizerCodec(tokenizer)
         engine = build_engine(config, model, codec, seed=_SEED)
-        lists = ListWriter(model, codec, dataset.catalog)
+        lists = build_lists(run, dataset, model, codec)
         environment = Environment(dataset, trm, engine, codec, config.rollout, lists=lists)
         trajectories = run_episodes(examples, environment, greedy=True, ranking=config.inference.ranking)
         return heldout_evaluator(

@@ -13,7 +13,8 @@ import numpy as np
 
 from deeprec.config import RunConfig
 from deeprec.data.dataset import Dataset
-from deeprec.errors import ConfigError
+from deeprec.errors import ConfigError, RunError
+from deeprec.policy.loading import load_policy
 from deeprec.rivals.item_tokens.model import ItemModel
 from deeprec.rivals.item_tokens.recommender import ItemTokensRecommender
 from deeprec.rivals.item_tokens.training import fit_items
@@ -22,12 +23,17 @@ from deeprec.rivals.item_tokens.vocabulary import ItemNames
 from deeprec.rivals.settings import ItemTokensConfig
 from deeprec.rl.scripts import Document
 from deeprec.rollout.codec import Codec, TokenizerCodec
+from deeprec.rollout.lists import ListWriter
 from deeprec.rollout.titles import TitleTexts
 from deeprec.trm.epochs import Log
 from deeprec.types import Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from deeprec.run import Run
+
+READER = "reading"  # its folder, beside those of the stages
 
 
 def read_histories(
@@ -66,6 +72,24 @@ def read_histories(
 
     items = ItemModel(model, tokenizer, names)
     fit_items(items, dataset, settings, recommender, seed=config.seed, log=log, title="Warm start: reading")
+
+
+def build_lists(run: Run, dataset: Dataset, model: PreTrainedModel, codec: Codec) -> ListWriter:
+    """What writes lists where `model` doesn't: by its own probabilities, or those of the policy as it had read.
+
+    What reading taught does not outlive the scripts (docs/log.md), so the reranker keeps the weights
+    from before them. Raises RunError where they are gone.
+    """
+    config = run.config
+    if config.rollout.answer != "reranked" or not config.warm_start.reading_epochs:
+        return ListWriter(model, codec, dataset.catalog)
+    folder = run.policy(READER)
+    if not folder.is_dir():
+        raise RunError(
+            f"{folder}: is gone, and reranks for every policy of this run; run `deeprec policy init`"
+        )
+    reader, _ = load_policy(str(folder), config.policy)
+    return ListWriter(model, codec, dataset.catalog, reader.to(model.device))
 
 
 def reading_documents(

@@ -125,16 +125,16 @@ def build_sampler(
     selection: Selection,
 ) -> Sampler:
     """What samples and scores this stage's trajectories with `model` as it is being trained."""
+    from deeprec.rl.reading import build_lists
     from deeprec.rl.sampling import Sampler
     from deeprec.rollout.codec import TokenizerCodec
     from deeprec.rollout.engines.build import build_engine
-    from deeprec.rollout.lists import ListWriter
     from deeprec.rollout.runner import Environment
 
     config = run.config
     codec = TokenizerCodec(tokenizer)
     engine = build_engine(config, model, codec, seed=config.seed)
-    lists = ListWriter(model, codec, dataset.catalog)
+    lists = build_lists(run, dataset, model, codec)
     return Sampler(
         environment=Environment(dataset, trm, engine, codec, config.rollout, lists=lists),
         space=reward_space(run, dataset, trm),

@@ -19,7 +19,7 @@ from deeprec.policy.tiny import build_tiny, start_titles
 from deeprec.policy.tokenizer import build_tokenizer
 from deeprec.progress import progress_bar
 from deeprec.rl.callbacks import drop_rows, latest_checkpoint
-from deeprec.rl.reading import read_histories, reading_documents
+from deeprec.rl.reading import READER, read_histories, reading_documents
 from deeprec.rl.scripts import (
     Document,
     corpus,
@@ -133,7 +133,7 @@ def _read(run: Run, dataset: Dataset, model: PreTrainedModel, tokenizer: PreTrai
 
     So reading is done once, however often the scripts are changed or interrupted.
     """
-    config, place = run.config, run.policy("reading")
+    config, place = run.config, run.policy(READER)
     inputs = fingerprint(
         READING,
         dataset.fingerprint,

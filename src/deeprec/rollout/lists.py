@@ -31,12 +31,23 @@ Ids = tuple[int, ...]
 
 
 class ListWriter:
-    """Ranks pools with a causal LM; `contexts` end right behind the tag that opens the list."""
+    """Ranks pools with a causal LM; `contexts` end right behind the tag that opens the list.
 
-    def __init__(self, model: PreTrainedModel, codec: Codec, catalog: Catalog) -> None:
+    `reader` is another model with the same tokenizer, which is asked for next titles in place
+    of `model`.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        codec: Codec,
+        catalog: Catalog,
+        reader: PreTrainedModel | None = None,
+    ) -> None:
         self._model, self._codec, self._catalog = model, codec, catalog
         self._titles: dict[tuple[int, int], Ids] = {}
         self._histories = TitleTexts(codec, catalog)
+        self._reader = self if reader is None else ListWriter(reader, codec, catalog)
 
     def scores(self, contexts: Sequence[Ids], pools: Sequence[Sequence[int]]) -> list[NDArray[np.float64]]:
         """Natural-log likelihood of each pool item's title as the first line, one array (pool,) a context.
@@ -63,7 +74,7 @@ class ListWriter:
         for history, pool in zip(histories, pools, strict=True):
             context = self._histories.context(history)
             rows += [(context, self._histories.title(item)) for item in pool]
-        return self._by_pool(rows, pools)
+        return self._reader._by_pool(rows, pools)
 
     def _by_pool(
         self, rows: Sequence[tuple[Ids, Ids]], pools: Sequence[Sequence[int]]

@@ -81,7 +81,7 @@ def _environment(run: Run, stage: str | None, remote: Remote | None) -> tuple[En
     if remote is not None:
         return _remote_environment(run, folder, remote, dataset, trm), folder.name
     model, tokenizer = load_policy(str(folder), run.config.policy)
-    return build_environment(run.config, dataset, trm, model, tokenizer), folder.name
+    return build_environment(run, dataset, trm, model, tokenizer), folder.name
 
 
 def _remote_environment(
