@@ -69,6 +69,47 @@ def test_both_stages_leave_policies_and_logs(copy_run, load_parts):
     assert len(evaluated) == 4
 
 
+def test_the_reader_reranks_in_training_and_stays_as_it_had_read(copy_run, load_parts):
+    from deeprec.pipeline import build_deeprec
+    from deeprec.policy.loading import load_policy
+    from deeprec.rl.reading import load_reader
+    from deeprec.rl.stage import run_rl
+    from deeprec.rl.warm_start import run_warm_start
+    from deeprec.rollout.codec import TokenizerCodec
+
+    settings = ("rollout.answer=reranked", "warm_start.reading_epochs=2", "warm_start.script_steps=150")
+    run = copy_run("run", *settings, "rl.cold_start.steps=1", "rl.recommendation.steps=2")
+    dataset, trm = load_parts(run)
+    run_warm_start(run, dataset, trm)
+    before = weights(run, "reading")
+    for stage in ("cold_start", "recommendation"):
+        run_rl(run, dataset, trm, stage)
+    assert all((weights(run, "reading")[name] == before[name]).all() for name in before)
+    assert any((weights(run, "warm_start")[name] != before[name]).any() for name in before)
+    codec = TokenizerCodec(load_policy(str(run.policy("recommendation")), run.config.policy)[1])
+    reader = load_reader(run, dataset, codec)
+    assert reader is not None
+    examples = dataset.examples("validation")
+    for found, example in zip(build_deeprec(run, dataset, trm).recommend(examples, 3), examples, strict=True):
+        trajectory = found.trajectory
+        if trajectory is None or not trajectory.is_valid:
+            continue
+        likely = dict(
+            zip(
+                trajectory.pool,
+                reader.next_titles([example.history[-50:]], [trajectory.pool])[0],
+                strict=True,
+            )
+        )
+        shares: dict[int, float] = {}
+        for turn in trajectory.turns:
+            total = np.exp(turn.scores).sum()
+            for item, score in zip(turn.retrieved, turn.scores, strict=True):
+                shares[item] = max(shares.get(item, 0.0), float(np.exp(score) / total))
+        values = [np.log(shares[item]) + likely[item] for item in trajectory.ranking]
+        assert values == pytest.approx(sorted(values, reverse=True))
+
+
 @pytest.mark.parametrize("updates", [1, 2])
 def test_an_interrupted_stage_ends_as_the_uninterrupted_one(copy_run, load_parts, updates):
     from deeprec.rl.stage import run_rl

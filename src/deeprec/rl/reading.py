@@ -80,16 +80,26 @@ def build_lists(run: Run, dataset: Dataset, model: PreTrainedModel, codec: Codec
     What reading taught does not outlive the scripts (docs/log.md), so the reranker keeps the weights
     from before them. Raises RunError where they are gone.
     """
+    reader = load_reader(run, dataset, codec)
+    if reader is not None:
+        reader.to(model.device)
+    return ListWriter(model, codec, dataset.catalog, reader)
+
+
+def load_reader(run: Run, dataset: Dataset, codec: Codec) -> ListWriter | None:
+    """The reranker alone, for a policy that is served elsewhere; None where the policy itself reranks, or nobody does.
+
+    Raises RunError where its weights are gone.
+    """
     config = run.config
     if config.rollout.answer != "reranked" or not config.warm_start.reading_epochs:
-        return ListWriter(model, codec, dataset.catalog)
+        return None
     folder = run.policy(READER)
     if not folder.is_dir():
         raise RunError(
             f"{folder}: is gone, and reranks for every policy of this run; run `deeprec policy init`"
         )
-    reader, _ = load_policy(str(folder), config.policy)
-    return ListWriter(model, codec, dataset.catalog, reader.to(model.device))
+    return ListWriter(load_policy(str(folder), config.policy)[0], codec, dataset.catalog)
 
 
 def reading_documents(

@@ -33,8 +33,7 @@ Ids = tuple[int, ...]
 class ListWriter:
     """Ranks pools with a causal LM; `contexts` end right behind the tag that opens the list.
 
-    `reader` is another model with the same tokenizer, which is asked for next titles in place
-    of `model`.
+    `reader` is asked for next titles in its place: another model with the same tokenizer.
     """
 
     def __init__(
@@ -42,12 +41,16 @@ class ListWriter:
         model: PreTrainedModel,
         codec: Codec,
         catalog: Catalog,
-        reader: PreTrainedModel | None = None,
+        reader: ListWriter | None = None,
     ) -> None:
         self._model, self._codec, self._catalog = model, codec, catalog
         self._titles: dict[tuple[int, int], Ids] = {}
         self._histories = TitleTexts(codec, catalog)
-        self._reader = self if reader is None else ListWriter(reader, codec, catalog)
+        self._reader = reader or self
+
+    def to(self, device: torch.device) -> None:
+        """Move the model."""
+        self._model.to(device)
 
     def scores(self, contexts: Sequence[Ids], pools: Sequence[Sequence[int]]) -> list[NDArray[np.float64]]:
         """Natural-log likelihood of each pool item's title as the first line, one array (pool,) a context.

@@ -89,16 +89,25 @@ def _remote_environment(
 ) -> Environment:
     """The run's tokenizer here, its weights elsewhere."""
     from deeprec.policy.loading import load_tokenizer
+    from deeprec.rl.reading import load_reader
     from deeprec.rollout.codec import TokenizerCodec
     from deeprec.rollout.engines.openai import OpenAIEngine
     from deeprec.rollout.environment import Environment
 
-    if run.config.inference.ranking not in ("generate", "retrieved"):
+    codec = TokenizerCodec(load_tokenizer(str(folder)))
+    lists = None
+    if run.config.rollout.answer == "reranked":
+        lists = load_reader(run, dataset, codec)
+        if lists is None:
+            raise ConfigError(
+                "rollout.answer = 'reranked' without warm_start.reading_epochs asks the policy itself, which is not "
+                "in this process; add --set rollout.answer=retrieved"
+            )
+    elif run.config.inference.ranking not in ("generate", "retrieved"):
         raise ConfigError(
             f"inference.ranking = '{run.config.inference.ranking}' needs the policy in this process; "
             "add --set inference.ranking=generate"
         )
-    codec = TokenizerCodec(load_tokenizer(str(folder)))
     engine = OpenAIEngine(
         remote.base_url,
         remote.model,
@@ -109,7 +118,7 @@ def _remote_environment(
         timeout=run.config.serve.max_deadline,
         seed=run.config.seed,
     )
-    return Environment(dataset, trm, engine, codec, run.config.rollout)
+    return Environment(dataset, trm, engine, codec, run.config.rollout, lists=lists)
 
 
 def _context_of(folder: Path) -> int:
