@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 POLICIES = ("warm_start", "cold_start", "recommendation")
 METHODS = ("popularity", "trm", "trm-refit", *POLICIES)
+RERANKED = "trm-reranked"  # the TRM's plain list, in the order of the reader
 DATED = "trm-dated"  # the TRM, asked by rule for the month of the latest item
 PSEUDONYMS = "@pseudonyms"  # behind a policy's name: the same policy, shown made-up titles
 ORACLE = "oracle"  # knows the simulation's probabilities: the ceiling, on simulated data only
@@ -66,18 +67,20 @@ def run_pipeline(run: Run, announce: Callable[[str], None] = lambda _: None) -> 
 def known_methods(config: RunConfig) -> tuple[str, ...]:
     """Every method that a run with these settings makes by itself; rivals come besides (`trained_methods`).
 
+    Where a reader reranks, the TRM's plain list in its order is a rival: that much is worth nobody's asking.
     Where the prompt shows dates, or wishes may say `now`, the TRM that is always told the month of the latest item is a
     rival too: it knows what the policy knows.
     """
     dated = (DATED,) if config.rollout.now or "date" in config.rollout.prompt_fields else ()
     oracle = (ORACLE,) if config.data.name == "synthetic" else ()
-    return (*METHODS, *dated, *oracle)
+    reads = config.rollout.answer == "reranked" and config.warm_start.reading_epochs > 0
+    return (*METHODS, *dated, *((RERANKED,) if reads else ()), *oracle)
 
 
 def trained_methods(run: Run) -> list[str]:
     """The methods that the settings name; none: all whose parts are there, fitted rivals included."""
     finished = run.finished()
-    needed = {"trm-refit": "trm_refit"} | {name: name for name in POLICIES}
+    needed = {"trm-refit": "trm_refit", RERANKED: "warm_start"} | {name: name for name in POLICIES}
     chosen = run.config.evaluation.methods
     known = [*known_methods(run.config), *(name for name in rival_names() if RIVAL + name in finished)]
     return [name for name in chosen or known if name not in needed or needed[name] in finished]
@@ -125,6 +128,8 @@ def build_recommenders(
             found[method] = TRMRecommender(load_trm_refit(run, dataset), dataset, name=method)
         elif method == DATED:
             found[method] = TRMRecommender(trm, dataset, name=method, dated=True)
+        elif method == RERANKED:
+            found[method] = _build_reranked(run, dataset, trm)
         elif method == "popularity":
             found[method] = TRMRecommender(Popularity.fit(dataset), dataset, name=method)
         elif method == ORACLE:
@@ -138,6 +143,19 @@ def build_recommenders(
         else:
             found[method] = build_deeprec(run, dataset, trm, method)
     return found
+
+
+def _build_reranked(run: Run, dataset: Dataset, trm: ExplorableRetriever) -> Recommender:
+    from deeprec.policy.loading import load_tokenizer
+    from deeprec.rl.reading import READER, load_reader
+    from deeprec.rollout.codec import TokenizerCodec
+    from deeprec.rollout.reranked import RerankedTRM
+
+    run.require("warm_start", "deeprec policy init")
+    reader = load_reader(run, dataset, TokenizerCodec(load_tokenizer(str(run.policy(READER)))))
+    if reader is None:
+        raise EvaluationError(f"method '{RERANKED}': this run has no reader; set warm_start.reading_epochs")
+    return RerankedTRM(trm, reader, dataset, run.config.rollout, RERANKED)
 
 
 def build_deeprec(

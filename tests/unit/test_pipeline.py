@@ -19,7 +19,7 @@ def test_the_oracle_is_known_where_the_data_are_simulated() -> None:
     assert known_methods(load_config("ml-100k")) == EVERYWHERE
     dated = load_config("ml-100k", overrides=['rollout.prompt_fields=["date"]'])
     assert known_methods(dated) == (*EVERYWHERE, "trm-dated")
-    assert known_methods(load_config("amazon-games-2018")) == (*EVERYWHERE, "trm-dated")
+    assert known_methods(load_config("amazon-games-2018")) == (*EVERYWHERE, "trm-dated", "trm-reranked")
 
 
 def test_what_is_not_known_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:

@@ -61,7 +61,8 @@ BEHAVIOUR_TITLES = {
 TITLES = {column.key: column.title for column in COLUMNS} | BEHAVIOUR_TITLES
 
 METHOD_ORDER = (
-    "popularity", "item-knn", "trm", "trm-dated", "trm-refit", "warm_start", "cold_start", "recommendation", "oracle",
+    "popularity", "item-knn", "trm", "trm-dated", "trm-reranked", "trm-refit", "warm_start", "cold_start",
+    "recommendation", "oracle",
 )  # fmt: skip
 SEPARATOR = ": "  # between the evaluation and the method, where several evaluations are compared
 CEILING = "oracle"  # no contender: it is never marked as best

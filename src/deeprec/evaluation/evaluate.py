@@ -31,7 +31,7 @@ from deeprec.types import Example, Trajectory
 
 SampledFunction = Callable[[Recommender, Sequence[Example]], Mapping[str, NDArray[np.float64]]]
 
-BASELINES = ("trm", "trm-dated", "trm-refit", "warm_start")
+BASELINES = ("trm", "trm-dated", "trm-reranked", "trm-refit", "warm_start")
 _USERS_PER_CALL = 512
 
 
@@ -75,7 +75,7 @@ def evaluate(
     `text_vectors` (n_items + 1, D) measure the diversity of lists (None: categories do),
     `rewards` gives the reward parts of trajectories as columns, `sampled` further columns of
     a recommender that can sample (none for another). Differences are taken to
-    each of `baselines` (None: to `trm`, `trm-dated`, `trm-refit` and `warm_start`, as far as they are evaluated).
+    each of `baselines` (None: to `BASELINES`, as far as they are evaluated).
     Raises EvaluationError for an empty part, two methods of one name, an unknown baseline,
     or a recommender that answers wrongly or fills in for a failed policy.
     """

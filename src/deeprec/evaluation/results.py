@@ -148,9 +148,9 @@ def _row(run: Run, summary: EvaluationSummary, method: MethodSummary, command: s
     finished = run.finished()
     needed = _stages_of(method.name)
     minutes = sum(float(finished.get(stage, {}).get("minutes", 0.0)) for stage in needed)
-    histories = dict.fromkeys(("trm", "trm-dated", "trm-refit"), run.config.trm.history) | dict.fromkeys(
-        POLICY_STAGES, run.config.rollout.history
-    )
+    histories = dict.fromkeys(
+        ("trm", "trm-dated", "trm-reranked", "trm-refit"), run.config.trm.history
+    ) | dict.fromkeys(POLICY_STAGES, run.config.rollout.history)
     return ResultRow(
         dataset=summary.dataset,
         protocol=summary.protocol,
@@ -190,7 +190,12 @@ def _stages_of(method: str) -> Iterable[str]:
     policy = method.partition("@")[0]  # `recommendation@pseudonyms` is the same policy, asked otherwise
     if policy in POLICY_STAGES:
         return ("trm", *POLICY_STAGES[: POLICY_STAGES.index(policy) + 1])
-    own = {"trm": ("trm",), "trm-dated": ("trm",), "trm-refit": ("trm_refit",)}
+    own = {
+        "trm": ("trm",),
+        "trm-dated": ("trm",),
+        "trm-reranked": ("trm", "warm_start"),
+        "trm-refit": ("trm_refit",),
+    }
     return own.get(method, (RIVAL + method,))
 
 

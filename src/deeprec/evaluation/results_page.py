@@ -18,6 +18,7 @@ _COMPARISONS = (
     ("ndcg@10", "trm", None),
     ("ndcg@10", "trm-refit", None),
     ("ndcg@10", "trm-dated", ("recommendation",)),
+    ("ndcg@10", "trm-reranked", ("recommendation",)),
     ("recall@10", "trm-refit", ("recommendation",)),
     ("ndcg@10", "warm_start", ("recommendation",)),
     ("reward/cold_start", "warm_start", ("cold_start",)),

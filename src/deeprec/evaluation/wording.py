@@ -11,6 +11,7 @@ METHOD_TITLES = {
     "popularity": "Popularity",
     "trm": "Plain TRM",
     "trm-dated": "TRM told the latest month",
+    "trm-reranked": "TRM, reranked by the reader",
     "trm-refit": "TRM refitted on the RL targets too",
     "warm_start": "DeepRec, warm start",
     "cold_start": "DeepRec, after stage 1",
