@@ -23,6 +23,7 @@ from deeprec.rollout.engines.scripted import ScriptedEngine
 from deeprec.rollout.lists import ListWriter
 from deeprec.rollout.protocol import render_prompt
 from deeprec.rollout.recommender import DeepRecRecommender
+from deeprec.rollout.reranked import RerankedTRM
 from deeprec.rollout.runner import Environment
 from deeprec.trm.baselines import ItemKNN, Popularity
 from deeprec.trm.kinds import build_retriever
@@ -80,6 +81,11 @@ def one_shot(ranking: OneShotRanking, fill_in: bool) -> Recommender:
     return OneShotRecommender("one-shot", environment, ranking=ranking, fill_in=fill_in)
 
 
+def reranked() -> Recommender:
+    reader = ListWriter(build_tiny(SIZES, build_codec().tokenizer, 0), build_codec(), DATASET.catalog)
+    return RerankedTRM(ItemKNN.fit(DATASET), reader, DATASET, settings(answer="reranked"), "trm-reranked")
+
+
 def asked() -> Recommender:
     config = TRMConfig(kind="item-knn", text_dim=8)
     trm = build_retriever(DATASET, config, build_text_encoder(config, DATASET.catalog))
@@ -93,6 +99,7 @@ MAKERS: dict[str, Callable[[], Recommender]] = {
     "als": lambda: TRMRecommender(ALS.fit(refit_data(DATASET), 4, 0.1, 5.0, 5, 0, 0.8), DATASET),
     "bpr": lambda: BPR.fit(refit_data(DATASET), 4, 0.05, 0.01, 20, 0),
     "asked": asked,
+    "reranked": reranked,
     "deeprec": lambda: deeprec(ByUser(), fill_in=False),
     "deeprec, filled in": lambda: deeprec(ByUser(), fill_in=True),
     "deeprec, untrained and filled in": lambda: deeprec(untrained(), fill_in=True, segment_tokens=8),

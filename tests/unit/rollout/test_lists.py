@@ -20,6 +20,7 @@ from deeprec.rollout.engines.scripted import ScriptedEngine
 from deeprec.rollout.fill_in import merge_rankings
 from deeprec.rollout.lists import ListWriter
 from deeprec.rollout.recommender import DeepRecRecommender
+from deeprec.rollout.reranked import RerankedTRM
 from deeprec.rollout.runner import Environment, run_episodes
 from deeprec.rollout.tags import TAGS
 from deeprec.trm.baselines import ItemKNN
@@ -149,6 +150,17 @@ def test_reranking_multiplies_the_probabilities_of_the_trm_and_of_the_policy() -
             orders[weight, example.user_id] = trajectory.ranking
     users = [example.user_id for example in TESTED]
     assert [orders[0.0, user] for user in users] != [orders[50.0, user] for user in users]
+
+
+def test_the_plain_list_is_reranked_by_the_same_rule() -> None:
+    """What a policy's single open wish would be answered with."""
+    where = environment((explore("-no wish-"), CLOSING))
+    assert where.lists is not None
+    config = settings(answer="reranked", reranker_history=3)
+    plain = RerankedTRM(where.retriever, where.lists, DATASET, config, "trm-reranked")
+    asked = run_episodes(TESTED, replace(where, config=config), greedy=True)
+    assert [found.ranking for found in plain.recommend(TESTED, 3)] == [t.ranking for t in asked]
+    assert len(plain.recommend(TESTED, 9)[0].ranking) == 9  # more than rollout.retrieved
 
 
 def test_reranking_needs_the_model_here() -> None:
