@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 import deeprec.rl.warm_start
 from deeprec.config import override_config
+from deeprec.doctor import inspect_run
 from deeprec.errors import RunError, TrainingError
 from deeprec.ledger import read_ledger
 from deeprec.policy.loading import load_policy
@@ -139,6 +141,10 @@ def test_other_scripts_go_on_from_the_same_reading(
         patch.setattr(deeprec.rl.warm_start, "read_histories", never)
         run_warm_start(again, *parts)
     assert weights(again) != before
+    shutil.rmtree(again.policy("reading"))
+    assert any("policy/reading" in problem for problem in inspect_run(again.folder).problems)
+    run_warm_start(again, *parts)  # what reranks is made again, though the stage had finished
+    assert again.policy("reading").is_dir()
     other = Run.create(run.folder, override_config(run.config, ["warm_start.reading_epochs=2"]))
     run_warm_start(other, *parts)
     assert sum(b"warm_start:reading" in line for line in log.splitlines()) == 3

@@ -49,7 +49,8 @@ def run_warm_start(run: Run, dataset: Dataset, trm: Retriever) -> None:
     config = run.config
     trm_inputs = run.require("trm", "deeprec trm fit")["inputs"]
     inputs = stage_inputs(config, trm_inputs)
-    if run.is_current(STAGE, inputs) and run.policy(STAGE).is_dir():
+    folders = [run.policy(STAGE), *([run.policy(READER)] if config.warm_start.reading_epochs else [])]
+    if run.is_current(STAGE, inputs) and all(folder.is_dir() for folder in folders):
         return
     run.begin(STAGE)
     started = time.perf_counter()
