@@ -107,6 +107,9 @@ def test_a_stage_is_taken_only_from_a_run_with_the_same_inputs(tmp_path: Path) -
     donor, other = (Run.create(tmp_path / name, RunConfig()) for name in ("donor", "other"))
     stage_folder(donor, "warm_start").mkdir(parents=True)
     (stage_folder(donor, "warm_start") / "weights").write_text("0.5")
+    donor.policy("reading").mkdir()
+    (donor.policy("reading") / "weights").write_text("0.4")
+    append_jsonl(donor.metrics, {"stage": "warm_start:reading", "epoch": 1})
     append_jsonl(donor.metrics, {"stage": "warm_start", "step": 1})
     append_jsonl(donor.metrics, {"stage": "cold_start", "step": 1})
     donor.finish("warm_start", "abc", 2.0, parameters=7)
@@ -116,9 +119,13 @@ def test_a_stage_is_taken_only_from_a_run_with_the_same_inputs(tmp_path: Path) -
     share(other, "warm_start", "abc", [other, donor])
     copied = stage_folder(other, "warm_start") / "weights"
     assert copied.samefile(stage_folder(donor, "warm_start") / "weights")
+    assert (other.policy("reading") / "weights").read_text() == "0.4"  # what reranks belongs to it
     record = other.finished()["warm_start"]
     assert record == {**donor.finished()["warm_start"], "shared": "../donor"}
-    assert read_jsonl(other.metrics) == [{"stage": "warm_start", "step": 1}]
+    assert read_jsonl(other.metrics) == [
+        {"stage": "warm_start", "step": 1},
+        {"stage": "warm_start:reading", "epoch": 1},
+    ]
 
 
 def test_one_process_at_a_time_works_on_a_sub_run(tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from deeprec.data.dataset import Dataset
+from deeprec.rl.reading import READER
+from deeprec.rl.warm_start import READING
+from deeprec.rl.warm_start import STAGE as WARM_START
 from deeprec.run import Run, read_jsonl, whole_folder, write_atomically
 from deeprec.trm.kinds import NETWORK
 from deeprec.trm.published import PUBLISHED, PublishedNetwork
@@ -42,9 +45,11 @@ def share(run: Run, stage: str, inputs: str, donors: Sequence[Run]) -> None:
     if donor is None:
         return
     run.begin(stage)
-    with whole_folder(folder) as part:
-        shutil.copytree(stage_folder(donor, stage), part, copy_function=_link, dirs_exist_ok=True)
+    _take(stage_folder(donor, stage), folder)
     _copy_rows(donor, run, stage)
+    if stage == WARM_START and donor.policy(READER).is_dir():
+        _take(donor.policy(READER), run.policy(READER))
+        _copy_rows(donor, run, READING)
     _record(run, stage, {**donor.finished()[stage], "shared": os.path.relpath(donor.folder, run.folder)})
 
 
@@ -91,6 +96,11 @@ def locked(folder: Path, *, wait: bool) -> Iterator[bool]:
             yield False
             return
         yield True
+
+
+def _take(source: Path, target: Path) -> None:
+    with whole_folder(target) as part:
+        shutil.copytree(source, part, copy_function=_link, dirs_exist_ok=True)
 
 
 def _link(source: str, target: str) -> None:
