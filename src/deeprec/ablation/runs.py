@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from deeprec.ablation.sharing import locked, share, share_encoder
+from deeprec.ablation.sharing import locked, share, share_encoder, share_reading
 from deeprec.ablation.variants import Variant, apply
 from deeprec.config import RunConfig, override_config
 from deeprec.data.dataset import Dataset
@@ -170,6 +170,7 @@ def _train_policies(
         if not run.is_current(stage, inputs):
             announce(stage)
         if stage == "warm_start":
+            share_reading(run, donors)
             run_warm_start(run, dataset, trm)
         else:
             name = _rl_name(stage)

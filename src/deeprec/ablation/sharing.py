@@ -53,6 +53,17 @@ def share(run: Run, stage: str, inputs: str, donors: Sequence[Run]) -> None:
     _record(run, stage, {**donor.finished()[stage], "shared": os.path.relpath(donor.folder, run.folder)})
 
 
+def share_reading(run: Run, donors: Sequence[Run]) -> None:
+    """Take what a donor with the same seed has read; the warm start reads again where its inputs differ."""
+    if not run.config.warm_start.reading_epochs or run.policy(READER).is_dir():
+        return
+    for donor in donors:
+        if donor.config.seed == run.config.seed and donor.policy(READER).is_dir():
+            _take(donor.policy(READER), run.policy(READER))
+            _copy_rows(donor, run, READING)
+            return
+
+
 def share_encoder(run: Run, dataset: Dataset, donors: Sequence[Run]) -> None:
     """Fit the published fusion on the encoder of one of `donors`; no fitting encoder: do nothing.
 
