@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deeprec.ablation.sharing import locked, share, stage_folder
+from deeprec.ablation.sharing import locked, share, share_reading, stage_folder
 from deeprec.ablation.table import COLUMNS, AblationRow, Spread, cells, command_words, mean_differences
 from deeprec.ablation.variants import VARIANTS, apply, choose_variants, parse_seeds, parse_variant
-from deeprec.config import RunConfig, load_config
+from deeprec.config import RunConfig, load_config, override_config
 from deeprec.errors import ConfigError, EvaluationError
 from deeprec.evaluation.bootstrap import Difference
 from deeprec.run import Run, append_jsonl, read_jsonl
@@ -126,6 +126,20 @@ def test_a_stage_is_taken_only_from_a_run_with_the_same_inputs(tmp_path: Path) -
         {"stage": "warm_start", "step": 1},
         {"stage": "warm_start:reading", "epoch": 1},
     ]
+
+
+def test_what_was_read_is_taken_from_a_run_of_the_same_seed(tmp_path: Path) -> None:
+    reads = ["warm_start.reading_epochs=1"]
+    first, other, again = (
+        Run.create(tmp_path / name, override_config(RunConfig(), [*reads, f"seed={seed}"]))
+        for name, seed in (("first", 0), ("other", 1), ("again", 0))
+    )
+    first.policy("reading").mkdir(parents=True)
+    (first.policy("reading") / "inputs.txt").write_text("abc")
+    for run in (other, again):
+        share_reading(run, [run, first])
+    assert not other.policy("reading").exists()
+    assert (again.policy("reading") / "inputs.txt").read_text() == "abc"
 
 
 def test_one_process_at_a_time_works_on_a_sub_run(tmp_path: Path) -> None:
