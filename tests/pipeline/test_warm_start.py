@@ -141,6 +141,10 @@ def test_other_scripts_go_on_from_the_same_reading(
         patch.setattr(deeprec.rl.warm_start, "read_histories", never)
         run_warm_start(again, *parts)
     assert weights(again) != before
+    read = [row for row in read_jsonl(run.metrics) if row["stage"] == "warm_start:reading"]
+    assert (
+        again.finished()["warm_start"]["minutes"] > read[-1]["seconds"] / 60
+    )  # what it needs, not what was left
     shutil.rmtree(again.policy("reading"))
     assert any("policy/reading" in problem for problem in inspect_run(again.folder).problems)
     run_warm_start(again, *parts)  # what reranks is made again, though the stage had finished

@@ -57,14 +57,16 @@ def run_warm_start(run: Run, dataset: Dataset, trm: Retriever) -> None:
     model, tokenizer = make_policy(config, dataset)
     if config.policy.model == "tiny" and config.policy.title_vectors:
         start_titles(model, tokenizer, dataset.catalog, trm.item_vectors(), config.seed)
+    earlier = 0.0
     if config.warm_start.enabled:
-        _train(run, dataset, trm, model, tokenizer, inputs)
+        earlier = _train(run, dataset, trm, model, tokenizer, inputs)
     else:
         write_ledger(run, STAGE, ())
     save_policy(model, tokenizer, run.policy(STAGE))
     shutil.rmtree(_checkpoints(run), ignore_errors=True)
     parameters = sum(weight.numel() for weight in model.parameters())
-    run.finish(STAGE, inputs, (time.perf_counter() - started) / 60, parameters=parameters)
+    seconds = earlier + time.perf_counter() - started
+    run.finish(STAGE, inputs, seconds / 60, parameters=parameters)
 
 
 def stage_inputs(config: RunConfig, trm: str) -> str:
@@ -89,14 +91,18 @@ def _train(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     inputs: str,
-) -> None:
-    """Fit texts and scripts together, going on from the last checkpoint if that had the same inputs."""
+) -> float:
+    """Fit texts and scripts together, going on from the last checkpoint if that had the same inputs.
+
+    Returns the seconds that a reading took which was not done again.
+    """
     config, codec = run.config, TokenizerCodec(tokenizer)
     settings = config.warm_start
     place = _checkpoints(run) / inputs
     logged = _logged(run, place)
+    earlier = 0.0
     if settings.reading_epochs and latest_checkpoint(place) is None:
-        _read(run, dataset, model, tokenizer)
+        earlier = _read(run, dataset, model, tokenizer)
     # One mixture, not one after the other: histories never repeat a title, and a policy that read
     # them first had unlearned to copy titles (measured; see docs/log.md).
     given = dataset.fit_histories() if settings.text_epochs or settings.reading_epochs else []
@@ -127,12 +133,14 @@ def _train(
         title="Warm start",
         log=log,
     )
+    return earlier
 
 
-def _read(run: Run, dataset: Dataset, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def _read(run: Run, dataset: Dataset, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> float:
     """Let `model` read histories, in place; weights of an earlier reading with the same inputs are taken again.
 
-    So reading is done once, however often the scripts are changed or interrupted.
+    So reading is done once, however often the scripts are changed or interrupted. Returns the
+    seconds that an earlier reading took.
     """
     config, place = run.config, run.policy(READER)
     inputs = fingerprint(
@@ -146,7 +154,8 @@ def _read(run: Run, dataset: Dataset, model: PreTrainedModel, tokenizer: PreTrai
     )
     if (place / _INPUTS).is_file() and (place / _INPUTS).read_text(encoding="utf-8") == inputs:
         model.load_state_dict(load_policy(str(place), config.policy)[0].state_dict())
-        return
+        read = [row for row in read_jsonl(run.metrics) if row.get("stage") == READING]
+        return float(read[-1]["seconds"]) if read else 0.0
     (place / _INPUTS).unlink(missing_ok=True)
     drop_rows(run.metrics, READING)
 
@@ -157,6 +166,7 @@ def _read(run: Run, dataset: Dataset, model: PreTrainedModel, tokenizer: PreTrai
     read_histories(model, tokenizer, dataset, config, log)
     save_policy(model, tokenizer, place)
     (place / _INPUTS).write_text(inputs, encoding="utf-8")
+    return 0.0
 
 
 def _logged(run: Run, place: Path) -> set[float]:
