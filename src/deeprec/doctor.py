@@ -105,7 +105,7 @@ def _problems(run: Run, finished: dict[str, dict[str, Any]]) -> list[str]:
     for stage, files in _LEFT_BY.items():
         if stage not in finished:
             continue
-        if stage == "warm_start" and run.config.warm_start.reading_epochs:
+        if stage == "warm_start" and run.config.warm_start.reads:
             files = (*files, "policy/reading/config.json")
         found += [
             f"stage '{stage}' finished, but {run.folder / file} is gone; run the stage again"

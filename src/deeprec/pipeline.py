@@ -73,7 +73,7 @@ def known_methods(config: RunConfig) -> tuple[str, ...]:
     """
     dated = (DATED,) if config.rollout.now or "date" in config.rollout.prompt_fields else ()
     oracle = (ORACLE,) if config.data.name == "synthetic" else ()
-    reads = config.rollout.answer == "reranked" and config.warm_start.reading_epochs > 0
+    reads = config.rollout.answer == "reranked" and config.warm_start.reads
     return (*METHODS, *dated, *((RERANKED,) if reads else ()), *oracle)
 
 

@@ -265,9 +265,14 @@ class WarmStartConfig(Section):
     learning_rate: float = Field(4e-3, gt=0, description="Peak learning rate.")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay.")
 
+    @property
+    def reads(self) -> bool:
+        """Whether the policy reads histories first, and leaves what it was then for reranking."""
+        return self.enabled and self.reading_epochs > 0
+
     def identity(self) -> dict[str, Any]:
         """What the policy depends on; reading only where there is some, so that older runs stay current."""
-        unused = set() if self.reading_epochs else {"reading_epochs", "reading_minutes"}
+        unused = set() if self.reads else {"reading_epochs", "reading_minutes"}
         return self.model_dump(exclude=unused)
 
 

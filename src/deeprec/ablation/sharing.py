@@ -55,7 +55,7 @@ def share(run: Run, stage: str, inputs: str, donors: Sequence[Run]) -> None:
 
 def share_reading(run: Run, donors: Sequence[Run]) -> None:
     """Take what a donor with the same seed has read; the warm start reads again where its inputs differ."""
-    if not run.config.warm_start.reading_epochs or run.policy(READER).is_dir():
+    if not run.config.warm_start.reads or run.policy(READER).is_dir():
         return
     for donor in donors:
         if donor.config.seed == run.config.seed and donor.policy(READER).is_dir():

@@ -92,14 +92,15 @@ def load_reader(run: Run, dataset: Dataset, codec: Codec) -> ListWriter | None:
     Raises RunError where its weights are gone.
     """
     config = run.config
-    if config.rollout.answer != "reranked" or not config.warm_start.reading_epochs:
+    if config.rollout.answer != "reranked" or not config.warm_start.reads:
         return None
     folder = run.policy(READER)
     if not folder.is_dir():
         raise RunError(
             f"{folder}: is gone, and reranks for every policy of this run; run `deeprec policy init`"
         )
-    return ListWriter(load_policy(str(folder), config.policy)[0], codec, dataset.catalog)
+    whole = config.policy.model_copy(update={"lora_rank": 0})
+    return ListWriter(load_policy(str(folder), whole)[0], codec, dataset.catalog)
 
 
 def reading_documents(

@@ -49,7 +49,7 @@ def run_warm_start(run: Run, dataset: Dataset, trm: Retriever) -> None:
     config = run.config
     trm_inputs = run.require("trm", "deeprec trm fit")["inputs"]
     inputs = stage_inputs(config, trm_inputs)
-    folders = [run.policy(STAGE), *([run.policy(READER)] if config.warm_start.reading_epochs else [])]
+    folders = [run.policy(STAGE), *([run.policy(READER)] if config.warm_start.reads else [])]
     if run.is_current(STAGE, inputs) and all(folder.is_dir() for folder in folders):
         return
     run.begin(STAGE)
@@ -101,11 +101,11 @@ def _train(
     place = _checkpoints(run) / inputs
     logged = _logged(run, place)
     earlier = 0.0
-    if settings.reading_epochs and latest_checkpoint(place) is None:
+    if settings.reads and (latest_checkpoint(place) is None or not run.policy(READER).is_dir()):
         earlier = _read(run, dataset, model, tokenizer)
     # One mixture, not one after the other: histories never repeat a title, and a policy that read
     # them first had unlearned to copy titles (measured; see docs/log.md).
-    given = dataset.fit_histories() if settings.text_epochs or settings.reading_epochs else []
+    given = dataset.fit_histories() if settings.text_epochs or settings.reads else []
     documents = script_documents(run, dataset, trm, codec, model.config.max_position_embeddings, given)
     write_ledger(run, STAGE, given)
     if config.rollout.answer == "reranked":
@@ -153,7 +153,8 @@ def _read(run: Run, dataset: Dataset, model: PreTrainedModel, tokenizer: PreTrai
         tokenizer.get_vocab(),
     )
     if (place / _INPUTS).is_file() and (place / _INPUTS).read_text(encoding="utf-8") == inputs:
-        model.load_state_dict(load_policy(str(place), config.policy)[0].state_dict())
+        whole = config.policy.model_copy(update={"lora_rank": 0})
+        model.load_state_dict(load_policy(str(place), whole)[0].state_dict())
         read = [row for row in read_jsonl(run.metrics) if row.get("stage") == READING]
         return float(read[-1]["seconds"]) if read else 0.0
     (place / _INPUTS).unlink(missing_ok=True)
