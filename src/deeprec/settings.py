@@ -359,7 +359,7 @@ class RLConfig(Section):
 
 
 class InferenceConfig(Section):
-    """How a trained policy answers; training always samples and lets the policy write its list."""
+    """How a trained policy answers. Training always samples; who writes its lists says `rollout.answer`."""
 
     ranking: Ranking = Field(
         "generate",

@@ -43,7 +43,7 @@ def read_histories(
     config: RunConfig,
     log: Log,
 ) -> None:
-    """Train `model` in place as the rival `llm-title-tokens` is trained, with that family's other settings.
+    """Train `model` in place as the rival `llm-title-tokens` is trained, by the defaults of that family.
 
     On `dataset.fit_histories()` alone, for `warm_start.reading_epochs` at most; the best epoch on
     validation users is kept. Raises ConfigError for a policy whose titles are several tokens.

@@ -104,7 +104,8 @@ def _train(
     if settings.reads and (latest_checkpoint(place) is None or not run.policy(READER).is_dir()):
         earlier = _read(run, dataset, model, tokenizer)
     # One mixture, not one after the other: histories never repeat a title, and a policy that read
-    # them first had unlearned to copy titles (measured; see docs/log.md).
+    # them first had unlearned to copy titles (measured; see docs/log.md). Where lists are reranked it
+    # copies none, and may read first.
     given = dataset.fit_histories() if settings.text_epochs or settings.reads else []
     documents = script_documents(run, dataset, trm, codec, model.config.max_position_embeddings, given)
     write_ledger(run, STAGE, given)
