@@ -1,4 +1,4 @@
-"""The settings of a run (`settings.py`) from TOML and the command line.
+"""The settings of a run (`settings`) from TOML and the command line.
 
 Later wins: defaults, preset, file, `--set key=value`. Unknown keys fail and name the
 nearest known one. `docs/reference/config.md` is generated from the field descriptions.

@@ -13,9 +13,9 @@ from deeprec.evaluation.recommenders import TRMRecommender
 from deeprec.recommender import Recommender
 from deeprec.rivals import factors
 from deeprec.rivals.registry import Rival
-from deeprec.rivals.settings import PlainConfig
 from deeprec.rivals.tuning import Settings, choose, tuning_examples
 from deeprec.run import Run
+from deeprec.settings.rivals import PlainConfig
 from deeprec.trm import linear
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.baselines import ItemKNN

@@ -20,11 +20,11 @@ from deeprec.rivals.item_tokens.recommender import ItemTokensRecommender
 from deeprec.rivals.item_tokens.training import fit_items
 from deeprec.rivals.item_tokens.trie import Trie
 from deeprec.rivals.item_tokens.vocabulary import ItemNames
-from deeprec.rivals.settings import ItemTokensConfig
 from deeprec.rl.scripts import Document
 from deeprec.rollout.codec import Codec, TokenizerCodec
 from deeprec.rollout.lists import ListWriter
 from deeprec.rollout.titles import TitleTexts
+from deeprec.settings.rivals import ItemTokensConfig
 from deeprec.trm.epochs import Log
 from deeprec.types import Example
 

@@ -12,8 +12,8 @@ from deeprec.serve.bodies import ItemSent, RecommendationRequest
 from deeprec.serve.measures import Measures
 from deeprec.serve.problems import Problem, wrong_field
 from deeprec.serve.served import ServedRun, Wanted
-from deeprec.serve.settings import ServeConfig
 from deeprec.serve.users import StoreDoor
+from deeprec.settings.serve import ServeConfig
 
 
 @dataclass(frozen=True)

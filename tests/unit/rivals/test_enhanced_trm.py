@@ -25,8 +25,8 @@ from deeprec.rivals.enhanced_trm.enriched import (
 from deeprec.rivals.enhanced_trm.prompts import Prompts, build_prompts, read_phrases, read_title
 from deeprec.rivals.enhanced_trm.writer import ModelWriter, Written, load_writer, model_name, teaching_texts
 from deeprec.rivals.enhanced_trm.written import Question, WrittenTexts
-from deeprec.rivals.settings import EnhancedTRMConfig
 from deeprec.run import Run, read_jsonl
+from deeprec.settings.rivals import EnhancedTRMConfig
 from deeprec.trm.text import item_text
 from deeprec.types import Item
 

@@ -17,7 +17,7 @@ from deeprec.rivals.item_tokens.recommender import ItemTokensRecommender
 from deeprec.rivals.item_tokens.rqvae import fit_rqvae
 from deeprec.rivals.item_tokens.trie import Remaining, Trie
 from deeprec.rivals.item_tokens.vocabulary import ItemNames, code_names, title_names
-from deeprec.rivals.settings import ItemTokensConfig
+from deeprec.settings.rivals import ItemTokensConfig
 from deeprec.types import Example
 
 DATASET = build_dataset()

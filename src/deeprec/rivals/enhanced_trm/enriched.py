@@ -12,7 +12,7 @@ from deeprec.progress import progress_bar
 from deeprec.rivals.enhanced_trm.prompts import Prompts, read_phrases, read_title
 from deeprec.rivals.enhanced_trm.writer import Writer
 from deeprec.rivals.enhanced_trm.written import Question, WrittenTexts
-from deeprec.rivals.settings import EnhancedTRMConfig
+from deeprec.settings.rivals import EnhancedTRMConfig
 from deeprec.types import Example
 
 _TITLE_TOKENS = 48

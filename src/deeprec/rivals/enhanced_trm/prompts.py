@@ -10,7 +10,7 @@ from string import Formatter
 
 from deeprec.data.catalog import Catalog, clean_text
 from deeprec.errors import ConfigError
-from deeprec.rivals.settings import EnhancedTRMConfig
+from deeprec.settings.rivals import EnhancedTRMConfig
 from deeprec.trm.phrases import SEPARATOR, item_phrases
 from deeprec.types import Item
 

@@ -23,7 +23,7 @@ from deeprec.errors import PolicyError
 from deeprec.policy.loading import PAD, load_causal_lm
 from deeprec.policy.tokenizer import EOS
 from deeprec.rivals.item_tokens.vocabulary import ItemNames
-from deeprec.rivals.settings import ItemTokensConfig
+from deeprec.settings.rivals import ItemTokensConfig
 
 _SETTING = "rivals.item_tokens.model"
 _RESIDUAL = ("o_proj", "down_proj")  # what adds to the residual stream in Llama's family

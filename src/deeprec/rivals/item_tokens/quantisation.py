@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeprec.errors import ConfigError
-from deeprec.rivals.settings import ItemTokensConfig
+from deeprec.settings.rivals import ItemTokensConfig
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]

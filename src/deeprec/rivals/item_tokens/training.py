@@ -15,7 +15,7 @@ from deeprec.errors import TrainingError
 from deeprec.metrics import ndcg, recall, target_ranks
 from deeprec.recommender import Recommender
 from deeprec.rivals.item_tokens.model import ItemModel, dropout
-from deeprec.rivals.settings import ItemTokensConfig
+from deeprec.settings.rivals import ItemTokensConfig
 from deeprec.trm.epochs import Log, Validation, run_epochs, running_mean
 from deeprec.trm.softmax import fast_dtype, softmax_backward
 from deeprec.trm.training import fit_histories, validation_examples

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from deeprec.section import Positive, Section
+from deeprec.settings.section import Positive, Section
 
 
 class ServeConfig(Section):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from deeprec.section import Fraction, Positive, Section
+from deeprec.settings.section import Fraction, Positive, Section
 
 Counts = Annotated[tuple[Positive, ...], Field(min_length=1)]
 Weights = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]

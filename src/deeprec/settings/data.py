@@ -1,0 +1,76 @@
+"""Settings of the data set: what is read, and how it is cut."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Literal
+
+from pydantic import Field
+
+from deeprec.settings.section import Fraction, Positive, Section, Seed
+
+
+class SyntheticConfig(Section):
+    """Simulated catalogue and users (source `synthetic`)."""
+
+    seed: Seed = Field(0, description="Seed of the simulation; the run's own seed leaves the data alone.")
+    users: Positive = Field(800, description="Number of simulated users.")
+    items: Positive = Field(500, description="Number of simulated items.")
+    genres: Positive = Field(12, description="Number of genres that items and tastes are made of.")
+    interactions_per_user: Positive = Field(30, description="Mean number of interactions of a user.")
+    noise: Fraction = Field(0.1, description="Share of interactions drawn without regard to taste.")
+    drift: float = Field(0.1, ge=0, description="How far a taste wanders with every interaction.")
+    sequels: float = Field(3.0, ge=0, description="How much the next part of a series attracts.")
+
+
+class DataConfig(Section):
+    """What is read, how it is cut by time, and what the prompt may show."""
+
+    name: str = Field("synthetic", description="Data set: a known name, or `table` for your own files.")
+    source: str | None = Field(None, description="Path of the source; none: download, or simulate.")
+    items: str | None = Field(None, description="For `table`: path of the item file.")
+    users: str | None = Field(None, description="For `table`: path of the user file, if there is one.")
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="For `table`: our column name = yours, e.g. {user_id = 'customer', title = 'name'}.",
+    )
+    category_separator: str = Field("|", description="For `table`: what separates categories in one cell.")
+    min_user_interactions: Positive = Field(5, description="Users with fewer interactions are dropped.")
+    min_item_interactions: Positive = Field(1, description="Items with fewer interactions are dropped.")
+    rl_targets: int = Field(3, ge=0, description="Interactions per user held back as RL targets, at most.")
+    script_targets: int = Field(
+        0,
+        ge=0,
+        description="Interactions per user before those, held back from the TRM for warm-start scripts, at most.",
+    )
+    rl_users: Positive | None = Field(
+        None, description="Only this many users have RL and script targets; the others' stay in the fit part."
+    )
+    split: Literal["leave-one-out", "time"] = Field(
+        "leave-one-out",
+        description="Each user's last interactions are held out (`leave-one-out`), or nothing after a time that "
+        "holds for everyone is seen by anything (`time`).",
+    )
+    time_cuts: tuple[date, date, date] | None = Field(
+        None,
+        description="For `time`: the days (UTC) from which RL, validation and test begin; none: by the shares.",
+    )
+    rl_share: Fraction = Field(
+        0.1, description="For `time`: share of interactions in the window of RL targets."
+    )
+    validation_share: Fraction = Field(0.1, description="For `time`: the same for validation.")
+    test_share: Fraction = Field(0.1, description="For `time`: the same for test, the latest ones.")
+    pseudonyms: bool = Field(
+        False,
+        description="Whether titles are replaced by made-up ones (years and categories stay): what is left of a "
+        "result doesn't come from knowing the titles.",
+    )
+    allow_repeats: bool = Field(False, description="Whether an item of the history may be recommended again.")
+    unknown_items: Literal["refuse", "drop"] = Field(
+        "refuse", description="Interactions with items that the item file lacks: an error, or left out."
+    )
+    order: Literal["time", "source"] = Field(
+        "time",
+        description="Sort each user by time, or trust the file's order (going back in time is an error).",
+    )
+    synthetic: SyntheticConfig = SyntheticConfig()

@@ -1,0 +1,24 @@
+"""Settings of what generates tokens."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from deeprec.settings.section import Section
+
+
+class EngineConfig(Section):
+    """What generates the policy's tokens."""
+
+    kind: Literal["local", "vllm"] = Field(
+        "local",
+        description="`local`: the policy itself, on CPU or GPU; `vllm` (extra `vllm`): a copy in vLLM, for GPUs.",
+    )
+    vllm_memory: float = Field(
+        0.3,
+        gt=0,
+        le=1,
+        description="For `vllm`: share of the GPU's memory for its copy of the weights and its cache.",
+    )

@@ -1,0 +1,84 @@
+"""Settings of the two RL stages."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from deeprec.settings.section import Fraction, Positive, Section
+
+
+class StageConfig(Section):
+    """One RL stage: how long, and what each reward part weighs."""
+
+    steps: int = Field(20, ge=0, description="Iterations: each samples users_per_step x rollouts_per_user.")
+    learning_rate: float | None = Field(None, gt=0, description="Overrides rl.learning_rate in this stage.")
+    weights: dict[str, float] = Field(
+        default_factory=dict, description="Weight of every reward part in use; parts left out weigh nothing."
+    )
+
+
+class ColdStartConfig(StageConfig):
+    """Stage 1: the policy learns to talk to the TRM; process rewards only."""
+
+    weights: dict[str, float] = Field(
+        default={"format": 1.0, "invocation": 1.0, "diversity": 1.0},
+        description="Weight of every reward part in use; parts left out weigh nothing.",
+    )
+
+
+class RecommendationConfig(StageConfig):
+    """Stage 2: the policy learns to recommend; recommendation format and outcome rewards only."""
+
+    steps: int = Field(80, ge=0, description="Iterations: each samples users_per_step x rollouts_per_user.")
+    weights: dict[str, float] = Field(
+        default={"list_format": 1.0, "hit": 1.0, "rank": 1.0, "similarity": 1.0},
+        description="Weight of every reward part in use; parts left out weigh nothing.",
+    )
+
+
+class RLConfig(Section):
+    """Two-stage REINFORCE++ with a group-mean baseline, run by TRL."""
+
+    users_per_step: Positive = Field(32, description="Prompts per iteration (published: 128).")
+    rollouts_per_user: int = Field(8, ge=2, description="Trajectories per prompt: a group.")
+    credit: Literal["trajectory", "step"] = Field(
+        "trajectory",
+        description="A trajectory's reward counts for all its tokens (published), or each turn and list line "
+        "gets what is earned from there on.",
+    )
+    updates_per_step: Positive = Field(1, description="Optimizer batches per iteration (published: 2).")
+    learning_rate: float = Field(1e-4, gt=0, description="Constant learning rate (published: 1e-6).")
+    clip_low: float = Field(0.2, gt=0, description="PPO clipping below.")
+    clip_high: float = Field(0.28, gt=0, description="PPO clipping above.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradient clipping.")
+    adam_beta2: float = Field(
+        0.95, gt=0, lt=1, description="Adam's memory of squared gradients (published: 0.95)."
+    )
+    trajectories_per_pass: Positive = Field(
+        16, description="Trajectories in one forward and backward pass at most: bounds memory, not results."
+    )
+    gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, more time.")
+    autocast: bool = Field(
+        False,
+        description="Compute in bfloat16 around float32 weights: as fast, and small updates are not rounded away.",
+    )
+    save_every: Positive = Field(10, description="Iterations between checkpoints.")
+    evaluate_every: Positive = Field(20, description="Iterations between held-out evaluations.")
+    evaluate_users: Positive = Field(128, description="Validation users in such an evaluation.")
+    collapse_steps: Positive = Field(
+        10, description="Stop when one of the following holds in this many iterations in a row."
+    )
+    collapse_validity: Fraction = Field(
+        0.05, description="Collapsed: a smaller share of the trajectories is valid (0: never)."
+    )
+    collapse_entropy: float = Field(
+        0.01, ge=0, description="Collapsed: less entropy than this, in nats per sampled token (0: never)."
+    )
+    collapse_repetition: Fraction = Field(
+        0.5,
+        description="Collapsed: a larger share of the sampled 4-grams repeats the same trajectory (1: never).",
+    )
+    cold_start: ColdStartConfig = ColdStartConfig()
+    recommendation: RecommendationConfig = RecommendationConfig()

@@ -1,0 +1,45 @@
+"""Settings of the supervised start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from deeprec.settings.section import Positive, Section
+
+
+class WarmStartConfig(Section):
+    """Supervised start for a policy that can't speak the format yet."""
+
+    enabled: bool = Field(True, description="Off for a policy that already speaks the format.")
+    reading_epochs: int = Field(
+        0,
+        ge=0,
+        description="Tiny: epochs of next-title prediction on fit histories before anything else, at most; it stops "
+        "as soon as validation NDCG@10 no longer rises. For `rollout.answer = reranked`.",
+    )
+    reading_minutes: float | None = Field(
+        None, gt=0, description="Tiny: no such epoch begins after so many minutes."
+    )
+    text_epochs: int = Field(
+        2,
+        ge=0,
+        description="Epochs over fit histories (and facts) as text, mixed into the scripts: as prompts show them, or "
+        "with `rollout.answer = reranked` as the reranker reads them.",
+    )
+    facts: bool = Field(True, description="Whether those texts hold a line of facts about every item.")
+    script_steps: int = Field(450, ge=0, description="Optimizer steps on scripted trajectories.")
+    trajectories_per_step: Positive = Field(16, description="Scripted trajectories per optimizer step.")
+    learning_rate: float = Field(4e-3, gt=0, description="Peak learning rate.")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay.")
+
+    @property
+    def reads(self) -> bool:
+        """Whether the policy reads histories first, and leaves what it was then for reranking."""
+        return self.enabled and self.reading_epochs > 0
+
+    def identity(self) -> dict[str, Any]:
+        """What the policy depends on; reading only where there is some, so that older runs stay current."""
+        unused = set() if self.reads else {"reading_epochs", "reading_minutes"}
+        return self.model_dump(exclude=unused)
