@@ -103,9 +103,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import version
+        from deeprec.distribution import installed_version
 
-        value: Any = version("deeprec")
+        value: Any = installed_version()
     elif name in _HOME_OF:
         value = getattr(import_module(_HOME_OF[name]), name)
     else:

@@ -13,6 +13,7 @@ from typing import Any
 
 from deeprec.audit.audit import audit
 from deeprec.audit.findings import Finding
+from deeprec.distribution import NAME, install_command, installed_version
 from deeprec.errors import RunError
 from deeprec.run import RIVAL, STAGES, Run, read_jsonl
 
@@ -43,7 +44,7 @@ class Extra:
     @property
     def install(self) -> str:
         """The command that installs it."""
-        return f'pip install "deeprec[{self.name}]"'
+        return install_command(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def inspect_machine() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {name: _version(name) for name in ("deeprec", *required)},
+        "versions": {"deeprec": installed_version()} | {name: _version(name) for name in required},
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_bytes": _memory(),
         "gpus": _gpus(),
@@ -140,12 +141,12 @@ def _requirements() -> tuple[list[str], list[Extra]]:
     """Packages that deeprec needs, and its extras with what they lack here."""
     needed: list[str] = []
     wanted: dict[str, list[str]] = {}
-    for line in metadata.requires("deeprec") or []:
+    for line in metadata.requires(NAME) or []:
         name = re.split(r"[\s<>=!~;\[]", line, maxsplit=1)[0]
         marker = re.search(r"extra == ['\"]([\w-]+)['\"]", line)
         if marker is None:
             needed.append(name)
-        elif name != "deeprec":  # an extra that takes in another one
+        elif name != NAME:  # an extra that takes in another one
             wanted.setdefault(marker.group(1), []).append(name)
     return needed, [_extra(name, packages) for name, packages in wanted.items()]
 

@@ -5,6 +5,8 @@ Each class also derives from the builtin that fits, so that code which catches
 value and the remedy; the command line prints it as one line, without a traceback.
 """
 
+from deeprec.distribution import install_command
+
 
 class DeepRecError(Exception):
     """Base of all errors raised by deeprec on purpose."""
@@ -62,4 +64,4 @@ class MissingExtraError(DeepRecError, ImportError):
     """A feature needs an optional dependency that is not installed."""
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f'{feature} needs an extra that is not installed: pip install "deeprec[{extra}]"')
+        super().__init__(f"{feature} needs an extra that is not installed: {install_command(extra)}")

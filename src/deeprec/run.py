@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from deeprec.config import RunConfig, parse_config
+from deeprec.distribution import installed_version
 from deeprec.errors import RunError
 
 STAGES = ("data", "trm", "trm_refit", "warm_start", "cold_start", "recommendation", "evaluation")
@@ -185,8 +186,8 @@ def fingerprint(*parts: Any) -> str:
 
 def environment() -> dict[str, Any]:
     """Versions, commit and hardware, kept with every result."""
-    versions = {}
-    for package in ("deeprec", "torch", "transformers", "trl", "numpy", "polars"):
+    versions = {"deeprec": installed_version()}
+    for package in ("torch", "transformers", "trl", "numpy", "polars"):
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

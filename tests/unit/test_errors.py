@@ -7,6 +7,7 @@ import inspect
 import pytest
 
 from deeprec import errors
+from deeprec.distribution import install_command
 
 FAMILY = {
     name: value
@@ -42,5 +43,5 @@ def test_an_error_is_also_its_builtin(name: str) -> None:
 def test_a_missing_extra_names_the_command_that_installs_it() -> None:
     with pytest.raises(ImportError) as caught:
         raise errors.MissingExtraError("training", "train")
-    expected = 'training needs an extra that is not installed: pip install "deeprec[train]"'
+    expected = f"training needs an extra that is not installed: {install_command('train')}"
     assert str(caught.value) == expected

@@ -25,6 +25,7 @@ from deeprec.cli import (
     train,
     trm,
 )
+from deeprec.distribution import installed_version
 from deeprec.errors import DeepRecError
 
 _INTERRUPTED = 130
@@ -44,8 +45,24 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"deeprec {installed_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+    ),
+) -> None:
+    pass
+
+
 app.command("quickstart")(quickstart.quickstart)
 app.add_typer(data.app, name="data")
 app.add_typer(trm.app, name="trm")

@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from importlib import metadata
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -15,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deeprec.distribution import installed_version
 from deeprec.errors import DeepRecError, RunError, StoreError
 from deeprec.serve.limits import LOOPBACK_NAMES, Buckets, Gate, Headed
 from deeprec.serve.measures import Measures
@@ -43,7 +43,7 @@ def create_app(service: Service, *, key: str | None = None, hosts: Iterable[str]
 
     app = FastAPI(
         title="deeprec",
-        version=metadata.version("deeprec"),
+        version=installed_version(),
         description=_ABOUT,
         lifespan=lifespan,
         docs_url=None,  # they load scripts from elsewhere

@@ -12,6 +12,7 @@ import pytest
 from deeprec import doctor as library
 from deeprec.config import load_config
 from deeprec.data.stage import run_data
+from deeprec.distribution import NAME, install_command
 from deeprec.run import Run
 
 
@@ -19,23 +20,23 @@ def test_versions_devices_and_extras(deeprec: Callable) -> None:
     outcome = deeprec("doctor", "--json")
     assert outcome.code == 0
     machine = json.loads(outcome.out)["machine"]
-    assert machine["versions"]["deeprec"] == metadata.version("deeprec")
+    assert machine["versions"]["deeprec"] == metadata.version(NAME)
     assert machine["versions"]["torch"] == metadata.version("torch")
     assert machine["cores"] >= 1
     assert machine["disk"]["free_bytes"] > 0
     extras = {extra["name"]: extra for extra in machine["extras"]}
     assert {"train", "encoders", "dev"} <= set(extras)
-    assert extras["train"]["install"] == 'pip install "deeprec[train]"'
+    assert extras["train"]["install"] == install_command("train")
 
 
 def test_an_extra_that_is_not_installed_comes_with_its_command(
     deeprec: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = ["numpy>=1", "no-such-package>=1; extra == 'wings'", "deeprec[wings]; extra == 'dev'"]
+    lines = ["numpy>=1", "no-such-package>=1; extra == 'wings'", "deeprec-llm[wings]; extra == 'dev'"]
     monkeypatch.setattr(library.metadata, "requires", lambda _: lines)
     outcome = deeprec("doctor")
     assert outcome.code == 0
-    assert 'lacks no-such-package; to have it: pip install "deeprec[wings]"' in outcome.out
+    assert f"lacks no-such-package; to have it: {install_command('wings')}" in outcome.out
 
 
 def test_the_cache_is_where_the_variable_says(

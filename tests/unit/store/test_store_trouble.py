@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from services.postgres import Postgres
 
+from deeprec.distribution import install_command
 from deeprec.errors import StoreError, StoreUnavailable
 from deeprec.store import Feedback, HistoryEntry, Store, open_store
 
@@ -81,7 +82,7 @@ def test_a_library_that_is_missing_is_named(library: str, url: str, extra: str) 
         "except MissingExtraError as error:\n    print(error)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert f'pip install "deeprec[{extra}]"' in done.stdout
+    assert f"not installed: {install_command(extra)}" in done.stdout
 
 
 def test_nothing_is_made_where_nothing_shall_be(tmp_path: Path, postgres: Postgres) -> None:
