@@ -1,6 +1,7 @@
 """The installed distribution: its name, its version, and the command that adds an extra to it here.
 
-The distribution is called `deeprec-llm`, since `deeprec` on the package index is somebody else's; the import stays `deeprec`.
+The distribution is called `deeprec-llm`, since `deeprec` on the package index is somebody else's; the import
+stays `deeprec`.
 """
 
 from __future__ import annotations
