@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from tokenizers import AddedToken
+from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -34,10 +35,11 @@ _UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, Attribute
 def load_policy(name: str, config: PolicyConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a causal LM and its tokenizer by hub name or folder, ready to speak the protocol.
 
-    Tags and padding that the tokenizer lacks are added as special tokens; their embeddings
-    start at the mean of all others. Weights come in `config.dtype`, from safetensors only,
-    and no code of the repository is run. With `config.lora_rank` the model is wrapped in
-    LoRA adapters (extra `train`), which leave its output as it is until they are trained.
+    Tags and padding that the tokenizer lacks are added as special tokens; a tag's embedding
+    starts at the mean of those of the pieces that it was made of. Weights come in
+    `config.dtype`, from safetensors only, and no code of the repository is run. With
+    `config.lora_rank` the model is wrapped in LoRA adapters (extra `train`), which leave
+    its output as it is until they are trained.
     Raises PolicyError for what can't be read, isn't whole, or has no room for the tags.
     Whether the context is long enough is the stage's to check: it knows the prompts.
     """
@@ -167,18 +169,20 @@ def _unreadable(name: str, what: str, error: BaseException, setting: str) -> str
 
 def _add_tags(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
     """Make every tag, and padding, one token that the model has an embedding for."""
-    lacking = [tag for tag in TAGS.all if len(tokenizer.encode(tag, add_special_tokens=False)) != 1]
+    spelt = {tag: tokenizer.encode(tag, add_special_tokens=False) for tag in TAGS.all}
+    lacking = [tag for tag in TAGS.all if not _is_one_token(tokenizer, tag)]
     before = set(tokenizer.get_vocab().values())
     tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in lacking], special_tokens=True)
     if tokenizer.pad_token_id is None:
         # Not the end-of-text token: what ends a text must stay visible to training.
         tokenizer.add_special_tokens({"pad_token": PAD})
     for tag in TAGS.all:
-        if len(tokenizer.encode(tag, add_special_tokens=False)) != 1:
+        if not _is_one_token(tokenizer, tag):
             raise PolicyError(f"{name}: its tokenizer won't take {tag!r} as one token; use a fast tokenizer")
     ids = set(tokenizer.get_vocab().values())
+    pieces = {int(tokenizer.convert_tokens_to_ids(tag)): spelt[tag] for tag in lacking}
     try:
-        _extend_embeddings(model, sorted(ids - before), max(ids) + 1)
+        _extend_embeddings(model, sorted(ids - before), max(ids) + 1, pieces)
     except (NotImplementedError, RuntimeError, ValueError) as error:
         raise PolicyError(
             f"{name}: its embeddings can't be extended to {max(ids) + 1} rows for the tags "
@@ -189,9 +193,20 @@ def _add_tags(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: 
         model.generation_config.pad_token_id = tokenizer.pad_token_id
 
 
+def _is_one_token(tokenizer: PreTrainedTokenizerBase, tag: str) -> bool:
+    ids = tokenizer.encode(tag, add_special_tokens=False)
+    return len(ids) == 1 and ids[0] != tokenizer.unk_token_id
+
+
 @torch.no_grad()
-def _extend_embeddings(model: PreTrainedModel, added: Sequence[int], size: int) -> None:
-    """Rows for added ids, at the mean of the old ones (in and out); spare rows are used first."""
+def _extend_embeddings(
+    model: PreTrainedModel, added: Sequence[int], size: int, pieces: Mapping[int, Sequence[int]]
+) -> None:
+    """Rows for added ids, in and out; spare rows are used first.
+
+    An id in `pieces` (a tag) starts at the mean of the rows of what it was written with before:
+    so its meaning is near, and no two tags are alike. Any other starts at the mean of all old rows.
+    """
     if not added:
         return
     old = min(added)
@@ -201,7 +216,24 @@ def _extend_embeddings(model: PreTrainedModel, added: Sequence[int], size: int) 
     for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
         if layer is not None and layer.weight.data_ptr() not in seen:  # tied weights are one tensor
             seen.add(layer.weight.data_ptr())
-            layer.weight[list(added)] = layer.weight[:old].float().mean(dim=0).to(layer.weight.dtype)
+            for table in (layer.weight, getattr(layer, "bias", None)):
+                if table is not None:
+                    _start_rows(table, added, old, pieces)
+
+
+def _start_rows(table: Tensor, added: Sequence[int], old: int, pieces: Mapping[int, Sequence[int]]) -> None:
+    known = table[:old].float()
+    spread = known.std(dim=0)
+    given: list[tuple[int, ...]] = []
+    for row in added:
+        own = sorted(pieces.get(row, ()))
+        start = known[own].mean(dim=0) if own else known.mean(dim=0)
+        if own and tuple(own) in given:
+            # A tokenizer that knows no letter of two tags spells both alike (as unknown): chance tells them apart.
+            noise = torch.randn(start.shape, generator=torch.Generator().manual_seed(row))
+            start = start + spread * noise.to(start.device)
+        given.append(tuple(own))
+        table[row] = start.to(table.dtype)
 
 
 def _with_adapters(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rank: int) -> Any:

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from models import save_model
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from deeprec.config import PolicyConfig
 from deeprec.errors import MissingExtraError, PolicyError
-from deeprec.policy.loading import load_policy, save_policy
+from deeprec.policy.loading import load_policy, load_tokenizer, save_policy
 from deeprec.rollout.codec import TokenizerCodec
 from deeprec.rollout.engines.base import Request, Sampling
 from deeprec.rollout.engines.local import LocalEngine
@@ -23,9 +26,11 @@ KINDS = ("llama", "gpt2")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_tags_and_padding_are_added_with_mean_embeddings(tmp_path: Path, kind: str) -> None:
+def test_each_tag_starts_at_the_mean_of_its_own_pieces(tmp_path: Path, kind: str) -> None:
     before = save_model(tmp_path, kind)
     rows = before.config.vocab_size
+    plain = load_tokenizer(str(tmp_path))
+    spelt = {tag: plain.encode(tag, add_special_tokens=False) for tag in TAGS.all}
     model, tokenizer = load_policy(str(tmp_path), PolicyConfig())
     codec = TokenizerCodec(tokenizer)
     ids = [codec.tag_ids[tag] for tag in TAGS.all]
@@ -36,9 +41,27 @@ def test_tags_and_padding_are_added_with_mean_embeddings(tmp_path: Path, kind: s
         old, new = getattr(before, find)().weight, getattr(model, find)().weight
         assert new.shape[0] == rows + 9
         torch.testing.assert_close(new[:rows], old)
-        torch.testing.assert_close(new[rows:], old.mean(dim=0).expand(9, -1))
+        for tag, pieces in spelt.items():
+            assert len(pieces) > 1
+            torch.testing.assert_close(new[codec.tag_ids[tag]], old[pieces].mean(dim=0))
+        torch.testing.assert_close(new[tokenizer.pad_token_id], old.mean(dim=0))
+        apart = torch.pdist(new[ids])  # begin must be told from end
+        assert apart.min() > 0.01 * old.std()
     text = f"a{TAGS.begin_preference}1990s é 漢{TAGS.end_preference}\n"
     assert codec.decode(codec.encode(text)) == text
+
+
+def test_tags_that_a_tokenizer_spells_alike_are_still_told_apart(tmp_path: Path) -> None:
+    save_model(tmp_path, "llama")
+    words = Tokenizer(WordLevel({"[UNK]": 0, "films": 1, "</s>": 2}, unk_token="[UNK]"))
+    words.pre_tokenizer = WhitespaceSplit()
+    PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>", unk_token="[UNK]").save_pretrained(
+        tmp_path
+    )
+    model, tokenizer = load_policy(str(tmp_path), PolicyConfig())
+    ids = [tokenizer.convert_tokens_to_ids(tag) for tag in TAGS.all]
+    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+        assert torch.pdist(layer.weight[ids]).min() > 0.01 * layer.weight.std()
 
 
 def test_spare_rows_are_used_before_the_matrix_grows(tmp_path: Path) -> None:
