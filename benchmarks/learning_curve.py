@@ -13,9 +13,10 @@ import argparse
 from pathlib import Path
 
 from deeprec.data.stage import load_data
+from deeprec.disk import read_jsonl
 from deeprec.evaluation.results import rerun_command
 from deeprec.evaluation.tables import Cell, FigureTable, write_table
-from deeprec.run import Run, environment, read_jsonl
+from deeprec.run import Run, environment
 
 STAGES = ("cold_start", "recommendation")
 FIGURES = {

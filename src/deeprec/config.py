@@ -96,6 +96,7 @@ def override_config(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
 def parse_config(values: Mapping[str, Any], place: str) -> RunConfig:
     """Check plain values; raises ConfigError with place, key, value and remedy."""
     _check_keys(values, RunConfig, place, "")
+    _check_text(values, place)
     try:
         return RunConfig.model_validate(dict(values))
     except ValidationError as error:
@@ -160,6 +161,30 @@ def _check_keys(values: Mapping[str, Any], model: type[BaseModel], place: str, p
         nested = model.model_fields[key].annotation
         if isinstance(nested, type) and issubclass(nested, BaseModel) and isinstance(value, Mapping):
             _check_keys(value, nested, place, f"{prefix}{key}.")
+
+
+def _check_text(values: Any, place: str, key: str = "") -> None:
+    """Raise ConfigError for text that no file of settings can hold, or no path: bytes that are no UTF-8, NUL."""
+    if isinstance(values, Mapping):
+        for name, value in values.items():
+            _check_text(str(name), place, f"{key}{name}")
+            _check_text(value, place, f"{key}{name}.")
+    elif isinstance(values, list | tuple):
+        for value in values:
+            _check_text(value, place, key)
+    elif isinstance(values, str) and ("\0" in values or not _is_utf8(values)):
+        raise ConfigError(
+            f"{place}: {key.removesuffix('.')!r} = {values!r}: is not text (NUL, or bytes that are not UTF-8); "
+            "a file or folder of that name has to be renamed"
+        )
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _suggest(word: str, known: Iterable[str]) -> str:

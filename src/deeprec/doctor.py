@@ -13,9 +13,10 @@ from typing import Any
 
 from deeprec.audit.audit import audit
 from deeprec.audit.findings import Finding
+from deeprec.disk import read_jsonl
 from deeprec.distribution import NAME, install_command, installed_version
 from deeprec.errors import RunError
-from deeprec.run import RIVAL, STAGES, Run, read_jsonl
+from deeprec.run import RIVAL, STAGES, Run
 
 _LOW_DISK = 2e9  # bytes; a quickstart with its checkpoints stays well below this
 _NETWORK = "trm/model.safetensors"

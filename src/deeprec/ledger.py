@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 from polars.exceptions import PolarsError
 
+from deeprec.disk import whole_file
 from deeprec.errors import RunError
 from deeprec.run import RIVAL, Run
 from deeprec.types import Example
@@ -32,11 +33,9 @@ def write_ledger(run: Run, stage: str, given: Iterable[Example]) -> None:
     """Write down the examples that a stage is given; a target of 0 means a whole history."""
     rows = [(e.user_id, list(e.history), e.target or None) for e in given]
     file = ledger_file(run, stage)
-    part = file.with_name(file.name + ".part")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        pl.DataFrame(rows, schema=_COLUMNS, orient="row").write_parquet(part)
-        part.replace(file)
+        with whole_file(file) as part:
+            pl.DataFrame(rows, schema=_COLUMNS, orient="row").write_parquet(part)
     except (OSError, PolarsError) as error:
         raise RunError(f"{file}: can't be written ({error}); free space, then run again") from None
 

@@ -10,20 +10,19 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from deeprec.config import RunConfig, parse_config
+from deeprec.disk import write_atomically
 from deeprec.distribution import installed_version
 from deeprec.errors import RunError
+from deeprec.toml import to_toml
 
 STAGES = ("data", "trm", "trm_refit", "warm_start", "cold_start", "recommendation", "evaluation")
 RIVAL = "rival:"  # what the stage of a rival is called: `rival:ease`
@@ -58,7 +57,7 @@ class Run:
             raise RunError(f"{folder}: is not empty and not a run folder; choose another with --run")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(folder / "run.toml", to_toml(config.model_dump(exclude_none=True)))
+            write_atomically(folder / "run.toml", to_toml(config.model_dump(mode="json", exclude_none=True)))
         except OSError as error:
             raise RunError(f"{folder}: can't be written ({error.strerror})") from None
         return cls(folder, config)
@@ -221,86 +220,3 @@ def _commit() -> str | None:
     except OSError:
         return None
     return done.stdout.strip() or None
-
-
-def write_atomically(file: Path, text: str) -> None:
-    """Write a text file so that it is either whole or not there."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(file.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(file)
-
-
-@contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `folder` only if the block succeeds."""
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        yield part
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
-    part.rename(folder)
-
-
-def append_jsonl(file: Path, record: Mapping[str, Any]) -> None:
-    """Append one JSON object as a line, in the place of a line that a killed run left unfinished."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("ab+") as lines:
-        _cut_torn_line(lines)
-        lines.write(json.dumps(record).encode() + b"\n")
-
-
-def _cut_torn_line(lines: BinaryIO) -> None:
-    end = lines.seek(0, os.SEEK_END)
-    if end == 0:
-        return
-    lines.seek(end - 1)
-    if lines.read(1) == b"\n":
-        return
-    lines.seek(0)
-    lines.truncate(lines.read().rfind(b"\n") + 1)
-
-
-def read_jsonl(file: Path) -> list[dict[str, Any]]:
-    """All records of a JSON-lines file; an unfinished last line (a killed run) is left out."""
-    if not file.exists():
-        return []
-    records: list[dict[str, Any]] = []
-    lines = file.read_bytes().splitlines()
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            if number < len(lines):
-                raise RunError(f"{file} line {number}: not valid JSON ({error}); delete the line") from None
-            continue
-        if not isinstance(record, dict):
-            raise RunError(f"{file} line {number}: not a JSON object; delete the line")
-        records.append(record)
-    return records
-
-
-def to_toml(values: Mapping[str, Any], prefix: str = "") -> str:
-    """Plain nested values as TOML: leaves first, then tables."""
-    leaves = [
-        f"{key} = {_toml_value(value)}" for key, value in values.items() if not isinstance(value, Mapping)
-    ]
-    tables = []
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            tables.append(f"\n[{prefix}{key}]\n{to_toml(value, f'{prefix}{key}.')}")
-    return "\n".join(leaves) + ("\n" if leaves else "") + "".join(tables)
-
-
-def _toml_value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml_value(entry) for entry in value) + "]"
-    return json.dumps(str(value))

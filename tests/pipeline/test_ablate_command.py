@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from deeprec.disk import read_jsonl
 from deeprec.evaluation.tables import load_tables, render_table
-from deeprec.run import Run, read_jsonl
+from deeprec.run import Run
 from deeprec.trm.kinds import NETWORK
 from deeprec.trm.stage import load_trm, run_trm
 

@@ -17,10 +17,11 @@ from deeprec.config import override_config
 from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
 from deeprec.data.format import read_dataset, write_dataset
+from deeprec.disk import append_jsonl
 from deeprec.ledger import ledger_file, read_ledger, write_ledger
 from deeprec.rl import scripts, stage, warm_start
 from deeprec.rollout import episode
-from deeprec.run import Run, append_jsonl
+from deeprec.run import Run
 from deeprec.types import Example
 
 

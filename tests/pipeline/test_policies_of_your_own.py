@@ -12,9 +12,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from deeprec.config import PolicyConfig, override_config
+from deeprec.disk import read_jsonl
 from deeprec.policy.loading import load_policy, save_policy
 from deeprec.rl.stage import run_rl
-from deeprec.run import Run, read_jsonl
+from deeprec.run import Run
 
 STAGES = ("cold_start", "recommendation")
 SHORT = ("rl.cold_start.steps=2", "rl.recommendation.steps=2", "rl.evaluate_every=2", "rl.evaluate_users=8")

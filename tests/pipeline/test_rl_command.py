@@ -7,8 +7,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from deeprec.disk import read_jsonl
 from deeprec.errors import RunError, TrainingError
-from deeprec.run import read_jsonl
 
 
 def test_train_runs_a_stage_and_says_what_it_did(copy_run):

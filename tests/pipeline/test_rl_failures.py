@@ -12,8 +12,9 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from deeprec.disk import read_jsonl
 from deeprec.errors import PolicyError, RewardError, TrainingError
-from deeprec.run import Run, read_jsonl
+from deeprec.run import Run
 
 
 def rows(file: Path, stage: str = "cold_start") -> list[dict]:

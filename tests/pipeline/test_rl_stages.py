@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from deeprec.disk import append_jsonl, read_jsonl
 from deeprec.errors import ConfigError, RunError, TrainingError
 from deeprec.rewards.mixture import PARTS
-from deeprec.run import Run, append_jsonl, read_jsonl
+from deeprec.run import Run
 
 LOGGED = {
     *(f"reward/{part}" for part in PARTS),

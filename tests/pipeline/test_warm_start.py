@@ -11,6 +11,7 @@ import pytest
 
 import deeprec.rl.warm_start
 from deeprec.config import override_config
+from deeprec.disk import read_jsonl
 from deeprec.doctor import inspect_run
 from deeprec.errors import RunError, TrainingError
 from deeprec.ledger import read_ledger
@@ -21,7 +22,7 @@ from deeprec.rl.warm_start import run_warm_start
 from deeprec.rollout.codec import TokenizerCodec
 from deeprec.rollout.engines.local import LocalEngine
 from deeprec.rollout.runner import Environment, run_episodes
-from deeprec.run import Run, read_jsonl
+from deeprec.run import Run
 
 CopyRun = Callable[..., Run]
 LoadParts = Callable[[Run], tuple]

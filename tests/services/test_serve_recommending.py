@@ -20,9 +20,10 @@ from serve_world import (
     wait_until,
 )
 
+from deeprec.disk import append_jsonl
 from deeprec.errors import EngineError
 from deeprec.rollout.recommender import DeepRecRecommender
-from deeprec.run import Run, append_jsonl
+from deeprec.run import Run
 
 Answer = dict[str, Any]
 K = 3

@@ -11,9 +11,10 @@ from deeprec.ablation.sharing import locked, share, share_reading, stage_folder
 from deeprec.ablation.table import COLUMNS, AblationRow, Spread, cells, command_words, mean_differences
 from deeprec.ablation.variants import VARIANTS, apply, choose_variants, parse_seeds, parse_variant
 from deeprec.config import RunConfig, load_config, override_config
+from deeprec.disk import append_jsonl, read_jsonl
 from deeprec.errors import ConfigError, EvaluationError
 from deeprec.evaluation.bootstrap import Difference
-from deeprec.run import Run, append_jsonl, read_jsonl
+from deeprec.run import Run
 
 BY_NAME = {variant.name: variant for variant in VARIANTS}
 

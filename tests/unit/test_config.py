@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from functools import reduce
 from operator import getitem
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deeprec.config import RunConfig, load_config, override_config, parse_config, preset_names
 from deeprec.errors import ConfigError
-from deeprec.run import to_toml
+from deeprec.toml import to_toml, toml_value
 
 
 def test_defaults_stand_when_nothing_is_given() -> None:
@@ -192,6 +195,37 @@ def test_a_saved_config_reads_back_the_same_whatever_its_text_holds() -> None:
     )
     text = to_toml(config.model_dump(exclude_none=True))
     assert parse_config(tomllib.loads(text), "run.toml") == config
+
+
+# Not surrogates and NUL (see below); everything else that Unicode has, in keys, too.
+_TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+
+
+@given(source=_TEXTS, columns=st.dictionaries(_TEXTS, _TEXTS), part=_TEXTS, weight=st.floats(0, 1e9))
+def test_any_text_in_any_setting_reads_back_the_same(
+    source: str, columns: dict[str, str], part: str, weight: float
+) -> None:
+    values = {
+        "data": {"source": source, "columns": columns},
+        "rl": {"cold_start": {"weights": {part: weight}}},
+    }
+    assert tomllib.loads(to_toml(values)) == values
+    for value in (source, columns, [source, weight]):
+        assert tomllib.loads(f"x = {toml_value(value)}")["x"] == value
+        assert "\n" not in toml_value(value)
+
+
+@pytest.mark.parametrize("text", ["a\0b", os.fsdecode(b"caf\xe9.csv")])
+def test_what_no_file_can_hold_is_refused_with_its_key(text: str) -> None:
+    for values, key in (
+        ({"data": {"source": text}}, "data.source"),
+        ({"data": {"columns": {text: "x"}}}, f"data.columns.{text}"),
+        ({"evaluation": {"methods": ["trm", text]}}, "evaluation.methods"),
+    ):
+        with pytest.raises(ConfigError, match="is not text") as caught:
+            parse_config(values, "run.toml")
+        assert f"run.toml: {key!r} = {text!r}" in str(caught.value)
+        str(caught.value).encode()  # can be printed anywhere
 
 
 def test_a_config_can_not_be_changed_in_place() -> None:

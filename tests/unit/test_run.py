@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from deeprec.config import RunConfig, load_config
 from deeprec.errors import RunError
-from deeprec.run import STAGES, Run, append_jsonl, fingerprint, read_jsonl, whole_folder, write_atomically
+from deeprec.run import STAGES, Run, fingerprint
 
 
 @pytest.fixture
@@ -104,77 +103,6 @@ def test_the_last_policy_is_the_newest_finished_one(run: Run) -> None:
     assert run.last_policy() == run.policy("warm_start")  # cold_start is there, but did not finish
     run.finish("cold_start", "a", 0.0)
     assert run.last_policy() == run.policy("cold_start")
-
-
-def test_a_whole_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
-    folder = tmp_path / "model"
-    for text in ("old", "new"):
-        with whole_folder(folder) as part:
-            (part / f"{text}.txt").write_text(text)
-    assert [file.name for file in folder.iterdir()] == ["new.txt"]
-    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
-
-
-@pytest.mark.parametrize("interruption", [ValueError, KeyboardInterrupt])
-def test_an_interrupted_folder_leaves_the_old_one_whole(
-    tmp_path: Path, interruption: type[BaseException]
-) -> None:
-    folder = tmp_path / "model"
-    with whole_folder(folder) as part:
-        (part / "weights").write_text("old")
-
-    def interrupted_write() -> None:
-        with whole_folder(folder) as part:
-            (part / "weights").write_text("half")
-            raise interruption
-
-    with pytest.raises(interruption):
-        interrupted_write()
-    assert (folder / "weights").read_text() == "old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
-
-
-def test_what_a_killed_run_left_is_swept_away(tmp_path: Path) -> None:
-    (tmp_path / "model.part").mkdir()
-    (tmp_path / "model.part" / "stale").write_text("from a killed run")
-    with whole_folder(tmp_path / "model") as part:
-        (part / "weights").write_text("new")
-    assert [file.name for file in (tmp_path / "model").iterdir()] == ["weights"]
-
-
-def test_an_atomic_write_replaces_the_whole_text(tmp_path: Path) -> None:
-    file = tmp_path / "deep" / "file.json"
-    write_atomically(file, "a longer text")
-    write_atomically(file, "short")
-    assert file.read_text() == "short"
-    assert [entry.name for entry in file.parent.iterdir()] == ["file.json"]
-
-
-def test_records_come_back_in_order_without_a_torn_last_line(tmp_path: Path) -> None:
-    file = tmp_path / "metrics.jsonl"
-    assert read_jsonl(file) == []
-    for step in range(3):
-        append_jsonl(file, {"step": step, "text": "zwei\nZeilen"})
-    with file.open("a") as lines:
-        lines.write('{"step": 3, "te')
-    assert [record["step"] for record in read_jsonl(file)] == [0, 1, 2]
-
-
-def test_a_broken_line_in_the_middle_is_an_error_with_its_number(tmp_path: Path) -> None:
-    file = tmp_path / "metrics.jsonl"
-    file.write_text(json.dumps({"step": 0}) + "\n{oops\n" + json.dumps({"step": 2}) + "\n")
-    with pytest.raises(RunError, match=r"metrics\.jsonl line 2: not valid JSON"):
-        read_jsonl(file)
-
-
-def test_records_written_after_a_torn_line_can_be_read(tmp_path: Path) -> None:
-    file = tmp_path / "metrics.jsonl"
-    append_jsonl(file, {"step": 0})
-    with file.open("a") as lines:
-        lines.write('{"step": 1, "te')
-    append_jsonl(file, {"step": 1})  # the resumed run
-    append_jsonl(file, {"step": 2})
-    assert [record["step"] for record in read_jsonl(file)] == [0, 1, 2]
 
 
 def test_a_fingerprint_sees_values_not_the_order_of_keys() -> None:

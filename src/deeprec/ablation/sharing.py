@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from deeprec.data.dataset import Dataset
+from deeprec.disk import read_jsonl, whole_folder, write_atomically
 from deeprec.rl.reading import READER
 from deeprec.rl.warm_start import READING
 from deeprec.rl.warm_start import STAGE as WARM_START
-from deeprec.run import Run, read_jsonl, whole_folder, write_atomically
+from deeprec.run import Run
 from deeprec.trm.kinds import NETWORK
 from deeprec.trm.published import PUBLISHED, PublishedNetwork
 from deeprec.trm.retriever import TRM

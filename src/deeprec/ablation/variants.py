@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from deeprec.config import RunConfig, override_config
 from deeprec.errors import ConfigError
 from deeprec.rewards.mixture import check_weights
+from deeprec.toml import toml_value
 
 FULL = "full"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
@@ -137,8 +137,7 @@ def _lighter(base: RunConfig, variant: Variant) -> list[str]:
         weights: dict[str, float] = getattr(base.rl, stage).weights
         if weights.get(part):
             kept = {name: weight for name, weight in weights.items() if name != part}
-            table = ", ".join(f"{json.dumps(name)} = {weight!r}" for name, weight in kept.items())
-            found.append(f"rl.{stage}.weights={{{table}}}")
+            found.append(f"rl.{stage}.weights={toml_value(kept)}")
     return found
 
 

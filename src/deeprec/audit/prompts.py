@@ -8,7 +8,8 @@ from typing import Any
 from deeprec.audit.findings import Finding, Verdict
 from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
-from deeprec.run import Run, read_jsonl
+from deeprec.disk import read_jsonl
+from deeprec.run import Run
 
 _SHORTEST = 4  # letters of a title that is looked for in running text; shorter ones are words
 

@@ -34,10 +34,11 @@ def prepare_command(
     from deeprec.data.summary import summarize
     from deeprec.progress import show_progress
     from deeprec.run import Run
+    from deeprec.toml import toml_value
 
-    settings = [f"data.name={_quoted(name)}"]
+    settings = [f"data.name={toml_value(name)}"]
     if source is not None:
-        settings.append(f"data.source={_quoted(str(source.expanduser().absolute()))}")
+        settings.append(f"data.source={toml_value(str(source.expanduser().absolute()))}")
     before = run / "run.toml"  # an existing run keeps its other settings
     config = load_config(file=before if before.is_file() else None, overrides=[*settings, *(overrides or [])])
     with show_progress():
@@ -70,12 +71,6 @@ def names_command(as_json: JsonOption = False) -> None:
         print_json(data_names())
     else:
         typer.echo("\n".join(data_names()))
-
-
-def _quoted(text: str) -> str:
-    import json
-
-    return json.dumps(text)
 
 
 def _show(summary: Summary, as_json: bool) -> None:

@@ -82,7 +82,7 @@ def train(
 
 def _summary(run: Run, stage: str) -> dict[str, Any]:
     """Figures at both ends of a stage, and what the run says of it."""
-    from deeprec.run import read_jsonl
+    from deeprec.disk import read_jsonl
 
     rows = [row for row in read_jsonl(run.metrics) if row.get("stage") == stage]
     figures = {}
@@ -115,8 +115,8 @@ def _summary(run: Run, stage: str) -> dict[str, Any]:
 
 
 def _findings(run: Run, stage: str) -> list[Finding]:
+    from deeprec.disk import read_jsonl
     from deeprec.rl.health import examine
-    from deeprec.run import read_jsonl
 
     rows = [row for row in read_jsonl(run.metrics) if row.get("stage") == stage]
     return examine(rows, getattr(run.config.rl, stage).weights)

@@ -14,8 +14,8 @@ from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset, Protocol, Provenance
 from deeprec.data.files import SourceFile
 from deeprec.data.summary import summarize
+from deeprec.disk import whole_folder
 from deeprec.errors import DataError
-from deeprec.run import whole_folder
 from deeprec.types import Item
 
 FORMAT = 1

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deeprec.data.files import hash_file
+from deeprec.disk import alone
 from deeprec.errors import DownloadError
 from deeprec.progress import progress_bar
 
@@ -67,15 +68,20 @@ def fetch(name: str, wanted: Download, folder: Path) -> Path:
     """Fetch one file into `folder` and check it; see `download`."""
     file = folder / wanted.file_name
     part = file.with_name(file.name + ".part")
-    if file.is_file() and hash_file(file).sha256 == wanted.sha256:
+    if _is_there(file, wanted):
         return file
     manual = (
         f"fetch {wanted.url} by hand and name it with --source PATH, or put it at {file} "
         f"(sha256 {wanted.sha256})"
     )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _transfer(wanted, part)
+        with alone(file):  # whoever else fetches it waits, and finds it
+            if not _is_there(file, wanted):
+                _transfer(wanted, part)
+                _take(name, wanted, part, manual)
+        return file
+    except DownloadError:
+        raise
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
         reason = getattr(error, "reason", None) or error
         raise DownloadError(f"'{name}' can't be downloaded from {wanted.url} ({reason}); {manual}") from None
@@ -84,18 +90,26 @@ def fetch(name: str, wanted: Download, folder: Path) -> Path:
             problem = f"'{name}' can't be written ({error.strerror})"
             raise DownloadError(f"{folder}: {problem}; free some space, or {manual}") from None
         raise DownloadError(f"'{name}' can't be downloaded from {wanted.url} ({error}); {manual}") from None
+
+
+def _is_there(file: Path, wanted: Download) -> bool:
+    return file.is_file() and hash_file(file).sha256 == wanted.sha256
+
+
+def _take(name: str, wanted: Download, part: Path, manual: str) -> None:
+    """Give what was fetched its name; raises DownloadError where it is not what was wanted."""
     found = hash_file(part)
-    if found.sha256 != wanted.sha256:
-        short = found.bytes < wanted.bytes
-        if not short:
-            part.unlink()
-        problem = (
-            f"stopped after {found.bytes} of {wanted.bytes} bytes" if short else f"has sha256 {found.sha256}"
-        )
-        remedy = "run the command again to go on" if short else manual
-        raise DownloadError(f"'{name}' from {wanted.url} {problem}, expected {wanted.sha256}; {remedy}")
-    part.replace(file)
-    return file
+    if found.sha256 == wanted.sha256:
+        part.replace(part.with_name(wanted.file_name))
+        return
+    short = found.bytes < wanted.bytes
+    if not short:
+        part.unlink()
+    problem = (
+        f"stopped after {found.bytes} of {wanted.bytes} bytes" if short else f"has sha256 {found.sha256}"
+    )
+    remedy = "run the command again to go on" if short else manual
+    raise DownloadError(f"'{name}' from {wanted.url} {problem}, expected {wanted.sha256}; {remedy}")
 
 
 def _transfer(wanted: Download, part: Path) -> None:

@@ -11,13 +11,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from deeprec.disk import write_atomically
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.columns import SEPARATOR
 from deeprec.evaluation.comparison import Columns, Pair, compare_methods
 from deeprec.evaluation.outputs import IDENTITY, PER_USER, SUMMARY, make_folder, write_tables
 from deeprec.evaluation.slices import slice_summaries
 from deeprec.evaluation.summary import EvaluationSummary, MethodSummary, read_summary
-from deeprec.run import write_atomically
 
 COMPARISON = "comparison.json"
 # What must agree, and how it is called.

@@ -8,11 +8,11 @@ from pathlib import Path
 import polars as pl
 
 from deeprec.data.dataset import Dataset
+from deeprec.disk import whole_file, write_atomically
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.evaluate import EvaluationResult
 from deeprec.evaluation.markup import evaluation_latex, evaluation_markdown, slices_latex, slices_markdown
 from deeprec.evaluation.summary import EvaluationSummary, read_summary
-from deeprec.run import write_atomically
 
 SUMMARY, PER_USER = "evaluation.json", "per_user.parquet"
 IDENTITY = ("method", "user_id", "target", "ranking", "history_length", "slices")  # all else are metrics
@@ -94,6 +94,5 @@ def make_folder(folder: Path) -> None:
 
 
 def _write_parquet(frame: pl.DataFrame, file: Path) -> None:
-    part = file.with_name(file.name + ".part")
-    frame.write_parquet(part)
-    part.replace(file)
+    with whole_file(file) as part:
+        frame.write_parquet(part)

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from deeprec.data.stage import load_data
 from deeprec.data.summary import Summary, summarize
+from deeprec.disk import read_jsonl, write_atomically
 from deeprec.evaluation.charts import Series, bar_chart, line_chart, spark_line
 from deeprec.evaluation.columns import BEYOND, COST, RANKING, TITLES, p_text
 from deeprec.evaluation.curves import RL_STAGES, STAGE_TITLES, Panel, fit_panels, rl_panels
@@ -37,7 +38,7 @@ from deeprec.evaluation.wording import (
 )
 from deeprec.metrics import RANKING_METRICS
 from deeprec.rl.health import AVERAGED, Finding, examine, format_figure, overall
-from deeprec.run import Run, environment, read_jsonl, write_atomically
+from deeprec.run import Run, environment
 
 FILE = "report.html"
 _POLICY_COLUMNS = (

@@ -12,9 +12,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from deeprec.config import RunConfig, load_config, preset_names
+from deeprec.disk import write_atomically
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.summary import EvaluationSummary, MethodSummary
-from deeprec.run import RIVAL, Run, write_atomically
+from deeprec.run import RIVAL, Run
+from deeprec.toml import toml_value
 
 POLICY_STAGES = ("warm_start", "cold_start", "recommendation")
 _SEED = re.compile(r"--set seed=\d+")
@@ -238,10 +240,7 @@ def fit_commands(config: RunConfig) -> str:
 def _value(key: str, value: Any) -> str:
     if key in {"data.items", "data.users"} or (key == "trm.text_encoder" and Path(str(value)).exists()):
         value = Path(str(value)).name  # a place on one machine means nothing on another
-    if isinstance(value, dict):
-        text = "{" + ", ".join(f"{name} = {json.dumps(entry)}" for name, entry in value.items()) + "}"
-    else:
-        text = value if isinstance(value, str) else json.dumps(value)
+    text = value if isinstance(value, str) else "null" if value is None else toml_value(value)
     return shlex.quote(text)
 
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
+from deeprec.disk import write_atomically
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.columns import BEHAVIOUR_TITLES, COLUMNS, TITLES, Column, method_places, p_text
 from deeprec.evaluation.results import ResultRow, load_rows
 from deeprec.evaluation.tables import load_tables, render_table
-from deeprec.run import write_atomically
 
 # What is compared with what: metric, baseline, methods (none: all).
 _COMPARISONS = (

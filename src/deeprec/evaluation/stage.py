@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from deeprec.config import EvaluationConfig
 from deeprec.data.dataset import Dataset, TargetPart
+from deeprec.disk import write_atomically
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.evaluate import EvaluationResult, evaluate
 from deeprec.evaluation.outputs import SUMMARY, make_folder, write_outputs
@@ -23,7 +24,7 @@ from deeprec.recommender import Recommender
 from deeprec.rewards.mixture import mix, reward_parts
 from deeprec.rl.stage import reward_space
 from deeprec.rollout.recommender import DeepRecRecommender
-from deeprec.run import RIVAL, Run, environment, fingerprint, write_atomically
+from deeprec.run import RIVAL, Run, environment, fingerprint
 from deeprec.types import Example, Trajectory
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from deeprec.disk import write_atomically
 from deeprec.errors import EvaluationError
-from deeprec.run import write_atomically
 
 Cell = str | int | float | None
 

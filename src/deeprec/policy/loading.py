@@ -24,9 +24,9 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import logging
 
 from deeprec.config import PolicyConfig
+from deeprec.disk import whole_folder
 from deeprec.errors import MissingExtraError, PolicyError
 from deeprec.rollout.tags import TAGS
-from deeprec.run import whole_folder
 
 PAD = "<|pad|>"
 _UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeprec.data.catalog import Catalog
+from deeprec.disk import append_jsonl
 from deeprec.errors import ConfigError, RewardError
 from deeprec.rewards.outcome import (
     hit_reward,
@@ -20,7 +21,6 @@ from deeprec.rewards.outcome import (
     similarity_reward,
 )
 from deeprec.rewards.process import diversity_reward, format_reward, invocation_reward, preferences_of
-from deeprec.run import append_jsonl
 from deeprec.trm.base import TextEncoder
 from deeprec.types import Example, Trajectory
 

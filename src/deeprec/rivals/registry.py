@@ -17,10 +17,11 @@ from typing import Any, Protocol, runtime_checkable
 
 from deeprec.data.dataset import Dataset
 from deeprec.data.split import refit_data
+from deeprec.disk import whole_folder
 from deeprec.errors import EvaluationError
 from deeprec.ledger import write_ledger
 from deeprec.recommender import Recommender
-from deeprec.run import RIVAL, Run, fingerprint, whole_folder
+from deeprec.run import RIVAL, Run, fingerprint
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.types import Example
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback
 
 from deeprec.config import RLConfig
+from deeprec.disk import append_jsonl, read_jsonl, write_atomically
 from deeprec.errors import TrainingError
 from deeprec.progress import Bar
 from deeprec.rl.health import Symptom, symptoms
 from deeprec.rl.sampling import Sampler
-from deeprec.run import append_jsonl, read_jsonl, write_atomically
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

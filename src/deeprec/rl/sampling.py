@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deeprec.disk import append_jsonl
 from deeprec.errors import TrainingError
 from deeprec.rewards.mixture import RewardSpace, mix, reward_parts
 from deeprec.rewards.steps import returns_to_go, step_rewards, steps_of_tokens
 from deeprec.rl.advantages import center_by_step
 from deeprec.rl.statistics import describe
 from deeprec.rollout.runner import Environment, run_episodes
-from deeprec.run import append_jsonl
 from deeprec.types import Example, Trajectory
 
 SAMPLES_PER_STEP = 2  # trajectories of an iteration that are kept for people to read

@@ -12,6 +12,7 @@ import torch
 
 from deeprec.config import RunConfig
 from deeprec.data.dataset import Dataset
+from deeprec.disk import append_jsonl, read_jsonl
 from deeprec.errors import TrainingError
 from deeprec.ledger import write_ledger
 from deeprec.policy.loading import load_policy, save_policy
@@ -29,7 +30,7 @@ from deeprec.rl.scripts import (
 )
 from deeprec.rl.supervised import fit_documents
 from deeprec.rollout.codec import TokenizerCodec
-from deeprec.run import Run, append_jsonl, fingerprint, read_jsonl
+from deeprec.run import Run, fingerprint
 from deeprec.trm.base import Retriever
 from deeprec.types import Example
 

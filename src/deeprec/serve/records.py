@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from deeprec.data.catalog import Catalog
-from deeprec.run import Run, read_jsonl
+from deeprec.disk import read_jsonl
+from deeprec.run import Run
 from deeprec.serve.bodies import (
     ItemRef,
     MetricsGiven,

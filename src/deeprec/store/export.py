@@ -12,9 +12,11 @@ from polars.exceptions import PolarsError
 
 from deeprec.data.dataset import Dataset
 from deeprec.data.stage import load_data
+from deeprec.disk import whole_folder
 from deeprec.errors import StoreError
-from deeprec.run import Run, to_toml, whole_folder
+from deeprec.run import Run
 from deeprec.store.base import Feedback, HistoryEntry, Store, StoredHistory
+from deeprec.toml import to_toml
 
 _SCHEMA = pl.Schema(
     {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Float64, "rating": pl.Float32}

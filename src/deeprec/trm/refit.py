@@ -12,8 +12,9 @@ from typing import Any
 
 from deeprec.data.dataset import Dataset
 from deeprec.data.split import refit_data
+from deeprec.disk import append_jsonl
 from deeprec.ledger import write_ledger
-from deeprec.run import Run, append_jsonl, fingerprint
+from deeprec.run import Run, fingerprint
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.kinds import NETWORKS, build_retriever
 from deeprec.trm.retriever import TRM

@@ -11,9 +11,10 @@ from typing import Any
 
 from deeprec.config import TRMConfig
 from deeprec.data.dataset import Dataset
+from deeprec.disk import append_jsonl, whole_folder
 from deeprec.errors import RetrievalError, RunError
 from deeprec.ledger import write_ledger
-from deeprec.run import Run, append_jsonl, fingerprint, whole_folder
+from deeprec.run import Run, fingerprint
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.kinds import NETWORK, NETWORKS, build_retriever, check_kind, source_fingerprint
 from deeprec.trm.retriever import TRM

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from deeprec.config import TRMConfig
 from deeprec.data.catalog import Catalog
+from deeprec.disk import whole_file
 from deeprec.errors import ConfigError, MissingExtraError, RetrievalError
 from deeprec.trm.phrases import SEPARATOR, item_phrases
 from deeprec.types import Item
@@ -242,10 +243,8 @@ class CachedEncoder:
         except (SafetensorError, KeyError):
             file.unlink()  # half-written or foreign: compute it again
         vectors = self.inner.encode(texts)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(".part")
-        save_file({"vectors": vectors}, str(part))
-        part.replace(file)
+        with whole_file(file) as part:
+            save_file({"vectors": vectors}, str(part))
         return vectors
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from deeprec.disk import read_jsonl
 from deeprec.errors import RetrievalError, RunError
-from deeprec.run import read_jsonl
 
 TINY = ("--preset", "ci", "--data", "ml-100k")
 

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from deeprec.disk import read_jsonl
 from deeprec.errors import ConfigError, RewardError
 from deeprec.rewards.mixture import PARTS, check_weights, mix, reward_parts
-from deeprec.run import read_jsonl
 from deeprec.types import Example, StopReason
 
 

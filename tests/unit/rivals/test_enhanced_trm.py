@@ -12,6 +12,7 @@ from small_world import build_codec, build_dataset
 
 from deeprec.config import PolicyConfig, RunConfig, override_config
 from deeprec.data.split import refit_data
+from deeprec.disk import read_jsonl
 from deeprec.errors import ConfigError, PolicyError, RunError
 from deeprec.policy.loading import save_policy
 from deeprec.policy.tiny import build_tiny
@@ -25,7 +26,7 @@ from deeprec.rivals.enhanced_trm.enriched import (
 from deeprec.rivals.enhanced_trm.prompts import Prompts, build_prompts, read_phrases, read_title
 from deeprec.rivals.enhanced_trm.writer import ModelWriter, Written, load_writer, model_name, teaching_texts
 from deeprec.rivals.enhanced_trm.written import Question, WrittenTexts
-from deeprec.run import Run, read_jsonl
+from deeprec.run import Run
 from deeprec.settings.rivals import EnhancedTRMConfig
 from deeprec.trm.text import item_text
 from deeprec.types import Item

@@ -16,10 +16,11 @@ from deeprec.config import RunConfig, override_config
 from deeprec.data.dataset import Dataset
 from deeprec.data.format import write_dataset
 from deeprec.data.stage import run_data
+from deeprec.disk import read_jsonl
 from deeprec.errors import ConfigError, RunError, TrainingError
 from deeprec.rivals.one_shot.recommender import OneShotRecommender
 from deeprec.rivals.registry import Explains, load_rival, run_rival
-from deeprec.run import Run, read_jsonl
+from deeprec.run import Run
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.stage import run_trm
 

@@ -10,8 +10,9 @@ import torch
 from deeprec.config import RunConfig, TRMConfig
 from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
+from deeprec.disk import read_jsonl
 from deeprec.errors import RetrievalError, RunError
-from deeprec.run import Run, read_jsonl
+from deeprec.run import Run
 from deeprec.trm.model import PreferenceNetwork
 from deeprec.trm.phrases import item_phrases
 from deeprec.trm.retriever import TRM, build_network

@@ -12,6 +12,7 @@ from typing import Any
 
 from deeprec.config import TRMConfig
 from deeprec.data.dataset import Dataset
+from deeprec.disk import append_jsonl, read_jsonl
 from deeprec.errors import RunError
 from deeprec.evaluation.recommenders import TRMRecommender
 from deeprec.recommender import Recommender
@@ -26,7 +27,7 @@ from deeprec.rivals.enhanced_trm.prompts import Prompts, build_prompts
 from deeprec.rivals.enhanced_trm.writer import load_writer, model_name, tiny_recipe, writer_key
 from deeprec.rivals.enhanced_trm.written import WrittenTexts
 from deeprec.rivals.registry import Rival
-from deeprec.run import RIVAL, Run, append_jsonl, read_jsonl
+from deeprec.run import RIVAL, Run
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.kinds import NETWORK, NETWORKS
 from deeprec.types import Example

@@ -12,9 +12,10 @@ import numpy as np
 
 from deeprec.config import RunConfig
 from deeprec.data.dataset import Dataset
+from deeprec.disk import append_jsonl
 from deeprec.errors import PolicyError
 from deeprec.rl.scripts import Document, corpus
-from deeprec.run import RIVAL, Run, append_jsonl, fingerprint
+from deeprec.run import RIVAL, Run, fingerprint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -12,10 +12,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from deeprec.disk import append_jsonl, read_jsonl
 from deeprec.errors import RunError
 from deeprec.progress import Bar
 from deeprec.rivals.enhanced_trm.writer import Writer
-from deeprec.run import append_jsonl, read_jsonl
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deeprec.data.dataset import Dataset
+from deeprec.disk import append_jsonl
 from deeprec.errors import ConfigError
 from deeprec.rivals.registry import Rival
-from deeprec.run import RIVAL, Run, append_jsonl
+from deeprec.run import RIVAL, Run
 from deeprec.trm.base import ExplorableRetriever
 
 if TYPE_CHECKING:

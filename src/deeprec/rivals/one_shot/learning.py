@@ -12,6 +12,7 @@ import torch
 
 from deeprec.config import RolloutConfig, RunConfig, StageConfig
 from deeprec.data.dataset import Dataset
+from deeprec.disk import append_jsonl, read_jsonl
 from deeprec.errors import ConfigError
 from deeprec.evaluation.heldout import heldout_evaluator
 from deeprec.evaluation.recommenders import TRMRecommender
@@ -34,7 +35,7 @@ from deeprec.rollout.codec import TokenizerCodec
 from deeprec.rollout.engines.build import build_engine
 from deeprec.rollout.environment import Environment
 from deeprec.rollout.lists import ListWriter
-from deeprec.run import RIVAL, Run, append_jsonl, read_jsonl
+from deeprec.run import RIVAL, Run
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.types import Trajectory
 

@@ -1,0 +1,150 @@
+"""Files and folders that are whole or not there, and logs of one JSON object a line.
+
+What is being written has a name of its own (`NAME.PID-COUNT.part`) until it takes its place, so that
+two processes never write into one file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import glob
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from deeprec.errors import RunError
+
+_counter = itertools.count()
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Write a text file so that it is either whole or not there."""
+    with whole_file(file) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def whole_file(file: Path) -> Iterator[Path]:
+    """A name to write under; what was written takes the place of `file` only if the block succeeds."""
+    part = _beside(file)
+    try:
+        yield part
+        part.replace(file)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `folder` only if the block succeeds."""
+    part = _beside(folder)
+    part.mkdir()
+    try:
+        yield part
+        _take_place(part, folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def _take_place(part: Path, folder: Path) -> None:
+    # Two renames, not a deletion and a rename: whoever reads meanwhile lacks the folder for microseconds.
+    former = _beside(folder)
+    with alone(folder):
+        if folder.is_dir():
+            folder.rename(former)
+        part.rename(folder)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _beside(place: Path) -> Path:
+    """A free name in the same folder for what will be `place`; what dead processes left there is removed."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    for left in place.parent.glob(f"{glob.escape(place.name)}.*.part"):
+        if not _is_at_work(left):
+            _remove(left)
+    return place.with_name(f"{place.name}.{os.getpid()}-{next(_counter)}.part")
+
+
+def _is_at_work(part: Path) -> bool:
+    """Whether the process that writes `part` is alive."""
+    pid = part.name.removesuffix(".part").rpartition(".")[2].partition("-")[0]
+    if not pid.isdecimal():
+        return True  # not named by us, so not ours to judge
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
+def _remove(place: Path) -> None:
+    if place.is_dir():
+        shutil.rmtree(place, ignore_errors=True)
+    else:
+        place.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(file: Path) -> Iterator[None]:
+    """For the moment of a change to `file`, no other process changes a file of its folder.
+
+    The folder itself is what is locked, so that nothing has to be left behind; the kernel frees it when
+    a process dies.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(file.parent, os.O_RDONLY)
+    try:
+        # Some network file systems lock no folders; there the lock of the run alone has to do.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        with suppress(OSError):  # said, not left to the closing: a forked child may hold the descriptor, too
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def append_jsonl(file: Path, record: Mapping[str, Any]) -> None:
+    """Append one JSON object as a line, in the place of a line that a killed run left unfinished."""
+    with alone(file), file.open("ab+") as lines:
+        _cut_torn_line(lines)
+        lines.write(json.dumps(record).encode() + b"\n")
+
+
+def _cut_torn_line(lines: BinaryIO) -> None:
+    end = lines.seek(0, os.SEEK_END)
+    if end == 0:
+        return
+    lines.seek(end - 1)
+    if lines.read(1) == b"\n":
+        return
+    lines.seek(0)
+    lines.truncate(lines.read().rfind(b"\n") + 1)
+
+
+def read_jsonl(file: Path) -> list[dict[str, Any]]:
+    """All records of a JSON-lines file; an unfinished last line (a killed run) is left out."""
+    if not file.exists():
+        return []
+    records: list[dict[str, Any]] = []
+    lines = file.read_bytes().splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            if number < len(lines):
+                raise RunError(f"{file} line {number}: not valid JSON ({error}); delete the line") from None
+            continue
+        if not isinstance(record, dict):
+            raise RunError(f"{file} line {number}: not a JSON object; delete the line")
+        records.append(record)
+    return records
