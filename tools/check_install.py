@@ -1,9 +1,9 @@
 """Build the wheel and the source archive, look into them, and install them as a stranger would.
 
     python tools/check_install.py build                  # what the wheel and the archive hold
-    python tools/check_install.py plain                  # no extras: data, TRM, and one clear line for what needs an extra
-    python tools/check_install.py extras serve,train     # each extra in an environment of its own: a run, or an import
-    python tools/check_install.py lowest                 # the oldest versions that pyproject.toml allows: a whole tiny run
+    python tools/check_install.py plain                  # no extras: data, TRM, a clear line for the rest
+    python tools/check_install.py extras serve,train     # each extra in an environment of its own
+    python tools/check_install.py lowest                 # the oldest versions allowed: a whole tiny run
 
 Each works in a folder of its own below a temporary one, outside the checkout, so that nothing is found by accident.
 torch keeps the version of constraints.txt in all of them: other versions bring gigabytes of CUDA along.
@@ -46,7 +46,9 @@ def main() -> None:
     """Run one of the checks; ends with the first thing that is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("check", choices=["build", "plain", "extras", "lowest"])
-    parser.add_argument("extras", nargs="?", default=",".join(IMPORTED_BY), help="for `extras`: which, by commas")
+    parser.add_argument(
+        "extras", nargs="?", default=",".join(IMPORTED_BY), help="for `extras`: which, by commas"
+    )
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -78,7 +80,9 @@ def check_contents(wheel: Path, archive: Path) -> None:
     with zipfile.ZipFile(wheel) as opened:
         inside = {name for name in opened.namelist() if ".dist-info/" not in name}
         licences = [name for name in opened.namelist() if "LICENSE" in name and ".dist-info/" in name]
-    require(inside == tracked, f"wheel: lacks {sorted(tracked - inside)}, has besides {sorted(inside - tracked)}")
+    require(
+        inside == tracked, f"wheel: lacks {sorted(tracked - inside)}, has besides {sorted(inside - tracked)}"
+    )
     require(bool(licences), "wheel: no licence in its metadata")
     with tarfile.open(archive) as opened:
         names = {name.split("/", 1)[1] for name in opened.getnames() if "/" in name}
@@ -94,11 +98,16 @@ def check_plain(folder: Path, wheel: Path) -> None:
     here = environment(folder / "plain", str(wheel), "-c", str(ROOT / "constraints.txt"))
     python, deeprec = here / "bin" / "python", here / "bin" / "deeprec"
     version = PROJECT["version"]
-    require(run([python, "-c", "import deeprec; print(deeprec.__version__)"], here).strip() == version, "version")
+    require(
+        run([python, "-c", "import deeprec; print(deeprec.__version__)"], here).strip() == version, "version"
+    )
     require(version in run([deeprec, "--version"], here), "--version")
     run([deeprec, "--help"], here)
     run([deeprec, "data", "prepare", "synthetic", "--run", "run", "--set", "data.synthetic.users=60"], here)
-    run([deeprec, "trm", "fit", "--run", "run", "--set", "trm.epochs=1", "--set", "trm.preference_steps=5"], here)
+    run(
+        [deeprec, "trm", "fit", "--run", "run", "--set", "trm.epochs=1", "--set", "trm.preference_steps=5"],
+        here,
+    )
     run([deeprec, "policy", "init", "--run", "run", "--set", "warm_start.script_steps=2"], here)
     for words, extra in ((["train", "--run", "run"], "train"), (["serve", "run"], "serve")):
         outcome = subprocess.run([deeprec, *words], cwd=here, capture_output=True, text=True, check=False)

@@ -21,7 +21,7 @@ def render(
     page: PageOption = Path("docs/results.md"),
     check: Annotated[bool, typer.Option("--check", help="Only check that the page is current.")] = False,
 ) -> None:
-    """Write docs/results.md from results/*.json.
+    """Write docs/results.md, and the page and picture of each data set behind it, from results/*.json.
 
     Example: deeprec results render --check
     """

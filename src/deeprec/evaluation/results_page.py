@@ -1,9 +1,9 @@
-"""docs/results.md, generated from the rows in results/*.json."""
+"""docs/results.md and the page of each data set behind it, generated from the rows in results/*.json."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from deeprec.disk import write_atomically
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.columns import BEHAVIOUR_TITLES, COLUMNS, TITLES, Column, method_places, p_text
 from deeprec.evaluation.results import ResultRow, load_rows
-from deeprec.evaluation.tables import load_tables, render_table
+from deeprec.evaluation.results_front import front_section, main_rows, standings
+from deeprec.evaluation.results_picture import picture
+from deeprec.evaluation.tables import FigureTable, load_tables, render_table
 
 # What is compared with what: metric, baseline, methods (none: all).
 _COMPARISONS = (
@@ -25,11 +27,20 @@ _COMPARISONS = (
     ("reward/recommendation", "warm_start", ("recommendation",)),
     ("sampled/recommendation", "warm_start", ("recommendation",)),
 )
-_INTRODUCTION = """\
+_FRONT = """\
 # Results
 
+Generated from `results/*.json` by `deeprec results render`; don't edit it.
+
+Per data set the evaluation that says most of it: every method on the same test users, ranked over the whole
+catalogue, best first. `recommendation` is DeepRec after both stages of reinforcement learning (in colour), `trm`
+the recommendation model that it asks (dashed line). Intervals are 95 % bootstrap intervals over users, averaged over
+seeds; whether two methods differ is said by the paired tests on the page of the data set. Minutes: to train all that
+a method needs, and to evaluate it.
+"""
+_INTRODUCTION = """\
 This page is generated from `results/*.json` (rows) and `results/tables/*.json` by `deeprec results render`;
-don't edit it.
+don't edit it. [All data sets](../results.md).
 
 Every figure is a mean over all evaluated users, ranked over the whole catalogue; a trajectory that fails
 counts as a miss. MRR is cut at rank 10, like the longest list. With several seeds a cell is the mean over
@@ -38,7 +49,7 @@ evaluated on the same targets (the hash says so) and made by the same command.
 
 Coverage is the share of the catalogue that anyone is recommended, novelty the mean self-information of a
 list in bits, popularity the mean share of users who have its items, popularity lift its excess over the
-users' own histories, list diversity 1 - mean pairwise cosine; `docs/howto/evaluate.md` gives the formulas.
+users' own histories, list diversity 1 - mean pairwise cosine; [evaluate](../howto/evaluate.md) gives the formulas.
 LLM tokens are those that a language model sampled for one user.
 
 Policies decode greedily, except in the columns "sampled": the reward of one trajectory a user, sampled as in
@@ -54,33 +65,65 @@ average. Minutes are the time to train all that a method needs, and to evaluate 
 """
 
 
-def render_results(folder: Path) -> str:
-    """The whole page for the rows in `folder`; raises EvaluationError for rows that don't fit together."""
+def render_pages(folder: Path, name: str = "results") -> dict[str, str]:
+    """Every page and picture for the rows in `folder`, by its path relative to the first page's folder.
+
+    The first page is `NAME.md`; `NAME/DATASET.md` holds everything of a data set, `NAME/DATASET.svg` its picture.
+    Raises EvaluationError for rows that don't fit together.
+    """
     rows, tables = load_rows(folder), load_tables(folder / "tables")
     if not rows and not tables:
-        return _INTRODUCTION + "\nThere are no results yet.\n"
+        return {f"{name}.md": _FRONT + "\nThere are no results yet.\n"}
     rows.sort(key=_place)
-    parts = [_INTRODUCTION]
+    front, pages = [_FRONT], {}
     for dataset in sorted({row.dataset for row in rows} | {table.dataset for table in tables}):
-        parts.append(f"## {dataset}\n")
-        of_dataset = [row for row in rows if row.dataset == dataset]
-        for _, group in groupby(of_dataset, key=lambda row: _place(row)[1:]):
-            parts.append(_table(list(group)))
-        parts += [render_table(table) for table in tables if table.dataset == dataset]
-    return "\n".join(parts)
+        own = [row for row in rows if row.dataset == dataset]
+        front.append(front_section(dataset, own, name))
+        pages[f"{name}/{dataset}.md"] = _dataset_page(
+            dataset, own, [table for table in tables if table.dataset == dataset]
+        )
+        if chosen := main_rows(own):
+            pages[f"{name}/{dataset}.svg"] = picture(
+                standings(chosen), f"Methods on {dataset}: NDCG@10 with intervals, and minutes"
+            )
+    return {f"{name}.md": "\n".join(front)} | pages
 
 
 def write_results(folder: Path, page: Path) -> Path:
-    """Write the page and return it."""
-    write_atomically(page, render_results(folder))
+    """Write the first page and all behind it, take away what no row asks for any more, and return the first one."""
+    found = render_pages(folder, page.stem)
+    for stale in _stale(page, found):
+        stale.unlink()
+    for path, text in found.items():
+        place = page.parent / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(place, text)
     return page
 
 
 def check_results(folder: Path, page: Path) -> None:
-    """Raise EvaluationError when the page is not what the rows give."""
-    current = page.read_text(encoding="utf-8") if page.exists() else None
-    if current != render_results(folder):
-        raise EvaluationError(f"{page}: not current with {folder}/*.json; run `deeprec results render`")
+    """Raise EvaluationError when a page is not what the rows give, or nothing asks for it."""
+    found = render_pages(folder, page.stem)
+    wrong = _stale(page, found)
+    for path, text in found.items():
+        place = page.parent / path
+        if not place.exists() or place.read_text(encoding="utf-8") != text:
+            wrong.append(place)
+    if wrong:
+        raise EvaluationError(f"{wrong[0]}: not current with {folder}/*.json; run `deeprec results render`")
+
+
+def _stale(page: Path, found: Mapping[str, str]) -> list[Path]:
+    kept = {page.parent / path for path in found}
+    there = [path for ending in ("md", "svg") for path in (page.parent / page.stem).glob(f"*.{ending}")]
+    return sorted(path for path in there if path not in kept)
+
+
+def _dataset_page(dataset: str, rows: Sequence[ResultRow], tables: Sequence[FigureTable]) -> str:
+    parts = [f"# {dataset}\n", _INTRODUCTION]
+    for _, group in groupby(rows, key=lambda row: _place(row)[1:]):
+        parts.append(_table(list(group)))
+    return "\n".join([*parts, *(render_table(table) for table in tables)])
 
 
 def _place(row: ResultRow) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from deeprec.data.dataset import Dataset
 from deeprec.data.stage import run_data
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.results import append_rows, fit_commands
-from deeprec.evaluation.results_page import render_results
+from deeprec.evaluation.results_page import render_pages
 from deeprec.run import Run
 from deeprec.trm.baselines import Popularity
 
@@ -93,7 +93,8 @@ def test_rows_hold_metrics_differences_and_notes(run: Run, dataset: Dataset, tmp
     assert {row.targets for row in rows.values()} == {dataset.targets_hash("test")}
 
     append_rows(tmp_path / "results" / "made-up.json", list(rows.values()))
-    page = render_results(tmp_path / "results")
+    pages = render_pages(tmp_path / "results")
+    page = "".join(text for path, text in pages.items() if path.startswith("results/"))
     assert "- SASRec (made up): width 8, blocks 2," in page
     assert page.index("| item-knn |") < page.index("| trm |")
 

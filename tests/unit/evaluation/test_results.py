@@ -12,7 +12,7 @@ from deeprec.cli.options import data_overrides
 from deeprec.config import load_config
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.results import ResultRow, append_rows, load_rows, rerun_command, rows_of_run
-from deeprec.evaluation.results_page import check_results, render_results, write_results
+from deeprec.evaluation.results_page import check_results, render_pages, write_results
 from deeprec.evaluation.summary import EvaluationSummary
 from deeprec.run import Run
 
@@ -59,7 +59,7 @@ def test_seeds_are_aggregated_and_named(tmp_path: Path) -> None:
     below = {"trm": {"ndcg@10": (-0.1, -0.2, -0.05)}}
     rows = [row(0, ndcg=0.1), row(1, ndcg=0.2), row(2, ndcg=0.3), row(0, "recommendation", differences=below)]
     append_rows(tmp_path / "rows.json", rows)
-    page = render_results(tmp_path)
+    page = render_pages(tmp_path)["results/ml-100k.md"]
     assert "| trm | 3 | 20 | 0.1000 ± 0.0000 |" in page
     assert "0.2000 ± 0.1000" in page  # mean and standard deviation (n - 1) of 0.1, 0.2, 0.3
     assert (
@@ -83,7 +83,7 @@ def test_the_page_has_what_lists_are_like_and_the_tests(tmp_path: Path) -> None:
         for seed, p in ((0, 0.02), (1, 0.04))
     ]
     append_rows(tmp_path / "rows.json", rows)
-    page = render_results(tmp_path)
+    page = render_pages(tmp_path)["results/ml-100k.md"]
     assert "| MRR@10 | Coverage | Novelty | Popularity lift | LLM tokens | Seconds a user | Minutes |" in page
     assert "| 0.500 | 3.25 | -0.12 | - | 0.0100 | 2.0 |" in page
     assert "0 ahead, 2 behind, 0 unclear | 0.0400 |" in page  # the largest over seeds
@@ -91,7 +91,7 @@ def test_the_page_has_what_lists_are_like_and_the_tests(tmp_path: Path) -> None:
 
 def test_other_targets_never_share_a_table(tmp_path: Path) -> None:
     append_rows(tmp_path / "rows.json", [row(0), row(1, targets="b" * 16), row(2, command="deeprec other")])
-    page = render_results(tmp_path)
+    page = render_pages(tmp_path)["results/ml-100k.md"]
     assert page.count("| trm | 1 |") == 3
     assert page.count("100 users, targets `") == 3
 
@@ -99,7 +99,7 @@ def test_other_targets_never_share_a_table(tmp_path: Path) -> None:
 def test_one_hash_with_two_numbers_of_users_is_refused(tmp_path: Path) -> None:
     append_rows(tmp_path / "rows.json", [row(0), row(1, users=99)])
     with pytest.raises(EvaluationError, match=r"disagree on the number of users: \[99, 100\]"):
-        render_results(tmp_path)
+        render_pages(tmp_path)
 
 
 def test_the_page_is_checked(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from deeprec.errors import EvaluationError
-from deeprec.evaluation.results_page import render_results
+from deeprec.evaluation.results_page import render_pages
 from deeprec.evaluation.tables import FigureTable, load_tables, render_table, write_table
 
 
@@ -53,8 +53,8 @@ def test_markdown_holds_cells_command_and_targets() -> None:
 
 def test_the_page_shows_tables_with_their_data_set(tmp_path: Path) -> None:
     write_table(tmp_path / "tables" / "a.json", _table())
-    page = render_results(tmp_path)
-    assert page.index("## toy") < page.index("### What a preference does")
+    page = render_pages(tmp_path)["results/toy.md"]
+    assert page.index("# toy") < page.index("### What a preference does")
 
 
 @pytest.mark.parametrize(
