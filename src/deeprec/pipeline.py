@@ -15,11 +15,8 @@ from deeprec.rivals.registry import load_rival, rival_names
 from deeprec.run import RIVAL, Run
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
     from deeprec.rl.stage import StageName
     from deeprec.rollout.recommender import DeepRecRecommender
-    from deeprec.rollout.runner import Environment
     from deeprec.trm.base import ExplorableRetriever
 
 POLICIES = ("warm_start", "cold_start", "recommendation")
@@ -146,8 +143,8 @@ def build_recommenders(
 
 
 def _build_reranked(run: Run, dataset: Dataset, trm: ExplorableRetriever) -> Recommender:
+    from deeprec.policy.environment import READER, load_reader
     from deeprec.policy.loading import load_tokenizer
-    from deeprec.rl.reading import READER, load_reader
     from deeprec.rollout.codec import TokenizerCodec
     from deeprec.rollout.reranked import RerankedTRM
 
@@ -168,38 +165,15 @@ def build_deeprec(
     fill_in: bool = False,
 ) -> DeepRecRecommender:
     """DeepRec with the policy of `stage` (none: the last one trained), called `name` in tables (none: as the stage)."""
+    from deeprec.policy.environment import build_environment
     from deeprec.policy.loading import load_policy
     from deeprec.rollout.recommender import DeepRecRecommender
 
     folder = run.last_policy() if stage is None else run.policy(stage)
     if stage is not None:
         run.require(stage, "deeprec policy init" if stage == "warm_start" else "deeprec train")
-    model, tokenizer = load_policy(str(folder), run.config.policy)
-    environment = build_environment(run, dataset, trm, model, tokenizer)
+    policy = load_policy(str(folder), run.config.policy)
+    environment = build_environment(run, dataset, trm, policy)
     return DeepRecRecommender(
         name or folder.name, environment, fill_in=fill_in, inference=run.config.inference
     )
-
-
-def build_environment(
-    run: Run,
-    dataset: Dataset,
-    trm: ExplorableRetriever,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-) -> Environment:
-    """What episodes of this model run in, on the engine that the settings name."""
-    import torch
-
-    from deeprec.rl.reading import build_lists
-    from deeprec.rollout.codec import TokenizerCodec
-    from deeprec.rollout.engines.build import build_engine
-    from deeprec.rollout.runner import Environment
-
-    config = run.config
-    if config.engine.kind == "local" and torch.cuda.is_available():
-        model.to("cuda")  # vLLM has a copy of its own there
-    codec = TokenizerCodec(tokenizer)
-    engine = build_engine(config, model, codec, seed=config.seed)
-    lists = build_lists(run, dataset, model, codec)
-    return Environment(dataset, trm, engine, codec, config.rollout, lists=lists)

@@ -56,9 +56,9 @@ def test_adapters_go_through_both_stages(copy_run, load_parts):
     embedded = np.flatnonzero(
         (started["model.embed_tokens.weight"] != second["model.embed_tokens.weight"]).any(1)
     )
-    model, tokenizer = load_policy(str(run.policy("recommendation")), run.config.policy)
-    assert set(embedded) <= set(tokenizer.added_tokens_decoder)  # tags alone
-    assert model.config.vocab_size == len(started["model.embed_tokens.weight"])
+    policy = load_policy(str(run.policy("recommendation")), run.config.policy)
+    assert set(embedded) <= set(policy.tokenizer.added_tokens_decoder)  # tags alone
+    assert policy.model.config.vocab_size == len(started["model.embed_tokens.weight"])
 
 
 def test_autocast_trains_float32_weights(copy_run, load_parts):
@@ -112,11 +112,12 @@ def compare(run: Run, expected: dict[str, list[dict]], found: dict[str, list[dic
 def untie(run: Run) -> None:
     """Give the run's policy an output layer of its own: vLLM on a CPU can't follow tied ones."""
     folder = run.policy("warm_start")
-    model, tokenizer = load_policy(str(folder), PolicyConfig())
+    policy = load_policy(str(folder), PolicyConfig())
+    model = policy.model
     values = model.state_dict()
     model.config.tie_word_embeddings = False
     loose = type(model)(model.config)
     loose.load_state_dict({**values, "lm_head.weight": values["model.embed_tokens.weight"].clone()})
     shutil.rmtree(folder)
-    save_policy(loose, tokenizer, folder)
+    save_policy(loose, policy.tokenizer, folder)
     assert "lm_head.weight" in weights(run, "warm_start")

@@ -276,12 +276,11 @@ def test_a_context_that_cant_hold_the_prompt_or_a_list_is_refused_at_once(copy_r
     assert not rows(run.metrics)
 
     run = copy_run("other")
-    model, tokenizer = load_policy(str(run.policy("warm_start")), run.config.policy)
+    policy = load_policy(str(run.policy("warm_start")), run.config.policy)
     selection = select(dataset, trm, run.config.selection, 0)
-    sampler = build_sampler(run, dataset, trm, model, tokenizer, "cold_start", selection)
+    sampler = build_sampler(run, dataset, trm, policy, "cold_start", selection)
     check_context(sampler)
-    codec = sampler.environment.codec
-    engine = LocalEngine(model, codec, seed=0, context_length=8)
+    engine = LocalEngine(policy.model, policy.codec, seed=0, context_length=8)
     sampler.environment = dataclasses.replace(sampler.environment, engine=engine)
     with pytest.raises(
         PolicyError, match=r"user '.+': the prompt has \d+ tokens, the policy's context only 8"

@@ -41,13 +41,14 @@ def test_both_stages_leave_policies_and_logs(copy_run, load_parts):
     parts = load_parts(run)
     evaluated = []
 
-    def evaluate(model, tokenizer):
-        evaluated.append(model.training)
+    def evaluate(environment):
+        evaluated.append(environment)
         return {"heldout/ndcg@10": 0.25}
 
     run_rl(run, *parts, "cold_start", evaluate)
     run_rl(run, *parts, "recommendation", evaluate)
     assert len(evaluated) == 4  # before each stage, and after its second iteration
+    assert evaluated[0] is evaluated[1] is not evaluated[2]  # a stage builds one, and evaluates in it
     for stage in ("cold_start", "recommendation"):
         found = rows(run.metrics, stage)
         assert [row["step"] for row in found] == [0, 1, 2]
@@ -70,25 +71,34 @@ def test_both_stages_leave_policies_and_logs(copy_run, load_parts):
     assert len(evaluated) == 4
 
 
-def test_the_reader_reranks_in_training_and_stays_as_it_had_read(copy_run, load_parts):
+def test_the_reader_reranks_in_training_and_stays_as_it_had_read(copy_run, load_parts, monkeypatch):
+    from deeprec.evaluation.heldout import build_heldout
     from deeprec.pipeline import build_deeprec
+    from deeprec.policy import environment
     from deeprec.policy.loading import load_policy
-    from deeprec.rl.reading import load_reader
     from deeprec.rl.stage import run_rl
     from deeprec.rl.warm_start import run_warm_start
-    from deeprec.rollout.codec import TokenizerCodec
 
     settings = ("rollout.answer=reranked", "warm_start.reading_epochs=2", "warm_start.script_steps=150")
-    run = copy_run("run", *settings, "rl.cold_start.steps=1", "rl.recommendation.steps=2")
+    run = copy_run(
+        "run", *settings, "rl.cold_start.steps=1", "rl.recommendation.steps=2", "rl.evaluate_every=1"
+    )
     dataset, trm = load_parts(run)
     run_warm_start(run, dataset, trm)
     before = weights(run, "reading")
+    read: list[str] = []  # from disk: once a stage, however often it is evaluated
+    load = environment.load_policy
+    monkeypatch.setattr(
+        environment, "load_policy", lambda name, config: [read.append(name), load(name, config)][1]
+    )
     for stage in ("cold_start", "recommendation"):
-        run_rl(run, dataset, trm, stage)
+        run_rl(run, dataset, trm, stage, build_heldout(run, dataset, trm, stage))
+        assert {"heldout/ndcg@10", "heldout/validity"} <= rows(run.metrics, stage)[-1].keys()
+    assert read == 2 * [str(run.policy("reading"))]
     assert all((weights(run, "reading")[name] == before[name]).all() for name in before)
     assert any((weights(run, "warm_start")[name] != before[name]).any() for name in before)
-    codec = TokenizerCodec(load_policy(str(run.policy("recommendation")), run.config.policy)[1])
-    reader = load_reader(run, dataset, codec)
+    codec = load_policy(str(run.policy("recommendation")), run.config.policy).codec
+    reader = environment.load_reader(run, dataset, codec)
     assert reader is not None
     examples = dataset.examples("validation")
     for found, example in zip(build_deeprec(run, dataset, trm).recommend(examples, 3), examples, strict=True):

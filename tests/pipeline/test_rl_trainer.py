@@ -31,11 +31,11 @@ def trainer(warm_run, tmp_path_factory):
     run = Run.open(folder)
     dataset = read_dataset(run.data)
     trm = load_trm(run, dataset)
-    model, tokenizer = load_policy(str(run.policy("warm_start")), run.config.policy)
+    policy = load_policy(str(run.policy("warm_start")), run.config.policy)
     selection = select(dataset, trm, run.config.selection, seed=0)
-    sampler = build_sampler(run, dataset, trm, model, tokenizer, "cold_start", selection)
+    sampler = build_sampler(run, dataset, trm, policy, "cold_start", selection)
     with trl.quiet_libraries():
-        built = trl.build_trainer(model, tokenizer, sampler, build_plan(run, "cold_start", "test"), [])
+        built = trl.build_trainer(policy, sampler, build_plan(run, "cold_start", "test"), [])
     built.model.train()
     built.current_gradient_accumulation_steps = 2
     return built

@@ -15,13 +15,12 @@ from deeprec.disk import read_jsonl
 from deeprec.doctor import inspect_run
 from deeprec.errors import RunError, TrainingError
 from deeprec.ledger import read_ledger
+from deeprec.policy.environment import build_environment
 from deeprec.policy.loading import load_policy
 from deeprec.rl.scripts import Document, fact_documents, history_documents
 from deeprec.rl.supervised import batched_by_length
 from deeprec.rl.warm_start import run_warm_start
-from deeprec.rollout.codec import TokenizerCodec
-from deeprec.rollout.engines.local import LocalEngine
-from deeprec.rollout.runner import Environment, run_episodes
+from deeprec.rollout.runner import run_episodes
 from deeprec.run import Run
 
 CopyRun = Callable[..., Run]
@@ -41,15 +40,14 @@ def test_the_policy_loads_and_speaks(
     copy_run: CopyRun, load_parts: LoadParts, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run = copy_run()
-    model, tokenizer = load_policy(str(run.policy("warm_start")), run.config.policy)
-    codec = TokenizerCodec(tokenizer)
+    policy = load_policy(str(run.policy("warm_start")), run.config.policy)
     dataset, trm = load_parts(run)
-    environment = Environment(dataset, trm, LocalEngine(model, codec, seed=0), codec, run.config.rollout)
+    environment = build_environment(run, dataset, trm, policy)
     done = run_episodes(dataset.examples("validation")[:32], environment, greedy=True)
     assert sum(t.is_valid for t in done) >= 24
     assert "".join(capfd.readouterr()) == ""
     record = run.finished()["warm_start"]
-    assert record["parameters"] == sum(weight.numel() for weight in model.parameters())
+    assert record["parameters"] == sum(weight.numel() for weight in policy.model.parameters())
 
 
 def test_the_loss_is_on_record(copy_run: CopyRun) -> None:
@@ -93,8 +91,7 @@ def test_texts_and_scripts_are_one_mixture(
     run_warm_start(run, dataset, trm)
     ((documents, rest),) = calls
     assert rest["epochs"] == 1
-    _, tokenizer = load_policy(str(run.policy("warm_start")), run.config.policy)
-    codec = TokenizerCodec(tokenizer)
+    codec = load_policy(str(run.policy("warm_start")), run.config.policy).codec
     texts = history_documents(dataset, codec, run.config.rollout) + fact_documents(dataset.catalog, codec)
     kinds = Counter(documents)
     assert all(kinds[text] >= 2 for text in texts)

@@ -19,7 +19,8 @@ import httpx
 
 from deeprec.config import load_config, override_config
 from deeprec.data.stage import run_data
-from deeprec.pipeline import build_environment, load_stages
+from deeprec.pipeline import load_stages
+from deeprec.policy.environment import build_environment
 from deeprec.policy.loading import load_policy
 from deeprec.rollout.engines.base import Engine, Request, Sampling, Segment
 from deeprec.rollout.environment import Environment
@@ -107,8 +108,8 @@ def small_environment() -> Environment:
     """What episodes of the run's policy run in."""
     run = Run.open(run_folder())
     dataset, trm = load_stages(run)
-    model, tokenizer = load_policy(str(run.last_policy()), run.config.policy)
-    return build_environment(run, dataset, trm, model, tokenizer)
+    policy = load_policy(str(run.last_policy()), run.config.policy)
+    return build_environment(run, dataset, trm, policy)
 
 
 def small_service(

@@ -38,7 +38,7 @@ def twin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = Run.open(run_folder())
     folder = tmp_path_factory.mktemp("policy") / "twin"
     shutil.copytree(run.last_policy(), folder)
-    model, _ = load_policy(str(folder), run.config.policy)
+    model = load_policy(str(folder), run.config.policy).model
     shape = model.config.to_dict()
     kept = (
         "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",

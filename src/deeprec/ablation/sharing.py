@@ -15,7 +15,7 @@ from typing import Any
 
 from deeprec.data.dataset import Dataset
 from deeprec.disk import read_jsonl, whole_folder, write_atomically
-from deeprec.rl.reading import READER
+from deeprec.policy.environment import READER
 from deeprec.rl.warm_start import READING
 from deeprec.rl.warm_start import STAGE as WARM_START
 from deeprec.run import Run

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers import TrainerCallback
 
 from deeprec.bench.rows import Row, make_row
 from deeprec.data.dataset import Dataset
 from deeprec.errors import EngineError
+from deeprec.policy.loading import Policy
 from deeprec.rl.selection import select
 from deeprec.rl.stage import StageName, build_sampler, stage_settings
 from deeprec.rl.trl import StagePlan, build_trainer, quiet_libraries
@@ -87,17 +88,16 @@ def step_rows(
     run: Run,
     dataset: Dataset,
     trm: ExplorableRetriever,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    policy: Policy,
     *,
     steps: int,
 ) -> Iterator[Row]:
     """Seconds outside the model in the quickest of `steps` iterations of stage 2, behind one that warms up.
 
     The model's own are reading, writing and drawing in rollouts; loss, backward pass and
-    optimizer in training. `model` is trained by it; the run stays as it is.
+    optimizer in training. `policy` is trained by it; the run stays as it is.
     """
-    best = min(_iterations(run, dataset, trm, model, tokenizer, steps), key=lambda step: step.whole)
+    best = min(_iterations(run, dataset, trm, policy, steps), key=lambda step: step.whole)
     name = f"a step of {run.config.rl.users_per_step} x {run.config.rl.rollouts_per_user} rollouts"
     outside = {
         "outside the model in rollouts": best.outside_rollouts,
@@ -112,8 +112,7 @@ def _iterations(
     run: Run,
     dataset: Dataset,
     trm: ExplorableRetriever,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    policy: Policy,
     steps: int,
 ) -> list[_Step]:
     selection = select(dataset, trm, run.config.selection, run.config.seed)
@@ -122,7 +121,7 @@ def _iterations(
     with tempfile.TemporaryDirectory() as place, quiet_libraries():
         folder = Path(place)
         sampler = replace(
-            build_sampler(run, dataset, trm, model, tokenizer, _STAGE, selection),
+            build_sampler(run, dataset, trm, policy, _STAGE, selection),
             trajectories_file=folder / "trajectories.jsonl",
             failed_file=folder / "failed.jsonl",
         )
@@ -137,7 +136,7 @@ def _iterations(
             tensorboard=folder,
         )
         watch = _Stopwatch(engine, lambda: sampler.figures, run.config.rl.updates_per_step)
-        trainer = build_trainer(model, tokenizer, sampler, plan, [watch])
+        trainer = build_trainer(policy, sampler, plan, [watch])
         trainer._compute_loss = watch.timed(trainer._compute_loss)  # type: ignore[method-assign]
         trainer.accelerator.backward = watch.timed(trainer.accelerator.backward)
         trainer.train()

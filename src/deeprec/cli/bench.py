@@ -186,20 +186,21 @@ def _rollouts_of(
     from deeprec.bench.rollout import run_rows
     from deeprec.bench.rollout_step import step_rows
     from deeprec.config import override_config
-    from deeprec.pipeline import build_environment, load_stages
+    from deeprec.pipeline import load_stages
+    from deeprec.policy.environment import build_environment
     from deeprec.policy.loading import load_policy
     from deeprec.run import Run
 
     opened = Run.open(run)
     folder = Run(opened.folder, override_config(opened.config, overrides or []))
     dataset, trm = load_stages(folder)
-    model, tokenizer = load_policy(str(folder.last_policy()), folder.config.policy)
-    model.to(device)
-    environment = build_environment(folder, dataset, trm, model, tokenizer)
+    policy = load_policy(str(folder.last_policy()), folder.config.policy)
+    environment = build_environment(folder, dataset, trm, policy)
+    policy.model.to(device)
     examples = dataset.examples("test")[: sizes.rows]
-    yield from run_rows(model, environment, examples, sizes, cpu_time=cpu_time)
+    yield from run_rows(policy.model, environment, examples, sizes, cpu_time=cpu_time)
     if steps:
-        yield from step_rows(folder, dataset, trm, model, tokenizer, steps=steps)
+        yield from step_rows(folder, dataset, trm, policy, steps=steps)
 
 
 def _subject(run: Path | None, overrides: list[str] | None) -> tuple[RunConfig, Dataset | None]:

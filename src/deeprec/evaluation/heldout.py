@@ -23,8 +23,6 @@ from deeprec.run import Run
 from deeprec.types import Example, Trajectory
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
     from deeprec.trm.base import ExplorableRetriever
 
 # Runs of other seeds are watched on the same users.
@@ -33,25 +31,18 @@ _SEED = 0
 
 def build_heldout(
     run: Run, dataset: Dataset, trm: ExplorableRetriever, stage: StageName
-) -> Callable[[PreTrainedModel, PreTrainedTokenizerBase], dict[str, float]]:
+) -> Callable[[Environment], dict[str, float]]:
     """What `run_rl` takes as its evaluator: `rl.evaluate_users` validation users, decoded greedily.
 
-    Rewards are mixed by the stage's weights. Nothing that the training draws depends on it.
+    It runs in the environment that training samples in, whose engine and lists follow the weights. Rewards are
+    mixed by the stage's weights. Nothing that training draws depends on it: every iteration seeds the engine anew.
     """
     config = run.config
     settings: StageConfig = getattr(config.rl, stage)
     examples, _ = choose_examples(dataset, "validation", config.rl.evaluate_users, _SEED)
     space = reward_space(run, dataset, trm)
 
-    def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
-        from deeprec.rl.reading import build_lists
-        from deeprec.rollout.codec import TokenizerCodec
-        from deeprec.rollout.engines.build import build_engine
-
-        codec = TokenizerCodec(tokenizer)
-        engine = build_engine(config, model, codec, seed=_SEED)
-        lists = build_lists(run, dataset, model, codec)
-        environment = Environment(dataset, trm, engine, codec, config.rollout, lists=lists)
+    def evaluate(environment: Environment) -> dict[str, float]:
         trajectories = run_episodes(examples, environment, greedy=True, ranking=config.inference.ranking)
         return heldout_evaluator(
             trajectories, examples, reward_parts(trajectories, examples, space), settings.weights

@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,28 @@ from transformers.utils import logging
 from deeprec.config import PolicyConfig
 from deeprec.disk import whole_folder
 from deeprec.errors import MissingExtraError, PolicyError
+from deeprec.rollout.codec import TokenizerCodec
 from deeprec.rollout.tags import TAGS
 
 PAD = "<|pad|>"
 _UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError)
 
 
-def load_policy(name: str, config: PolicyConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+@dataclass(frozen=True)
+class Policy:
+    """A causal LM in this process, its tokenizer, and the codec by which episodes read and write."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    codec: TokenizerCodec
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Policy:
+        """Raises PolicyError for a tokenizer without an end-of-text token."""
+        return cls(model, tokenizer, TokenizerCodec(tokenizer))
+
+
+def load_policy(name: str, config: PolicyConfig) -> Policy:
     """Load a causal LM and its tokenizer by hub name or folder, ready to speak the protocol.
 
     Tags and padding that the tokenizer lacks are added as special tokens; a tag's embedding
@@ -47,7 +63,7 @@ def load_policy(name: str, config: PolicyConfig) -> tuple[PreTrainedModel, PreTr
     _add_tags(model, tokenizer, name)
     if config.lora_rank:
         model = _with_adapters(model, tokenizer, config.lora_rank)
-    return model.eval(), tokenizer
+    return Policy.of(model.eval(), tokenizer)
 
 
 def load_causal_lm(

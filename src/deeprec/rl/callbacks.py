@@ -22,9 +22,8 @@ from deeprec.rl.sampling import Sampler
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
-    from transformers import PreTrainedModel
 
-Evaluate = Callable[["PreTrainedModel"], Mapping[str, float]]
+Evaluate = Callable[[], Mapping[str, float]]
 
 _log = logging.getLogger(__name__)
 
@@ -63,18 +62,18 @@ class IterationLog(TrainerCallback):  # type: ignore[misc]
         self._updates, self._evaluate, self._every = updates_per_step, evaluate, evaluate_every
         self._heldout: dict[str, float] = {}
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Step 0 is the policy that the stage starts from; a resumed stage has its row already."""
         if state.global_step == 0 and self._evaluate is not None:
-            self._write(0, dict(self._evaluate(model)))
+            self._write(0, dict(self._evaluate()))
         self._bar.advance(state.global_step // self._updates)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Evaluate before the row is written, and so before the checkpoint is."""
         step, part = divmod(state.global_step, self._updates)
         last = state.global_step == state.max_steps
         if part == 0 and self._evaluate is not None and (step % self._every == 0 or last):
-            self._heldout = dict(self._evaluate(model))
+            self._heldout = dict(self._evaluate())
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from deeprec.config import RunConfig, StageConfig
 from deeprec.data.dataset import Dataset
+from deeprec.device import best_device
 from deeprec.errors import ConfigError, RunError, TrainingError
 from deeprec.ledger import write_ledger
 from deeprec.rewards.mixture import RewardSpace, check_weights
@@ -17,13 +18,13 @@ from deeprec.run import Run, fingerprint
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
+    from deeprec.policy.loading import Policy
     from deeprec.rl.sampling import Sampler
     from deeprec.rl.trl import StagePlan
+    from deeprec.rollout.environment import Environment
     from deeprec.trm.base import ExplorableRetriever
 
-    Evaluate = Callable[[PreTrainedModel, PreTrainedTokenizerBase], Mapping[str, float]]
+    Evaluate = Callable[[Environment], Mapping[str, float]]
 
 StageName = Literal["cold_start", "recommendation"]
 STARTS_FROM = {"cold_start": "warm_start", "recommendation": "cold_start"}
@@ -46,8 +47,8 @@ def run_rl(
 ) -> None:
     """Leave the stage's policy at `run.policy(stage)`; does nothing if that is up to date.
 
-    Starts from the policy of the stage before. `evaluate(model, tokenizer)` gives held-out
-    figures, logged every `rl.evaluate_every` iterations. An interrupted stage goes on from
+    Starts from the policy of the stage before. `evaluate` gives held-out figures of
+    the policy in its environment, logged every `rl.evaluate_every` iterations. An interrupted stage goes on from
     its last checkpoint and ends as the uninterrupted one. Raises ConfigError for weights
     that make no sense, TrainingError when there is nothing to train on or training fails.
     """
@@ -71,15 +72,15 @@ def run_rl(
             drop_rows(file, later)  # they tell of a policy that this one replaces
     started = time.perf_counter()
     selection = select(dataset, trm, run.config.selection, run.config.seed)
-    model, tokenizer = load_policy(str(run.policy(before)), run.config.policy)
-    model.to(_device())
+    policy = load_policy(str(run.policy(before)), run.config.policy)
+    policy.model.to(best_device())
     write_ledger(run, stage, selection.pool(stage) if settings.steps else ())
     if settings.steps:
-        sampler = build_sampler(run, dataset, trm, model, tokenizer, stage, selection)
+        sampler = build_sampler(run, dataset, trm, policy, stage, selection)
         check_context(sampler)
-        watch = None if evaluate is None else lambda trained: evaluate(trained, tokenizer)
-        train_stage(model, tokenizer, sampler, build_plan(run, stage, inputs), watch)
-    save_policy(model, tokenizer, run.policy(stage))
+        watch = None if evaluate is None else lambda: evaluate(sampler.environment)
+        train_stage(policy, sampler, build_plan(run, stage, inputs), watch)
+    save_policy(policy.model, policy.tokenizer, run.policy(stage))
     shutil.rmtree(_checkpoints(run, stage), ignore_errors=True)
     minutes = (time.perf_counter() - started) / 60
     run.finish(stage, inputs, minutes, steps=settings.steps, selection=selection.counts)
@@ -119,24 +120,17 @@ def build_sampler(
     run: Run,
     dataset: Dataset,
     trm: ExplorableRetriever,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    policy: Policy,
     stage: StageName,
     selection: Selection,
 ) -> Sampler:
-    """What samples and scores this stage's trajectories with `model` as it is being trained."""
-    from deeprec.rl.reading import build_lists
+    """What samples and scores this stage's trajectories with `policy` as it is being trained."""
+    from deeprec.policy.environment import build_environment
     from deeprec.rl.sampling import Sampler
-    from deeprec.rollout.codec import TokenizerCodec
-    from deeprec.rollout.engines.build import build_engine
-    from deeprec.rollout.runner import Environment
 
     config = run.config
-    codec = TokenizerCodec(tokenizer)
-    engine = build_engine(config, model, codec, seed=config.seed)
-    lists = build_lists(run, dataset, model, codec)
     return Sampler(
-        environment=Environment(dataset, trm, engine, codec, config.rollout, lists=lists),
+        environment=build_environment(run, dataset, trm, policy),
         space=reward_space(run, dataset, trm),
         examples=selection.pool(stage),
         weights=stage_settings(config, stage).weights,
@@ -182,9 +176,3 @@ def build_plan(run: Run, stage: StageName, inputs: str) -> StagePlan:
 
 def _checkpoints(run: Run, stage: StageName) -> Any:
     return run.folder / "policy" / f"{stage}.checkpoints"
-
-
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -28,9 +28,9 @@ from deeprec.rl.callbacks import (
 from deeprec.rl.sampling import Sampler, schedule, seed_of
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from trl import GRPOConfig
 
+    from deeprec.policy.loading import Policy
     from deeprec.rl.trainer import DeepRecTrainer
 
 
@@ -67,13 +67,12 @@ class StagePlan:
 
 
 def train_stage(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    policy: Policy,
     sampler: Sampler,
     plan: StagePlan,
     evaluate: Evaluate | None = None,
 ) -> None:
-    """Train `model` in place for the stage's iterations; go on from a checkpoint if there is one.
+    """Train `policy` in place for the stage's iterations; go on from a checkpoint if there is one.
 
     An interrupted stage ends with the weights of an uninterrupted one. Checkpoints stay
     until the caller removes them. Raises TrainingError when the loss is not a number or
@@ -109,11 +108,11 @@ def train_stage(
         )
         guard = CollapseGuard(sampler, plan.metrics, plan.config, collapsed)
         marker = CheckpointMarker(sampler.stage, logs)
-        trainer = build_trainer(model, tokenizer, sampler, plan, [log, guard, marker])
+        trainer = build_trainer(policy, sampler, plan, [log, guard, marker])
         with _named_failures(plan, sampler):
             trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
     # TRL puts a forward of its own in front of the model's.
-    vars(model).pop("forward", None)
+    vars(policy.model).pop("forward", None)
 
 
 @contextmanager
@@ -165,8 +164,7 @@ def require_extra() -> None:
 
 
 def build_trainer(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    policy: Policy,
     sampler: Sampler,
     plan: StagePlan,
     callbacks: Sequence[Any],
@@ -181,10 +179,10 @@ def build_trainer(
     trainer = DeepRecTrainer(
         sampler,
         plan.config.updates_per_step,
-        model=model,
+        model=policy.model,
         args=trl_config(plan, sampler),
         train_dataset=Dataset.from_dict({"prompt": [str(position) for position in order.ravel()]}),
-        processing_class=tokenizer,
+        processing_class=policy.tokenizer,
         callbacks=list(callbacks),
     )
     trainer.remove_callback(PrinterCallback)

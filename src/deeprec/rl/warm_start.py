@@ -5,22 +5,23 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import torch
 
 from deeprec.config import RunConfig
 from deeprec.data.dataset import Dataset
+from deeprec.device import best_device
 from deeprec.disk import append_jsonl, read_jsonl
 from deeprec.errors import TrainingError
 from deeprec.ledger import write_ledger
-from deeprec.policy.loading import load_policy, save_policy
+from deeprec.policy.environment import READER
+from deeprec.policy.loading import Policy, load_policy, save_policy
 from deeprec.policy.tiny import build_tiny, start_titles
 from deeprec.policy.tokenizer import build_tokenizer
 from deeprec.progress import progress_bar
 from deeprec.rl.callbacks import drop_rows, latest_checkpoint
-from deeprec.rl.reading import READER, read_histories, reading_documents
+from deeprec.rl.reading import read_histories, reading_documents
 from deeprec.rl.scripts import (
     Document,
     corpus,
@@ -33,9 +34,6 @@ from deeprec.rollout.codec import TokenizerCodec
 from deeprec.run import Run, fingerprint
 from deeprec.trm.base import Retriever
 from deeprec.types import Example
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 STAGE = "warm_start"
 READING = "warm_start:reading"  # in the log
@@ -55,17 +53,17 @@ def run_warm_start(run: Run, dataset: Dataset, trm: Retriever) -> None:
         return
     run.begin(STAGE)
     started = time.perf_counter()
-    model, tokenizer = make_policy(config, dataset)
+    policy = make_policy(config, dataset)
     if config.policy.model == "tiny" and config.policy.title_vectors:
-        start_titles(model, tokenizer, dataset.catalog, trm.item_vectors(), config.seed)
+        start_titles(policy.model, policy.tokenizer, dataset.catalog, trm.item_vectors(), config.seed)
     earlier = 0.0
     if config.warm_start.enabled:
-        earlier = _train(run, dataset, trm, model, tokenizer, inputs)
+        earlier = _train(run, dataset, trm, policy, inputs)
     else:
         write_ledger(run, STAGE, ())
-    save_policy(model, tokenizer, run.policy(STAGE))
+    save_policy(policy.model, policy.tokenizer, run.policy(STAGE))
     shutil.rmtree(_checkpoints(run), ignore_errors=True)
-    parameters = sum(weight.numel() for weight in model.parameters())
+    parameters = sum(weight.numel() for weight in policy.model.parameters())
     seconds = earlier + time.perf_counter() - started
     run.finish(STAGE, inputs, seconds / 60, parameters=parameters)
 
@@ -76,39 +74,32 @@ def stage_inputs(config: RunConfig, trm: str) -> str:
                        config.rollout.identity())  # fmt: skip
 
 
-def make_policy(config: RunConfig, dataset: Dataset) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def make_policy(config: RunConfig, dataset: Dataset) -> Policy:
     """The untrained policy: tiny and built from the catalogue, or any causal LM by name or path."""
     if config.policy.model != "tiny":
         return load_policy(config.policy.model, config.policy)
     lines = max(config.rollout.history, config.rollout.retrieved, config.rollout.recommended)
     tokenizer = build_tokenizer(dataset.catalog, corpus(dataset), config.policy.pieces, lines)
-    return build_tiny(config.policy, tokenizer, config.seed), tokenizer
+    return Policy.of(build_tiny(config.policy, tokenizer, config.seed), tokenizer)
 
 
-def _train(
-    run: Run,
-    dataset: Dataset,
-    trm: Retriever,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    inputs: str,
-) -> float:
+def _train(run: Run, dataset: Dataset, trm: Retriever, policy: Policy, inputs: str) -> float:
     """Fit texts and scripts together, going on from the last checkpoint if that had the same inputs.
 
     Returns the seconds that a reading took which was not done again.
     """
-    config, codec = run.config, TokenizerCodec(tokenizer)
+    config, codec = run.config, policy.codec
     settings = config.warm_start
     place = _checkpoints(run) / inputs
     logged = _logged(run, place)
     earlier = 0.0
     if settings.reads and (latest_checkpoint(place) is None or not run.policy(READER).is_dir()):
-        earlier = _read(run, dataset, model, tokenizer)
+        earlier = _read(run, dataset, policy)
     # One mixture, not one after the other: histories never repeat a title, and a policy that read
     # them first had unlearned to copy titles (measured; see docs/log.md). Where lists are reranked it
     # copies none, and may read first.
     given = dataset.fit_histories() if settings.text_epochs or settings.reads else []
-    documents = script_documents(run, dataset, trm, codec, model.config.max_position_embeddings, given)
+    documents = script_documents(run, dataset, trm, codec, policy.model.config.max_position_embeddings, given)
     write_ledger(run, STAGE, given)
     if config.rollout.answer == "reranked":
         texts = list(
@@ -125,9 +116,9 @@ def _train(
             append_jsonl(run.metrics, {"stage": STAGE, **figures})
 
     fit_documents(
-        model,
+        policy.model,
         documents,
-        pad_id=tokenizer.pad_token_id,
+        pad_id=policy.tokenizer.pad_token_id,
         epochs=1,
         config=settings,
         seed=config.seed,
@@ -138,8 +129,8 @@ def _train(
     return earlier
 
 
-def _read(run: Run, dataset: Dataset, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> float:
-    """Let `model` read histories, in place; weights of an earlier reading with the same inputs are taken again.
+def _read(run: Run, dataset: Dataset, policy: Policy) -> float:
+    """Let `policy` read histories, in place; weights of an earlier reading with the same inputs are taken again.
 
     So reading is done once, however often the scripts are changed or interrupted. Returns the
     seconds that an earlier reading took.
@@ -152,11 +143,11 @@ def _read(run: Run, dataset: Dataset, model: PreTrainedModel, tokenizer: PreTrai
         config.warm_start.model_dump(include={"reading_epochs", "reading_minutes"}),
         config.rollout.reranker_history,
         config.seed,
-        tokenizer.get_vocab(),
+        policy.tokenizer.get_vocab(),
     )
     if (place / _INPUTS).is_file() and (place / _INPUTS).read_text(encoding="utf-8") == inputs:
         whole = config.policy.model_copy(update={"lora_rank": 0})
-        model.load_state_dict(load_policy(str(place), whole)[0].state_dict())
+        policy.model.load_state_dict(load_policy(str(place), whole).model.state_dict())
         read = [row for row in read_jsonl(run.metrics) if row.get("stage") == READING]
         return float(read[-1]["seconds"]) if read else 0.0
     (place / _INPUTS).unlink(missing_ok=True)
@@ -165,9 +156,9 @@ def _read(run: Run, dataset: Dataset, model: PreTrainedModel, tokenizer: PreTrai
     def log(record: dict[str, Any]) -> None:
         append_jsonl(run.metrics, {**record, "stage": READING})
 
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
-    read_histories(model, tokenizer, dataset, config, log)
-    save_policy(model, tokenizer, place)
+    policy.model.to(best_device())
+    read_histories(policy, dataset, config, log)
+    save_policy(policy.model, policy.tokenizer, place)
     (place / _INPUTS).write_text(inputs, encoding="utf-8")
     return 0.0
 

@@ -48,7 +48,7 @@ class ListWriter:
         self._histories = TitleTexts(codec, catalog)
         self._reader = reader or self
 
-    def to(self, device: torch.device) -> None:
+    def to(self, device: torch.device | str) -> None:
         """Move the model."""
         self._model.to(device)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deeprec.config import override_config
-from deeprec.errors import ConfigError, EngineError, RunError
-from deeprec.pipeline import build_environment, load_stages
+from deeprec.errors import EngineError, RunError
+from deeprec.pipeline import load_stages
 from deeprec.run import Run
 from deeprec.serve.measures import Measures
 from deeprec.serve.served import ServedRun
@@ -72,6 +72,7 @@ def _opened(folder: Path, overrides: Sequence[str]) -> Run:
 
 def _environment(run: Run, stage: str | None, remote: Remote | None) -> tuple[Environment, str]:
     """What episodes run in, and the stage whose policy it is."""
+    from deeprec.policy.environment import build_environment
     from deeprec.policy.loading import load_policy
 
     if stage is not None:
@@ -80,34 +81,20 @@ def _environment(run: Run, stage: str | None, remote: Remote | None) -> tuple[En
     folder = run.last_policy() if stage is None else run.policy(stage)
     if remote is not None:
         return _remote_environment(run, folder, remote, dataset, trm), folder.name
-    model, tokenizer = load_policy(str(folder), run.config.policy)
-    return build_environment(run, dataset, trm, model, tokenizer), folder.name
+    policy = load_policy(str(folder), run.config.policy)
+    return build_environment(run, dataset, trm, policy), folder.name
 
 
 def _remote_environment(
     run: Run, folder: Path, remote: Remote, dataset: Dataset, trm: ExplorableRetriever
 ) -> Environment:
     """The run's tokenizer here, its weights elsewhere."""
+    from deeprec.policy.environment import build_remote_environment
     from deeprec.policy.loading import load_tokenizer
-    from deeprec.rl.reading import load_reader
     from deeprec.rollout.codec import TokenizerCodec
     from deeprec.rollout.engines.openai import OpenAIEngine
-    from deeprec.rollout.environment import Environment
 
     codec = TokenizerCodec(load_tokenizer(str(folder)))
-    lists = None
-    if run.config.rollout.answer == "reranked":
-        lists = load_reader(run, dataset, codec)
-        if lists is None:
-            raise ConfigError(
-                "rollout.answer = 'reranked' without warm_start.reading_epochs asks the policy itself, which is not "
-                "in this process; add --set rollout.answer=retrieved"
-            )
-    elif run.config.inference.ranking not in ("generate", "retrieved"):
-        raise ConfigError(
-            f"inference.ranking = '{run.config.inference.ranking}' needs the policy in this process; "
-            "add --set inference.ranking=generate"
-        )
     engine = OpenAIEngine(
         remote.base_url,
         remote.model,
@@ -118,7 +105,7 @@ def _remote_environment(
         timeout=run.config.serve.max_deadline,
         seed=run.config.seed,
     )
-    return Environment(dataset, trm, engine, codec, run.config.rollout, lists=lists)
+    return build_remote_environment(run, dataset, trm, engine, codec)
 
 
 def _context_of(folder: Path) -> int:

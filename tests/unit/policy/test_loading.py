@@ -17,7 +17,6 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from deeprec.config import PolicyConfig
 from deeprec.errors import MissingExtraError, PolicyError
 from deeprec.policy.loading import load_policy, load_tokenizer, save_policy
-from deeprec.rollout.codec import TokenizerCodec
 from deeprec.rollout.engines.base import Request, Sampling
 from deeprec.rollout.engines.local import LocalEngine
 from deeprec.rollout.tags import TAGS
@@ -31,8 +30,8 @@ def test_each_tag_starts_at_the_mean_of_its_own_pieces(tmp_path: Path, kind: str
     rows = before.config.vocab_size
     plain = load_tokenizer(str(tmp_path))
     spelt = {tag: plain.encode(tag, add_special_tokens=False) for tag in TAGS.all}
-    model, tokenizer = load_policy(str(tmp_path), PolicyConfig())
-    codec = TokenizerCodec(tokenizer)
+    policy = load_policy(str(tmp_path), PolicyConfig())
+    model, tokenizer, codec = policy.model, policy.tokenizer, policy.codec
     ids = [codec.tag_ids[tag] for tag in TAGS.all]
     assert sorted(ids) == list(range(rows, rows + 8))
     assert tokenizer.pad_token_id == rows + 8 != tokenizer.eos_token_id
@@ -58,7 +57,8 @@ def test_tags_that_a_tokenizer_spells_alike_are_still_told_apart(tmp_path: Path)
     PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>", unk_token="[UNK]").save_pretrained(
         tmp_path
     )
-    model, tokenizer = load_policy(str(tmp_path), PolicyConfig())
+    policy = load_policy(str(tmp_path), PolicyConfig())
+    model, tokenizer = policy.model, policy.tokenizer
     ids = [tokenizer.convert_tokens_to_ids(tag) for tag in TAGS.all]
     for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
         assert torch.pdist(layer.weight[ids]).min() > 0.01 * layer.weight.std()
@@ -66,7 +66,7 @@ def test_tags_that_a_tokenizer_spells_alike_are_still_told_apart(tmp_path: Path)
 
 def test_spare_rows_are_used_before_the_matrix_grows(tmp_path: Path) -> None:
     before = save_model(tmp_path, "llama", spare_rows=20)
-    model, _ = load_policy(str(tmp_path), PolicyConfig())
+    model = load_policy(str(tmp_path), PolicyConfig()).model
     assert model.get_input_embeddings().weight.shape == before.get_input_embeddings().weight.shape
 
 
@@ -74,8 +74,9 @@ def test_spare_rows_are_used_before_the_matrix_grows(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rank", [0, 4])
 def test_what_is_saved_loads_the_same(tmp_path: Path, kind: str, rank: int) -> None:
     save_model(tmp_path / "base", kind)
-    model, tokenizer = load_policy(str(tmp_path / "base"), PolicyConfig(lora_rank=rank))
-    ids = torch.tensor([TokenizerCodec(tokenizer).encode(f"films {TAGS.end_think} of the {TAGS.begin_list}")])
+    policy = load_policy(str(tmp_path / "base"), PolicyConfig(lora_rank=rank))
+    model, tokenizer = policy.model, policy.tokenizer
+    ids = torch.tensor([policy.codec.encode(f"films {TAGS.end_think} of the {TAGS.begin_list}")])
     untouched = model(ids).logits
     torch.manual_seed(3)
     for weight in model.parameters():
@@ -84,19 +85,20 @@ def test_what_is_saved_loads_the_same(tmp_path: Path, kind: str, rank: int) -> N
     trained = model(ids).logits
     save_policy(model, tokenizer, tmp_path / "saved")
     assert torch.equal(model(ids).logits, trained)  # saving leaves the model as it was
-    loaded, again = load_policy(str(tmp_path / "saved"), PolicyConfig())
-    assert type(loaded).__name__ in {"LlamaForCausalLM", "GPT2LMHeadModel"}
-    torch.testing.assert_close(loaded(ids).logits, trained, atol=1e-5, rtol=1e-5)
+    loaded = load_policy(str(tmp_path / "saved"), PolicyConfig())
+    assert type(loaded.model).__name__ in {"LlamaForCausalLM", "GPT2LMHeadModel"}
+    torch.testing.assert_close(loaded.model(ids).logits, trained, atol=1e-5, rtol=1e-5)
     assert not torch.allclose(trained, untouched, atol=1e-2)
-    assert again.get_vocab() == tokenizer.get_vocab()
+    assert loaded.tokenizer.get_vocab() == tokenizer.get_vocab()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_lora_starts_as_the_base_and_trains_the_tags(tmp_path: Path, kind: str) -> None:
     save_model(tmp_path, kind)
-    plain, tokenizer = load_policy(str(tmp_path), PolicyConfig())
-    adapted, _ = load_policy(str(tmp_path), PolicyConfig(lora_rank=2))
-    ids = torch.tensor([TokenizerCodec(tokenizer).encode(f"films {TAGS.begin_list} of{TAGS.end_list}")])
+    plain = load_policy(str(tmp_path), PolicyConfig()).model
+    policy = load_policy(str(tmp_path), PolicyConfig(lora_rank=2))
+    adapted = policy.model
+    ids = torch.tensor([policy.codec.encode(f"films {TAGS.begin_list} of{TAGS.end_list}")])
     torch.testing.assert_close(adapted(ids).logits, plain(ids).logits)
     adapted(ids, labels=ids).loss.backward()
     moved = {
@@ -104,14 +106,14 @@ def test_lora_starts_as_the_base_and_trains_the_tags(tmp_path: Path, kind: str) 
     }
     assert any("trainable_tokens" in name for name in moved)
     assert all("lora_" in name or "trainable_tokens" in name for name in moved)
-    engine = LocalEngine(adapted, TokenizerCodec(tokenizer), seed=0)
+    engine = LocalEngine(adapted, policy.codec, seed=0)
     request = Request(0, tuple(ids[0].tolist()), 5)
     assert len(engine.generate([request], Sampling(1.0, 0.95, 5, frozenset()))[0].token_ids) == 5
 
 
 def test_dtype_is_taken_from_the_config(tmp_path: Path) -> None:
     save_model(tmp_path, "llama")
-    assert load_policy(str(tmp_path), PolicyConfig(dtype="bfloat16"))[0].dtype == torch.bfloat16
+    assert load_policy(str(tmp_path), PolicyConfig(dtype="bfloat16")).model.dtype == torch.bfloat16
 
 
 def test_a_tokenizer_without_room_for_the_tags_is_refused(
@@ -201,13 +203,14 @@ def test_lora_without_peft_names_the_extra(tmp_path: Path, monkeypatch: pytest.M
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without_peft)
-    with pytest.raises(MissingExtraError, match=r"deeprec\[train\]"):
+    with pytest.raises(MissingExtraError, match=r"policy.lora_rank needs an extra .*\[train\]"):
         load_policy(str(tmp_path), PolicyConfig(lora_rank=4))
 
 
 def test_a_failed_save_leaves_the_old_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_model(tmp_path / "base", "llama")
-    model, tokenizer = load_policy(str(tmp_path / "base"), PolicyConfig())
+    policy = load_policy(str(tmp_path / "base"), PolicyConfig())
+    model, tokenizer = policy.model, policy.tokenizer
     save_policy(model, tokenizer, tmp_path / "saved")
     before = (tmp_path / "saved" / "model.safetensors").read_bytes()
 

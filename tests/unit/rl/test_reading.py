@@ -14,6 +14,7 @@ from deeprec.config import RunConfig, load_config
 from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
 from deeprec.errors import ConfigError
+from deeprec.policy.loading import Policy
 from deeprec.policy.tiny import build_tiny
 from deeprec.rl.reading import read_histories, reading_documents
 from deeprec.rollout.lists import ListWriter
@@ -58,7 +59,7 @@ def test_titles_that_come_next_become_likely_and_the_rest_stays_random() -> None
         )
 
     before, records = hits(), []
-    read_histories(model, codec.tokenizer, dataset, settings, records.append)
+    read_histories(Policy(model, codec.tokenizer, codec), dataset, settings, records.append)
     assert before < 0.2
     assert hits() > 0.5
     assert records[0]["epoch"] == 1
@@ -74,7 +75,7 @@ def test_the_same_seed_reads_alike_and_leaves_the_global_state_alone() -> None:
     tables = []
     for _ in range(2):
         model = build_tiny(settings.policy, codec.tokenizer, 0)
-        read_histories(model, codec.tokenizer, dataset, settings, lambda _: None)
+        read_histories(Policy(model, codec.tokenizer, codec), dataset, settings, lambda _: None)
         tables.append(model.get_input_embeddings().weight.detach().clone())
     assert torch.equal(*tables)
     assert torch.equal(state, torch.random.get_rng_state())
@@ -89,7 +90,7 @@ def test_titles_of_many_tokens_are_sent_to_text_epochs() -> None:
     with pytest.raises(
         ConfigError, match=r"several tokens of this policy; set it to 0, and warm_start.text_epochs"
     ):
-        read_histories(model, codec.tokenizer, other, config(), lambda _: None)
+        read_histories(Policy(model, codec.tokenizer, codec), other, config(), lambda _: None)
 
 
 def test_documents_hold_every_fit_item_once_and_a_loss_on_each() -> None:

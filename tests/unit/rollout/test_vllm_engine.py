@@ -186,7 +186,7 @@ class TestWeights:
         monkeypatch.setattr(vllm_module, "start_vllm", start)
         for stage in ("warm_start", "cold_start"):
             save_policy(make_model(), CODEC.tokenizer, tmp_path / stage)
-            model, _ = load_policy(str(tmp_path / stage), PolicyConfig())
+            model = load_policy(str(tmp_path / stage), PolicyConfig()).model
             model.config.use_cache = stage == "cold_start"
             VLLMEngine(model, CODEC, seed=0).generate(REQUESTS, GREEDY)
         assert [calls.loads for calls in started.values()] == [2]
@@ -214,7 +214,7 @@ class TestWeights:
 def with_adapters(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """The model with LoRA adapters and tag embeddings that have been trained."""
     save_policy(model, CODEC.tokenizer, folder / "base")
-    adapted, _ = load_policy(str(folder / "base"), PolicyConfig(lora_rank=4))
+    adapted = load_policy(str(folder / "base"), PolicyConfig(lora_rank=4)).model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(4)
         shake(adapted, 0.05)

@@ -6,17 +6,17 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import torch
+from typing import Any
 
 from deeprec.config import RolloutConfig, RunConfig, StageConfig
 from deeprec.data.dataset import Dataset
+from deeprec.device import best_device
 from deeprec.disk import append_jsonl, read_jsonl
 from deeprec.errors import ConfigError
 from deeprec.evaluation.heldout import heldout_evaluator
 from deeprec.evaluation.recommenders import TRMRecommender
-from deeprec.policy.loading import load_policy, save_policy
+from deeprec.policy.environment import build_environment
+from deeprec.policy.loading import Policy, load_policy, save_policy
 from deeprec.policy.tiny import start_titles
 from deeprec.rewards.mixture import reward_parts
 from deeprec.rivals.one_shot.lessons import answerable, copy_tasks, lesson_tasks, list_documents
@@ -31,16 +31,10 @@ from deeprec.rl.stage import reward_space
 from deeprec.rl.supervised import fit_documents
 from deeprec.rl.trl import StagePlan, require_extra, train_stage
 from deeprec.rl.warm_start import make_policy
-from deeprec.rollout.codec import TokenizerCodec
-from deeprec.rollout.engines.build import build_engine
 from deeprec.rollout.environment import Environment
-from deeprec.rollout.lists import ListWriter
 from deeprec.run import RIVAL, Run
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.types import Trajectory
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 POLICY = "policy"
 PROMPTS = "prompts.jsonl"
@@ -55,14 +49,9 @@ def one_shot_rollout(config: RunConfig) -> RolloutConfig:
     )
 
 
-def build_one_shot(
-    config: RunConfig,
-    dataset: Dataset,
-    trm: ExplorableRetriever,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-) -> Environment:
-    """What the model ranks in; on a GPU where there is one. Raises ConfigError for a list of the wrong size."""
+def build_one_shot(run: Run, dataset: Dataset, trm: ExplorableRetriever, policy: Policy) -> Environment:
+    """What the model ranks in. Raises ConfigError for a list of the wrong size."""
+    config = run.config
     listed, wanted, most = (
         config.rivals.one_shot.candidates,
         config.rollout.recommended,
@@ -73,12 +62,7 @@ def build_one_shot(
             f"rivals.one_shot.candidates = {listed}: choose from {wanted} (rollout.recommended) to {most} "
             "(the catalogue)"
         )
-    if config.engine.kind == "local" and torch.cuda.is_available():
-        model.to("cuda")
-    codec = TokenizerCodec(tokenizer)
-    engine = build_engine(config, model, codec, seed=config.seed)
-    lists = ListWriter(model, codec, dataset.catalog)
-    return Environment(dataset, trm, engine, codec, one_shot_rollout(config), lists=lists)
+    return build_environment(run, dataset, trm, policy, rollout=one_shot_rollout(config))
 
 
 def fit_supervised(
@@ -90,8 +74,8 @@ def fit_supervised(
     goes on from the checkpoints in `work`.
     """
     config = run.config
-    model, tokenizer = _new_model(config, dataset, trm)
-    environment = build_one_shot(config, dataset, trm, model, tokenizer)
+    policy = _new_policy(config, dataset, trm)
+    environment = build_one_shot(run, dataset, trm, policy)
     tasks = lesson_tasks(dataset, environment)
     settings = config.rivals.one_shot
     lists = list_documents(tasks, environment, target_first=settings.imitate == "target-first")
@@ -109,9 +93,9 @@ def fit_supervised(
             append_jsonl(run.metrics, {"stage": stage, **figures})
 
     fit_documents(
-        model,
+        policy.model,
         documents,
-        pad_id=tokenizer.pad_token_id,
+        pad_id=policy.tokenizer.pad_token_id,
         epochs=1,
         config=config.warm_start,
         seed=config.seed,
@@ -119,7 +103,7 @@ def fit_supervised(
         title=f"Supervised: {name}",
         log=log,
     )
-    save_policy(model, tokenizer, folder / POLICY)
+    save_policy(policy.model, policy.tokenizer, folder / POLICY)
     shutil.rmtree(work.parent, ignore_errors=True)
     return _facts(run, tasks, environment, name, folder)
 
@@ -134,9 +118,9 @@ def fit_reinforced(
     """
     require_extra()
     config = run.config
-    model, tokenizer = load_policy(str(start), config.policy)
-    environment = build_one_shot(config, dataset, trm, model, tokenizer)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    policy = load_policy(str(start), config.policy)
+    policy.model.to(best_device())
+    environment = build_one_shot(run, dataset, trm, policy)
     tasks = lesson_tasks(dataset, environment)
     pool = answerable(tasks)
     sampler = ListSampler(
@@ -160,8 +144,8 @@ def fit_reinforced(
         weights=config.rl.recommendation.weights,
     )
     plan = StagePlan(config.rl, stage, work, run.metrics, run.folder / "tensorboard" / name)
-    train_stage(model, tokenizer, sampler, plan, _watch(sampler, config.rl.evaluate_users))
-    save_policy(model, tokenizer, folder / POLICY)
+    train_stage(policy, sampler, plan, _watch(sampler, config.rl.evaluate_users))
+    save_policy(policy.model, policy.tokenizer, folder / POLICY)
     shutil.copyfile(work / TRAJECTORIES, folder / TRAJECTORIES)
     shutil.rmtree(work.parent, ignore_errors=True)
     return _facts(run, tasks, environment, name, folder) | {"steps": stage.steps}
@@ -178,14 +162,12 @@ class ListSampler(Sampler):
         return rank_tasks([self.tasks[position] for position in positions], self.environment, greedy=False)
 
 
-def _new_model(
-    config: RunConfig, dataset: Dataset, trm: ExplorableRetriever
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    model, tokenizer = make_policy(config.model_copy(update={"rollout": one_shot_rollout(config)}), dataset)
+def _new_policy(config: RunConfig, dataset: Dataset, trm: ExplorableRetriever) -> Policy:
+    policy = make_policy(config.model_copy(update={"rollout": one_shot_rollout(config)}), dataset)
     vectors = trm.item_vectors() if config.rivals.one_shot.title_vectors else None
     if config.policy.model == "tiny" and vectors is not None:
-        start_titles(model, tokenizer, dataset.catalog, vectors, config.seed)
-    return model, tokenizer
+        start_titles(policy.model, policy.tokenizer, dataset.catalog, vectors, config.seed)
+    return policy
 
 
 def _first_lessons(config: RunConfig, environment: Environment) -> list[Document]:
@@ -198,13 +180,13 @@ def _first_lessons(config: RunConfig, environment: Environment) -> list[Document
     return settings.text_epochs * texts + list_documents(copies, environment)
 
 
-def _watch(sampler: Sampler, users: int) -> Callable[[PreTrainedModel], Mapping[str, float]]:
+def _watch(sampler: Sampler, users: int) -> Callable[[], Mapping[str, float]]:
     """Held-out figures while RL goes on: greedy lists for so many validation users, at most."""
     environment = sampler.environment
     examples = tuning_examples(environment.dataset, users)
     tasks = build_tasks(examples, environment)
 
-    def evaluate(_: PreTrainedModel) -> Mapping[str, float]:  # the engine runs the very model that is trained
+    def evaluate() -> Mapping[str, float]:
         written = rank_tasks(tasks, environment, greedy=True)
         parts = reward_parts(written, examples, sampler.space)
         return heldout_evaluator(written, examples, parts, sampler.weights)

@@ -75,8 +75,8 @@ def _load(name: str, run: Run, dataset: Dataset, trm: ExplorableRetriever, folde
     from deeprec.rivals.one_shot.recommender import OneShotRecommender
 
     plain = run.config.policy.model_copy(update={"lora_rank": 0})  # adapters are merged when saved
-    model, tokenizer = load_policy(str(folder / POLICY), plain)
-    environment = build_one_shot(run.config, dataset, trm, model, tokenizer)
+    policy = load_policy(str(folder / POLICY), plain)
+    environment = build_one_shot(run, dataset, trm, policy)
     return OneShotRecommender(name, environment, ranking=run.config.rivals.one_shot.ranking)
 
 
