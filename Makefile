@@ -1,6 +1,6 @@
 # `make quickstart` and `make test` work on a fresh machine with Python 3.11 or newer; nothing else is needed.
 .DEFAULT_GOAL := help
-.PHONY: help venv peers quickstart test lint docs clean
+.PHONY: help venv peers quickstart test lint site docs clean
 
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
@@ -39,6 +39,9 @@ lint: venv ## Style, formatting and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+site: venv ## Build the documentation site into build/site; a broken link fails.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 docs: venv ## Make the generated pages anew.
 	$(BIN)/deeprec results render

@@ -1,4 +1,4 @@
-"""Write docs/reference/{cli,config}.md from the commands and settings themselves.
+"""Write docs/reference/{cli,config,api}.md from the commands, the settings and the public names themselves.
 
 `python docs/generate.py` writes them; `--check` only says whether they are current.
 """
@@ -16,6 +16,7 @@ import typer
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+import deeprec
 from deeprec.cli.app import app
 from deeprec.config import RunConfig, preset_names
 
@@ -80,6 +81,26 @@ def config_page() -> str:
         rows = [setting_row(name, field) for name, field in leaves(section)]
         parts.append("\n".join(rows) + "\n")
     return "\n".join(parts)
+
+
+def api_page() -> str:
+    """The public names of the package, by the module that they live in; the site fills in their docstrings."""
+    parts = [
+        NOTE,
+        "# Python\n",
+        "Everything here is imported from `deeprec` itself (`from deeprec import Run, load_config`) and loads on first use.",
+        "What else the package holds may change between versions.\n",
+    ]
+    for home in sorted({deeprec._HOME_OF[name] for name in public_names()}):
+        names = [name for name in public_names() if deeprec._HOME_OF[name] == home]
+        parts.append(f"## `{home}`\n")
+        parts += [f"::: {home}.{name}\n" for name in names]
+    return "\n".join(parts)
+
+
+def public_names() -> list[str]:
+    """Names of the package's namespace that have a home."""
+    return [name for name in deeprec.__all__ if name in deeprec._HOME_OF]
 
 
 def is_section(field: Any) -> bool:
@@ -152,7 +173,7 @@ def escape(text: str) -> str:
 def main() -> None:
     """Write the pages, or check them."""
     stale = []
-    for name, text in (("cli.md", command_page()), ("config.md", config_page())):
+    for name, text in (("cli.md", command_page()), ("config.md", config_page()), ("api.md", api_page())):
         file = REFERENCE / name
         if "--check" in sys.argv[1:]:
             if not file.is_file() or file.read_text(encoding="utf-8") != text:

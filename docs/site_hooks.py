@@ -1,0 +1,43 @@
+"""What lies outside docs/ and belongs on the site all the same: the changelog and the examples, as pages."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parents[1]
+_PAGES = {
+    "changes.md": "CHANGELOG.md",
+    "examples/toy_rl.md": "examples/toy_rl/README.md",
+    "examples/own_data.md": "examples/own_data.py",
+    "examples/own_trm.md": "examples/own_trm.py",
+}
+_HOMES = {source: page for page, source in _PAGES.items()}
+_LINK = re.compile(r"\]\((?P<up>(?:\.\./)+)(?P<path>[\w./-]+)\)")
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the pages."""
+    for page, source in _PAGES.items():
+        text = (ROOT / source).read_text(encoding="utf-8")
+        if source.endswith(".py"):
+            text = f"# `{source}`\n\n```python\n{text}```\n"
+        files.append(File.generated(config, page, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Links that lead out of docs/, as they must be on the forge, lead to those pages."""
+
+    def turned(match: re.Match[str]) -> str:
+        target = (ROOT / "docs" / page.file.src_uri).parent / match["up"] / match["path"]
+        source = target.resolve().relative_to(ROOT).as_posix() if target.resolve().is_relative_to(ROOT) else ""
+        if source not in _HOMES:
+            return match[0]
+        depth = page.file.src_uri.count("/")
+        return f"]({'../' * depth}{_HOMES[source]})"
+
+    return _LINK.sub(turned, markdown)
