@@ -88,8 +88,8 @@ def api_page() -> str:
     parts = [
         NOTE,
         "# Python\n",
-        "Everything here is imported from `deeprec` itself (`from deeprec import Run, load_config`) and loads on first use.",
-        "What else the package holds may change between versions.\n",
+        "Everything here is imported from `deeprec` itself (`from deeprec import Run, load_config`) and loads on first "
+        "use. What else the package holds may change between versions.\n",
     ]
     for home in sorted({deeprec._HOME_OF[name] for name in public_names()}):
         names = [name for name in public_names() if deeprec._HOME_OF[name] == home]

@@ -34,7 +34,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
     def turned(match: re.Match[str]) -> str:
         target = (ROOT / "docs" / page.file.src_uri).parent / match["up"] / match["path"]
-        source = target.resolve().relative_to(ROOT).as_posix() if target.resolve().is_relative_to(ROOT) else ""
+        source = (
+            target.resolve().relative_to(ROOT).as_posix() if target.resolve().is_relative_to(ROOT) else ""
+        )
         if source not in _HOMES:
             return match[0]
         depth = page.file.src_uri.count("/")

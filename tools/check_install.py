@@ -108,9 +108,11 @@ def check_plain(folder: Path, wheel: Path) -> None:
         [deeprec, "trm", "fit", "--run", "run", "--set", "trm.epochs=1", "--set", "trm.preference_steps=5"],
         here,
     )
-    run([deeprec, "policy", "init", "--run", "run", "--set", "warm_start.script_steps=2"], here)
-    for words, extra in ((["train", "--run", "run"], "train"), (["serve", "run"], "serve")):
-        outcome = subprocess.run([deeprec, *words], cwd=here, capture_output=True, text=True, check=False)
+    needs = {"policy init --run run": "train", "quickstart --run other": "train", "serve run": "serve"}
+    for words, extra in needs.items():
+        outcome = subprocess.run(
+            [deeprec, *words.split()], cwd=here, capture_output=True, text=True, check=False
+        )
         line = outcome.stderr.strip()
         wanted = f'install "{PROJECT["name"]}[{extra}] @ {wheel.as_uri()}"'
         require(outcome.returncode == 2 and line.count("\n") == 0 and wanted in line, f"{words}: {outcome}")

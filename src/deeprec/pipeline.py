@@ -36,12 +36,14 @@ def run_pipeline(run: Run, announce: Callable[[str], None] = lambda _: None) -> 
     from deeprec.evaluation.heldout import build_heldout
     from deeprec.evaluation.report import write_report
     from deeprec.evaluation.stage import run_evaluation
+    from deeprec.rl.extras import require_extra
     from deeprec.rl.stage import run_rl
     from deeprec.rl.warm_start import run_warm_start
     from deeprec.rollout.environment import check_list_sizes
     from deeprec.trm.refit import run_trm_refit
     from deeprec.trm.stage import run_trm
 
+    require_extra()  # now, not after the TRM's minutes
     announce("data")
     dataset = run_data(run)
     check_list_sizes(run.config.rollout, dataset)  # now, not after the TRM's minutes

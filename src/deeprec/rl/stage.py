@@ -55,7 +55,8 @@ def run_rl(
     from deeprec.policy.loading import load_policy, save_policy
     from deeprec.rl.callbacks import drop_rows
     from deeprec.rl.context import check_context
-    from deeprec.rl.trl import require_extra, train_stage
+    from deeprec.rl.extras import require_extra
+    from deeprec.rl.trl import train_stage
 
     require_extra()
     settings = stage_settings(run.config, stage)

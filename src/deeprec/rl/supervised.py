@@ -19,6 +19,7 @@ from deeprec.policy.likelihood import logits_of
 from deeprec.policy.loading import silently
 from deeprec.progress import Bar, progress_bar
 from deeprec.rl.callbacks import CheckpointMarker, latest_checkpoint
+from deeprec.rl.extras import require_extra
 from deeprec.rl.scripts import Document
 
 if TYPE_CHECKING:
@@ -45,10 +46,12 @@ def fit_documents(
 
     Checkpoints go into `folder`; an interrupted call goes on from the last one, and the
     folder is removed at the end. Raises TrainingError when the loss or a weight is not a
-    finite number, or when all documents together are fewer than one step's.
+    finite number, or when all documents together are fewer than one step's, MissingExtraError without the extra
+    `train`.
     """
     if not documents or epochs == 0:
         return
+    require_extra()
     order = [
         document
         for epoch in range(epochs)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deeprec.config import RLConfig, StageConfig
-from deeprec.errors import ConfigError, DeepRecError, MissingExtraError, TrainingError
+from deeprec.errors import ConfigError, DeepRecError, TrainingError
 from deeprec.progress import progress_bar
 from deeprec.rl.callbacks import (
     COLLAPSED,
@@ -25,6 +25,7 @@ from deeprec.rl.callbacks import (
     latest_checkpoint,
     restore_rows,
 )
+from deeprec.rl.extras import require_extra
 from deeprec.rl.sampling import Sampler, schedule, seed_of
 
 if TYPE_CHECKING:
@@ -153,14 +154,6 @@ def _out_of_memory(plan: StagePlan, sampler: Sampler) -> str:
         f"and if it was while sampling, lower rollout.users_per_batch ({sampler.environment.config.users_per_batch} "
         "now); the last checkpoint is kept"
     )
-
-
-def require_extra() -> None:
-    """Raise MissingExtraError when what the extra `train` brings is not there."""
-    from importlib.util import find_spec
-
-    if any(find_spec(package) is None for package in ("trl", "accelerate", "datasets", "tensorboard")):
-        raise MissingExtraError("training with RL", "train")
 
 
 def build_trainer(

@@ -21,6 +21,7 @@ from deeprec.policy.tiny import build_tiny, start_titles
 from deeprec.policy.tokenizer import build_tokenizer
 from deeprec.progress import progress_bar
 from deeprec.rl.callbacks import drop_rows, latest_checkpoint
+from deeprec.rl.extras import require_extra
 from deeprec.rl.reading import read_histories, reading_documents
 from deeprec.rl.scripts import (
     Document,
@@ -43,7 +44,8 @@ _INPUTS = "inputs.txt"  # beside the weights that have read: what they depend on
 def run_warm_start(run: Run, dataset: Dataset, trm: Retriever) -> None:
     """Leave a policy at `run.policy("warm_start")`; does nothing if that is up to date.
 
-    With `warm_start.enabled` off the untrained policy is saved as it is.
+    With `warm_start.enabled` off the untrained policy is saved as it is. Raises MissingExtraError without the
+    extra `train`, before anything is made.
     """
     config = run.config
     trm_inputs = run.require("trm", "deeprec trm fit")["inputs"]
@@ -51,6 +53,8 @@ def run_warm_start(run: Run, dataset: Dataset, trm: Retriever) -> None:
     folders = [run.policy(STAGE), *([run.policy(READER)] if config.warm_start.reads else [])]
     if run.is_current(STAGE, inputs) and all(folder.is_dir() for folder in folders):
         return
+    if config.warm_start.enabled:
+        require_extra()
     run.begin(STAGE)
     started = time.perf_counter()
     policy = make_policy(config, dataset)

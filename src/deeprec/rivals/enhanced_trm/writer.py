@@ -149,10 +149,12 @@ def _teach(run: Run, dataset: Dataset, work: Path) -> None:
     from deeprec.policy.loading import save_policy
     from deeprec.policy.tiny import build_tiny
     from deeprec.policy.tokenizer import build_tokenizer
+    from deeprec.rl.extras import require_extra
     from deeprec.rl.supervised import fit_documents
     from deeprec.rollout.codec import TokenizerCodec
 
     config: RunConfig = run.config
+    require_extra()
     settings = config.rivals.enhanced_trm
     tokenizer = build_tokenizer(dataset.catalog, corpus(dataset), config.policy.pieces, settings.history)
     model = build_tiny(config.policy, tokenizer, config.seed)

@@ -25,11 +25,12 @@ from deeprec.rivals.one_shot.ranker import rank_tasks
 from deeprec.rivals.one_shot.recommender import OneShotRecommender
 from deeprec.rivals.tuning import METRIC, tuning_examples, validation_ndcg
 from deeprec.rl.callbacks import drop_rows
+from deeprec.rl.extras import require_extra
 from deeprec.rl.sampling import Sampler
 from deeprec.rl.scripts import Document, fact_documents, history_documents
 from deeprec.rl.stage import reward_space
 from deeprec.rl.supervised import fit_documents
-from deeprec.rl.trl import StagePlan, require_extra, train_stage
+from deeprec.rl.trl import StagePlan, train_stage
 from deeprec.rl.warm_start import make_policy
 from deeprec.rollout.environment import Environment
 from deeprec.run import RIVAL, Run
