@@ -279,10 +279,14 @@ def test_a_context_that_cant_hold_the_prompt_or_a_list_is_refused_at_once(copy_r
     policy = load_policy(str(run.policy("warm_start")), run.config.policy)
     selection = select(dataset, trm, run.config.selection, 0)
     sampler = build_sampler(run, dataset, trm, policy, "cold_start", selection)
-    check_context(sampler)
+    check_context(sampler, run.config.policy)
     engine = LocalEngine(policy.model, policy.codec, seed=0, context_length=8)
     sampler.environment = dataclasses.replace(sampler.environment, engine=engine)
     with pytest.raises(
-        PolicyError, match=r"user '.+': the prompt has \d+ tokens, the policy's context only 8"
+        PolicyError,
+        match=r"user '.+': the prompt has \d+ tokens, and the policy reads 8 at most; .* or raise policy\.context",
     ):
-        check_context(sampler)
+        check_context(sampler, run.config.policy)
+    loaded = run.config.policy.model_copy(update={"model": "models/short"})
+    with pytest.raises(PolicyError, match=r"reads 8 at most.* a longer context than 'models/short' has$"):
+        check_context(sampler, loaded)

@@ -36,6 +36,10 @@ class NoText:
         """Never asked for."""
         raise NotImplementedError
 
+    def encode_prompt(self, text: str, *, chat: bool) -> list[int]:
+        """Never asked for."""
+        raise NotImplementedError
+
     def decode(self, ids: Sequence[int]) -> str:
         """Never asked for."""
         raise NotImplementedError

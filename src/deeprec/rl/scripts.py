@@ -131,8 +131,8 @@ def _history_document(example: Example, catalog: Catalog, codec: Codec, config: 
     rest = codec.encode(text[written:])
     ids += rest
     mask += [0] * len(rest)
-    whole = codec.encode(text)
-    if ids != whole:  # this tokenizer puts titles together with what stands around them
+    whole = codec.encode_prompt(text, chat=config.chats)
+    if ids != whole:  # titles put together with what stands around them, or something in front
         return Document(tuple(whole), (0, *[1] * (len(whole) - 1)))
     return Document(tuple(ids), tuple(mask))
 

@@ -78,7 +78,7 @@ def run_rl(
     write_ledger(run, stage, selection.pool(stage) if settings.steps else ())
     if settings.steps:
         sampler = build_sampler(run, dataset, trm, policy, stage, selection)
-        check_context(sampler)
+        check_context(sampler, run.config.policy)
         watch = None if evaluate is None else lambda: evaluate(sampler.environment)
         train_stage(policy, sampler, build_plan(run, stage, inputs), watch)
     save_policy(policy.model, policy.tokenizer, run.policy(stage))

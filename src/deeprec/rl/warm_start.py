@@ -15,6 +15,7 @@ from deeprec.device import best_device
 from deeprec.disk import append_jsonl, read_jsonl
 from deeprec.errors import TrainingError
 from deeprec.ledger import write_ledger
+from deeprec.policy.context import longer_context
 from deeprec.policy.environment import READER
 from deeprec.policy.loading import Policy, load_policy, save_policy
 from deeprec.policy.tiny import build_tiny, start_titles
@@ -214,6 +215,6 @@ def script_documents(
     if 2 * len(documents) < count:
         raise TrainingError(
             f"warm start: only {len(documents)} of {count} scripts are whole; raise rollout.segment_tokens, "
-            "rollout.response_tokens, rollout.retrieved or policy.context"
+            f"rollout.response_tokens or rollout.retrieved, or {longer_context(run.config.policy)}"
         )
     return documents

@@ -65,12 +65,13 @@ class Episode:
         self.awaits_list = False  # the list was opened, and is to be written for the policy
         self.catalog, self._codec, self._config = catalog, codec, config
         self._prompt = render_prompt(example, catalog, config)
-        self._prompt_ids = tuple(codec.encode(self._prompt))
+        self._prompt_ids = tuple(codec.encode_prompt(self._prompt, chat=config.chats))
         # A context that can't hold the prompt is the user's setting, not the policy's mistake.
         if len(self._prompt_ids) >= context_length:
             raise PolicyError(
-                f"user '{example.user_id}': the prompt has {len(self._prompt_ids)} tokens, the policy's "
-                f"context only {context_length}; lower rollout.history or show fewer rollout.prompt_fields"
+                f"user '{example.user_id}': the prompt has {len(self._prompt_ids)} tokens, and the policy reads "
+                f"{context_length} at most; lower rollout.history, show fewer rollout.prompt_fields, or take a "
+                "policy with a longer context"
             )
         self._room = min(config.response_tokens, context_length - len(self._prompt_ids))
         self._ids: list[int] = []

@@ -15,6 +15,11 @@ class RolloutConfig(Section):
     template: Literal["full", "compact"] = Field(
         "compact", description="Prompt: `full` instructs a pretrained LLM, `compact` suits the tiny policy."
     )
+    chat: bool = Field(
+        True,
+        description="With `full`: the instruction is a user's message of the tokenizer's chat template, where it has "
+        "one. Off for base models whose tokenizer brings a template along.",
+    )
     prompt_fields: tuple[Literal["categories", "year", "rating", "date", "profile"], ...] = Field(
         (), description="What the prompt shows besides titles."
     )
@@ -54,7 +59,13 @@ class RolloutConfig(Section):
     top_p: float = Field(0.95, gt=0, le=1, description="Nucleus sampling in training.")
     users_per_batch: Positive = Field(128, description="Episodes stepped together by the local engine.")
 
+    @property
+    def chats(self) -> bool:
+        """Whether prompts are put as a user's message of a chat."""
+        return self.template == "full" and self.chat
+
     def identity(self) -> dict[str, Any]:
-        """What weights depend on; the reranker's settings only where it is on, so that older runs stay current."""
+        """What weights depend on; settings of what is off are left out, so that older runs stay current."""
         unused = set() if self.answer == "reranked" else {"reranker_weight", "reranker_history"}
+        unused |= set() if self.template == "full" else {"chat"}
         return self.model_dump(exclude=unused)

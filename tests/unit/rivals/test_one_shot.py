@@ -209,7 +209,9 @@ def test_it_shows_what_it_read_and_wrote() -> None:
 def test_a_context_that_is_too_small_says_what_to_lower() -> None:
     model = build_tiny(SIZES, CODEC.tokenizer, 0)
     place = environment(LocalEngine(model, CODEC, seed=0, context_length=24))
-    with pytest.raises(PolicyError, match=r"context only 24; lower rivals\.one_shot\.candidates \(5\)"):
+    with pytest.raises(
+        PolicyError, match=r"reads 24 tokens at most; lower rivals\.one_shot\.candidates \(5\)"
+    ):
         build_tasks(EXAMPLES, place)
     with pytest.raises(PolicyError, match=r"rollout\.segment_tokens \(4\)"):
         build_tasks(EXAMPLES, environment(segment_tokens=4))

@@ -46,6 +46,9 @@ class Letters:
             text = text[len(self.vocabulary[ids[-1]]) :]
         return ids
 
+    def encode_prompt(self, text: str, *, chat: bool) -> list[int]:
+        return self.encode(text)
+
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(self.vocabulary[token] for token in ids)
 

@@ -53,7 +53,7 @@ class ModelWriter:
         from deeprec.rollout.engines.local import LocalEngine
 
         model.to("cuda" if torch.cuda.is_available() else "cpu")
-        self._name, self._tokenizer = name, tokenizer
+        self._name = name
         self._codec = TokenizerCodec(tokenizer)
         self._engine = LocalEngine(model, self._codec, seed=0)  # greedy: draws nothing
 
@@ -83,12 +83,7 @@ class ModelWriter:
         return found
 
     def _encode(self, prompt: str) -> tuple[int, ...]:
-        if not self._tokenizer.chat_template:
-            return tuple(self._codec.encode(prompt))
-        asked: Any = self._tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-        )
-        return tuple(self._codec.encode(asked))
+        return tuple(self._codec.encode_prompt(prompt, chat=True))
 
 
 def model_name(config: RunConfig) -> str:

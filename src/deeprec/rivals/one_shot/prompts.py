@@ -75,7 +75,7 @@ def build_tasks(examples: Sequence[Example], environment: Environment) -> list[T
     tasks = []
     for example, candidates in zip(examples, lists, strict=True):
         prompt = render_one_shot(example, candidates, dataset, config)
-        task = Task(example, candidates, prompt, tuple(codec.encode(prompt)))
+        task = Task(example, candidates, prompt, tuple(codec.encode_prompt(prompt, chat=config.chats)))
         _check_room(task, environment)
         tasks.append(task)
     return tasks
@@ -119,9 +119,8 @@ def _check_room(task: Task, environment: Environment) -> None:
     if prompt + needed > context:
         raise PolicyError(
             f"user '{task.example.user_id}': a prompt with {len(task.candidates)} candidates has {prompt} tokens and "
-            f"its list {needed}, the model's context only {context}; lower rivals.one_shot.candidates "
-            f"({config.retrieved}) or rollout.history ({config.history}), or take a longer context "
-            "(tiny: policy.context)"
+            f"its list {needed}, and the model reads {context} tokens at most; lower rivals.one_shot.candidates "
+            f"({config.retrieved}) or rollout.history ({config.history}), or take a model with a longer context"
         )
     if needed > room_of(task, environment):
         raise PolicyError(

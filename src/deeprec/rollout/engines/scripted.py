@@ -52,11 +52,19 @@ class ScriptedEngine:
             )
         self._said[request.key] = said + 1
         ids: list[int] = []
-        for token in self._codec.encode(texts[said])[:cap]:
+        for token in self._encode(texts[said])[:cap]:
             ids.append(token)
             if token in sampling.stop_ids or holds_stop(self._codec.decode(ids), sampling.stop_texts):
                 return self._segment(ids, stopped=True)
         return self._segment(ids, stopped=False)
+
+    def _encode(self, text: str) -> list[int]:
+        """Ids of a script. A policy may end the text, which no text can: a codec takes that for letters."""
+        end = self._codec.decode([self._codec.eos_id])
+        if self._codec.encode(end) == [self._codec.eos_id]:
+            return self._codec.encode(text)
+        said, ended, _ = text.partition(end)
+        return [*self._codec.encode(said), *([self._codec.eos_id] if ended else [])]
 
     def _segment(self, ids: list[int], stopped: bool) -> Segment:
         return Segment(tuple(ids), (self._logprob,) * len(ids), stopped)
