@@ -11,26 +11,27 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from deeprec import stages
 from deeprec.audit.audit import audit
 from deeprec.audit.findings import Finding
 from deeprec.disk import read_jsonl
 from deeprec.distribution import NAME, install_command, installed_version
 from deeprec.errors import RunError
-from deeprec.run import RIVAL, STAGES, Run
+from deeprec.methods import TRM_REFIT
+from deeprec.run import Run
+from deeprec.stages import RIVAL, STAGES
 
 _LOW_DISK = 2e9  # bytes; a quickstart with its checkpoints stays well below this
 _NETWORK = "trm/model.safetensors"
-_REFIT = ("trm-refit/trm.json", "trm-refit/model.safetensors")
+_REFIT = (f"{TRM_REFIT}/trm.json", f"{TRM_REFIT}/model.safetensors")
 
 # What each finished stage must have left behind, relative to the run folder.
 _LEFT_BY = {
-    "data": ("data/dataset.json",),
-    "trm": ("trm/trm.json", _NETWORK, "trm/encoder.json"),
-    "trm_refit": _REFIT,
-    "warm_start": ("policy/warm_start/config.json",),
-    "cold_start": ("policy/cold_start/config.json",),
-    "recommendation": ("policy/recommendation/config.json",),
-    "evaluation": ("report/evaluation.json",),
+    stages.DATA: ("data/dataset.json",),
+    stages.TRM: ("trm/trm.json", _NETWORK, "trm/encoder.json"),
+    stages.TRM_REFIT: _REFIT,
+    **{stage: (f"policy/{stage}/config.json",) for stage in stages.POLICY_STAGES},
+    stages.EVALUATION: ("report/evaluation.json",),
 }
 
 
@@ -107,7 +108,7 @@ def _problems(run: Run, finished: dict[str, dict[str, Any]]) -> list[str]:
     for stage, files in _LEFT_BY.items():
         if stage not in finished:
             continue
-        if stage == "warm_start" and run.config.warm_start.reads:
+        if stage == stages.WARM_START and run.config.warm_start.reads:
             files = (*files, "policy/reading/config.json")
         found += [
             f"stage '{stage}' finished, but {run.folder / file} is gone; run the stage again"
@@ -118,8 +119,8 @@ def _problems(run: Run, finished: dict[str, dict[str, Any]]) -> list[str]:
             )  # other kinds keep no weights
         ]
         # The evaluation may stand on any policy; every other stage needs the one before it.
-        before = [name for name in STAGES[: STAGES.index(stage)] if name != "trm_refit"]
-        if before and stage != "evaluation" and before[-1] not in finished:
+        before = [name for name in STAGES[: STAGES.index(stage)] if name != stages.TRM_REFIT]
+        if before and stage != stages.EVALUATION and before[-1] not in finished:
             found.append(f"stage '{stage}' finished, but '{before[-1]}' before it did not")
     found += [
         f"unknown stage '{name}' in stages.json"

@@ -18,7 +18,8 @@ from polars.exceptions import PolarsError
 
 from deeprec.disk import whole_file
 from deeprec.errors import RunError
-from deeprec.run import RIVAL, Run
+from deeprec.run import Run
+from deeprec.stages import RIVAL
 from deeprec.types import Example
 
 _COLUMNS: dict[str, Any] = {"user_id": pl.String, "items": pl.List(pl.Int32), "target": pl.Int32}

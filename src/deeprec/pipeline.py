@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeprec.config import RunConfig
 from deeprec.data.dataset import Dataset
-from deeprec.errors import EvaluationError
+from deeprec.methods import METHODS, askable_methods, find_method, known_methods
 from deeprec.recommender import Recommender
-from deeprec.rivals.registry import load_rival, rival_names
-from deeprec.run import RIVAL, Run
+from deeprec.references import load_reference
+from deeprec.run import Run
+from deeprec.stages import DATA, EVALUATION, RL_STAGES, TRM, TRM_REFIT, WARM_START
 
 if TYPE_CHECKING:
-    from deeprec.rl.stage import StageName
     from deeprec.rollout.recommender import DeepRecRecommender
     from deeprec.trm.base import ExplorableRetriever
-
-POLICIES = ("warm_start", "cold_start", "recommendation")
-METHODS = ("popularity", "trm", "trm-refit", *POLICIES)
-RERANKED = "trm-reranked"  # the TRM's plain list, in the order of the reader
-DATED = "trm-dated"  # the TRM, asked by rule for the month of the latest item
-PSEUDONYMS = "@pseudonyms"  # behind a policy's name: the same policy, shown made-up titles
-ORACLE = "oracle"  # knows the simulation's probabilities: the ceiling, on simulated data only
 
 
 def run_pipeline(run: Run, announce: Callable[[str], None] = lambda _: None) -> Path:
@@ -44,45 +35,35 @@ def run_pipeline(run: Run, announce: Callable[[str], None] = lambda _: None) -> 
     from deeprec.trm.stage import run_trm
 
     require_extra()  # now, not after the TRM's minutes
-    announce("data")
+    announce(DATA)
     dataset = run_data(run)
     check_list_sizes(run.config.rollout, dataset)  # now, not after the TRM's minutes
-    announce("trm")
+    announce(TRM)
     trm = run_trm(run, dataset)
-    announce("warm_start")
+    announce(WARM_START)
     run_warm_start(run, dataset, trm)
-    stages: tuple[StageName, ...] = ("cold_start", "recommendation")
-    for stage in stages:
+    for stage in RL_STAGES:
         announce(stage)
         run_rl(run, dataset, trm, stage, build_heldout(run, dataset, trm, stage))
-    announce("trm_refit")
+    announce(TRM_REFIT)
     run_trm_refit(run, dataset)
-    announce("evaluation")
+    announce(EVALUATION)
     run_evaluation(run, dataset, trm, build_recommenders(run, trained_methods(run), (dataset, trm)))
     announce("report")
     return write_report(run)
 
 
-def known_methods(config: RunConfig) -> tuple[str, ...]:
-    """Every method that a run with these settings makes by itself; rivals come besides (`trained_methods`).
-
-    Where a reader reranks, the TRM's plain list in its order is a rival: that much is worth nobody's asking.
-    Where the prompt shows dates, or wishes may say `now`, the TRM that is always told the month of the latest item is a
-    rival too: it knows what the policy knows.
-    """
-    dated = (DATED,) if config.rollout.now or "date" in config.rollout.prompt_fields else ()
-    oracle = (ORACLE,) if config.data.name == "synthetic" else ()
-    reads = config.rollout.answer == "reranked" and config.warm_start.reads
-    return (*METHODS, *dated, *((RERANKED,) if reads else ()), *oracle)
-
-
 def trained_methods(run: Run) -> list[str]:
     """The methods that the settings name; none: all whose parts are there, fitted rivals included."""
     finished = run.finished()
-    needed = {"trm-refit": "trm_refit", RERANKED: "warm_start"} | {name: name for name in POLICIES}
-    chosen = run.config.evaluation.methods
-    known = [*known_methods(run.config), *(name for name in rival_names() if RIVAL + name in finished)]
-    return [name for name in chosen or known if name not in needed or needed[name] in finished]
+    known = known_methods(run.config)
+    trained = [
+        method.name
+        for method in METHODS
+        if (method.name in known or method.rival is not None)
+        and all(stage in finished for stage in method.needs)
+    ]
+    return list(run.config.evaluation.methods) or trained
 
 
 def load_stages(run: Run) -> tuple[Dataset, ExplorableRetriever]:
@@ -90,9 +71,9 @@ def load_stages(run: Run) -> tuple[Dataset, ExplorableRetriever]:
     from deeprec.data.format import read_dataset
     from deeprec.trm.stage import load_trm
 
-    run.require("data", "deeprec data prepare")
+    run.require(DATA)
     dataset = read_dataset(run.data)
-    run.require("trm", "deeprec trm fit")
+    run.require(TRM)
     return dataset, load_trm(run, dataset)
 
 
@@ -105,56 +86,15 @@ def build_recommenders(
 
     Raises EvaluationError for an unknown name, RunError for one that has not been trained.
     """
-    from deeprec.data.pseudonyms import pseudonymise
-    from deeprec.data.synthetic import oracle
-    from deeprec.evaluation.recommenders import TRMRecommender
-    from deeprec.trm.baselines import Popularity
-    from deeprec.trm.refit import load_trm_refit
-
-    shown = tuple(f"{name}{PSEUDONYMS}" for name in POLICIES)
-    known = (*known_methods(run.config), *shown, *rival_names())
-    for method in methods:
-        if method not in known:
-            near = difflib.get_close_matches(method, known, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise EvaluationError(f"unknown method '{method}'{hint}; known: {', '.join(known)}")
+    chosen = [find_method(name, askable_methods(run.config)) for name in methods]
     dataset, trm = stages or load_stages(run)
-    found: dict[str, Recommender] = {}
-    for method in methods:
-        if method == "trm":
-            found[method] = TRMRecommender(trm, dataset)
-        elif method == "trm-refit":
-            found[method] = TRMRecommender(load_trm_refit(run, dataset), dataset, name=method)
-        elif method == DATED:
-            found[method] = TRMRecommender(trm, dataset, name=method, dated=True)
-        elif method == RERANKED:
-            found[method] = _build_reranked(run, dataset, trm)
-        elif method == "popularity":
-            found[method] = TRMRecommender(Popularity.fit(dataset), dataset, name=method)
-        elif method == ORACLE:
-            settings = run.config.data.synthetic
-            found[method] = oracle(settings, settings.seed, dataset)
-        elif method in rival_names():
-            found[method] = load_rival(run, dataset, trm, method)
-        elif method.endswith(PSEUDONYMS):
-            renamed = pseudonymise(dataset)
-            found[method] = build_deeprec(run, renamed, trm, method.removesuffix(PSEUDONYMS), name=method)
-        else:
-            found[method] = build_deeprec(run, dataset, trm, method)
-    return found
-
-
-def _build_reranked(run: Run, dataset: Dataset, trm: ExplorableRetriever) -> Recommender:
-    from deeprec.policy.environment import READER, load_reader
-    from deeprec.policy.loading import load_tokenizer
-    from deeprec.rollout.codec import TokenizerCodec
-    from deeprec.rollout.reranked import RerankedTRM
-
-    run.require("warm_start", "deeprec policy init")
-    reader = load_reader(run, dataset, TokenizerCodec(load_tokenizer(str(run.policy(READER)))))
-    if reader is None:
-        raise EvaluationError(f"method '{RERANKED}': this run has no reader; set warm_start.reading_epochs")
-    return RerankedTRM(trm, reader, dataset, run.config.rollout, RERANKED)
+    for method in chosen:
+        for stage in method.needs:
+            run.require(stage)
+    return {
+        method.name: load_reference(method.build, f"method '{method.name}'")(run, dataset, trm, method.name)
+        for method in chosen
+    }
 
 
 def build_deeprec(
@@ -173,7 +113,7 @@ def build_deeprec(
 
     folder = run.last_policy() if stage is None else run.policy(stage)
     if stage is not None:
-        run.require(stage, "deeprec policy init" if stage == "warm_start" else "deeprec train")
+        run.require(stage)
     policy = load_policy(str(folder), run.config.policy)
     environment = build_environment(run, dataset, trm, policy)
     return DeepRecRecommender(

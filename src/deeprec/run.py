@@ -18,16 +18,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from deeprec import stages
 from deeprec.config import RunConfig, parse_config
 from deeprec.disk import write_atomically
 from deeprec.distribution import installed_version
 from deeprec.errors import RunError
+from deeprec.methods import TRM_REFIT
+from deeprec.stages import POLICY_STAGES, RIVAL, STAGES, command_of
 from deeprec.toml import to_toml
 
-STAGES = ("data", "trm", "trm_refit", "warm_start", "cold_start", "recommendation", "evaluation")
-RIVAL = "rival:"  # what the stage of a rival is called: `rival:ease`
-_ASIDE = {"trm_refit": ("trm_refit", "evaluation")}  # no policy is made from it
-_UNDER_RIVALS = ("data", "trm")
+_ASIDE = {stages.TRM_REFIT: (stages.TRM_REFIT, stages.EVALUATION)}  # no policy is made from it
+_UNDER_RIVALS = (stages.DATA, stages.TRM)
 
 
 class Run:
@@ -91,7 +92,7 @@ class Run:
     @property
     def trm_refit(self) -> Path:
         """The TRM fitted on everything before validation: the stronger baseline."""
-        return self.folder / "trm-refit"
+        return self.folder / TRM_REFIT
 
     def rival(self, name: str) -> Path:
         """What a rival learned."""
@@ -118,7 +119,7 @@ class Run:
 
     def last_policy(self) -> Path:
         """The newest finished policy; raises RunError if there is none yet."""
-        for stage in ("recommendation", "cold_start", "warm_start"):
+        for stage in reversed(POLICY_STAGES):
             if stage in self.finished() and self.policy(stage).is_dir():
                 return self.policy(stage)
         raise RunError(f"{self.folder}: no trained policy yet; run `deeprec policy init --run {self.folder}`")
@@ -168,10 +169,11 @@ class Run:
         }
         write_atomically(self.folder / "stages.json", json.dumps(record, indent=1))
 
-    def require(self, stage: str, command: str) -> dict[str, Any]:
-        """The record of a finished stage; raises RunError naming the command that makes it."""
+    def require(self, stage: str, command: str | None = None) -> dict[str, Any]:
+        """The record of a finished stage; raises RunError naming the command that makes it (none: `command_of`)."""
         record = self.finished().get(stage)
         if record is None:
+            command = command or command_of(stage)
             raise RunError(
                 f"{self.folder}: stage '{stage}' has not been run; run `{command} --run {self.folder}`"
             )

@@ -8,18 +8,21 @@ import pytest
 
 from deeprec.config import load_config
 from deeprec.errors import EvaluationError, RunError
-from deeprec.pipeline import build_recommenders, known_methods
+from deeprec.methods import known_methods
+from deeprec.pipeline import build_recommenders, trained_methods
 from deeprec.run import Run
 
-EVERYWHERE = ("popularity", "trm", "trm-refit", "warm_start", "cold_start", "recommendation")
+REST = ("trm-refit", "warm_start", "cold_start", "recommendation")
+EVERYWHERE = ("popularity", "trm", *REST)
 
 
 def test_the_oracle_is_known_where_the_data_are_simulated() -> None:
     assert known_methods(load_config("synthetic")) == (*EVERYWHERE, "oracle")
     assert known_methods(load_config("ml-100k")) == EVERYWHERE
     dated = load_config("ml-100k", overrides=['rollout.prompt_fields=["date"]'])
-    assert known_methods(dated) == (*EVERYWHERE, "trm-dated")
-    assert known_methods(load_config("amazon-games-2018")) == (*EVERYWHERE, "trm-dated", "trm-reranked")
+    assert known_methods(dated) == ("popularity", "trm", "trm-dated", *REST)
+    games = known_methods(load_config("amazon-games-2018"))
+    assert games == ("popularity", "trm", "trm-dated", "trm-reranked", *REST)
 
 
 def test_what_is_not_known_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
@@ -29,3 +32,30 @@ def test_what_is_not_known_is_refused_before_anything_is_loaded(tmp_path: Path) 
         build_recommenders(run, ["trm", "oracle"])
     with pytest.raises(RunError):  # known, but there are no data yet
         build_recommenders(run, ["trm"])
+
+
+def test_what_is_asked_for_is_built_or_refused_with_its_command(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", load_config("ml-100k"))
+    for stage in ("data", "trm", "warm_start", "rival:als"):
+        run.finish(stage, "a", 1.0)
+    assert trained_methods(run) == ["popularity", "trm", "warm_start", "als"]
+    parts = (None, None)
+    for method, command in {
+        "trm-refit": "deeprec trm refit",
+        "cold_start": "deeprec train --stage cold_start",
+        "recommendation": "deeprec train --stage cold_start",  # what it starts from comes first
+        "cold_start@pseudonyms": "deeprec train --stage cold_start",
+        "ease": "deeprec rival fit ease",
+    }.items():
+        with pytest.raises(RunError, match=f"run `{command} --run {run.folder}`"):
+            build_recommenders(run, ["trm", method], parts)  # type: ignore[arg-type]
+
+
+def test_methods_that_the_settings_name_are_evaluated_or_refused(tmp_path: Path) -> None:
+    named = load_config("ml-100k", overrides=['evaluation.methods=["trm", "recommendation"]'])
+    run = Run.create(tmp_path / "run", named)
+    for stage in ("data", "trm"):
+        run.finish(stage, "a", 1.0)
+    assert trained_methods(run) == ["trm", "recommendation"]
+    with pytest.raises(RunError, match="stage 'warm_start' has not been run; run `deeprec policy init"):
+        build_recommenders(run, trained_methods(run), (None, None))  # type: ignore[arg-type]

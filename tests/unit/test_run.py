@@ -8,7 +8,8 @@ import pytest
 
 from deeprec.config import RunConfig, load_config
 from deeprec.errors import RunError
-from deeprec.run import STAGES, Run, fingerprint
+from deeprec.run import Run, fingerprint
+from deeprec.stages import STAGES
 
 
 @pytest.fixture
@@ -83,9 +84,9 @@ def test_opening_what_is_no_run_says_how_to_make_one(tmp_path: Path) -> None:
 
 def test_a_missing_stage_names_its_command(run: Run) -> None:
     with pytest.raises(RunError, match="stage 'trm' has not been run; run `deeprec trm fit --run"):
-        run.require("trm", "deeprec trm fit")
+        run.require("trm")
     run.finish("trm", "a", 0.0)
-    assert run.require("trm", "deeprec trm fit")["inputs"] == "a"
+    assert run.require("trm")["inputs"] == "a"
 
 
 def test_a_broken_stage_record_is_named(run: Run) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from deeprec import stages
 from deeprec.ablation.sharing import locked, share, share_encoder, share_reading
 from deeprec.ablation.variants import Variant, apply
 from deeprec.config import RunConfig, override_config
@@ -15,13 +16,15 @@ from deeprec.data.stage import load_data
 from deeprec.errors import ConfigError, EvaluationError, TrainingError
 from deeprec.evaluation.heldout import build_heldout
 from deeprec.evaluation.stage import run_evaluation
-from deeprec.pipeline import POLICIES, build_recommenders
+from deeprec.methods import TRM
+from deeprec.pipeline import build_recommenders
 from deeprec.rl import warm_start
-from deeprec.rl.stage import StageName, run_rl
+from deeprec.rl.stage import run_rl
 from deeprec.rl.stage import stage_inputs as rl_inputs
 from deeprec.rl.warm_start import run_warm_start
 from deeprec.rollout.environment import check_list_sizes
 from deeprec.run import Run
+from deeprec.stages import POLICY_STAGES, RLStage
 from deeprec.trm import stage as trm_stage
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.stage import fit_seed, run_trm
@@ -45,24 +48,26 @@ class Plan:
     def __post_init__(self) -> None:
         """Raise an error, before anything runs, for what can't be run."""
         for method in self.methods:
-            if method not in POLICIES:
-                raise EvaluationError(f"--methods: unknown policy '{method}'; known: {', '.join(POLICIES)}")
+            if method not in POLICY_STAGES:
+                raise EvaluationError(
+                    f"--methods: unknown policy '{method}'; known: {', '.join(POLICY_STAGES)}"
+                )
         if not self.methods:
-            raise EvaluationError(f"--methods: name at least one of {', '.join(POLICIES)}")
+            raise EvaluationError(f"--methods: name at least one of {', '.join(POLICY_STAGES)}")
         if self.config.data != self.base.config.data:
             raise ConfigError(
                 "--set data...: ablations share the run's data; make another run for other data"
             )
         if self.config.seed != self.base.config.seed:
             raise ConfigError(f"--set seed={self.config.seed}: name the seeds by --seeds")
-        self.base.require("data", "deeprec data prepare")
-        self.base.require("trm", "deeprec trm fit")
+        self.base.require(stages.DATA)
+        self.base.require(stages.TRM)
         check_list_sizes(self.config.rollout, load_data(self.base))
 
     @property
     def final(self) -> str:
         """The latest of the policies."""
-        return max(self.methods, key=POLICIES.index)
+        return max(self.methods, key=POLICY_STAGES.index)
 
     @property
     def folder(self) -> Path:
@@ -138,17 +143,17 @@ def _run_one(
 def _run_stages(plan: Plan, run: Run, announce: Announce) -> None:
     """The stages that the policies need, taken from another run where one has them, and the evaluation."""
     donors = list(_donors(plan, run))
-    share(run, "data", plan.base.require("data", "deeprec data prepare")["inputs"], donors)
+    share(run, stages.DATA, plan.base.require(stages.DATA)["inputs"], donors)
     dataset = load_data(run)
     wanted = trm_stage.stage_inputs(run, dataset)
-    share(run, "trm", wanted, donors)
-    if not run.is_current("trm", wanted):
-        announce("trm")
+    share(run, stages.TRM, wanted, donors)
+    if not run.is_current(stages.TRM, wanted):
+        announce(stages.TRM)
     share_encoder(run, dataset, donors)
     trm = run_trm(run, dataset)
     _train_policies(plan, run, dataset, trm, donors, announce)
-    announce("evaluation")
-    recommenders = build_recommenders(run, ("trm", *sorted(plan.methods, key=POLICIES.index)))
+    announce(stages.EVALUATION)
+    recommenders = build_recommenders(run, (TRM, *sorted(plan.methods, key=POLICY_STAGES.index)))
     run_evaluation(run, dataset, trm, recommenders, plan.part)
 
 
@@ -160,16 +165,16 @@ def _train_policies(
     donors: Sequence[Run],
     announce: Announce,
 ) -> None:
-    before = run.finished()["trm"]["inputs"]
-    for stage in POLICIES[: POLICIES.index(plan.final) + 1]:
-        if stage == "warm_start":
+    before = run.finished()[stages.TRM]["inputs"]
+    for stage in POLICY_STAGES[: POLICY_STAGES.index(plan.final) + 1]:
+        if stage == stages.WARM_START:
             inputs = warm_start.stage_inputs(run.config, before)
         else:
             inputs = rl_inputs(run.config, dataset, _rl_name(stage), before)
         share(run, stage, inputs, donors)
         if not run.is_current(stage, inputs):
             announce(stage)
-        if stage == "warm_start":
+        if stage == stages.WARM_START:
             share_reading(run, donors)
             run_warm_start(run, dataset, trm)
         else:
@@ -178,8 +183,8 @@ def _train_policies(
         before = inputs
 
 
-def _rl_name(stage: str) -> StageName:
-    return "cold_start" if stage == "cold_start" else "recommendation"
+def _rl_name(stage: str) -> RLStage:
+    return stages.COLD_START if stage == stages.COLD_START else stages.RECOMMENDATION
 
 
 def _donors(plan: Plan, run: Run) -> Iterator[Run]:

@@ -13,6 +13,7 @@ from copy import copy
 from pathlib import Path
 from typing import Any
 
+from deeprec import stages
 from deeprec.data.dataset import Dataset
 from deeprec.disk import read_jsonl, whole_folder, write_atomically
 from deeprec.policy.environment import READER
@@ -71,14 +72,14 @@ def share_encoder(run: Run, dataset: Dataset, donors: Sequence[Run]) -> None:
     Gives the TRM that a fit from the beginning would: the encoder's training is the same for both kinds.
     """
     inputs = stage_inputs(run, dataset)
-    if run.config.trm.kind != PUBLISHED or run.is_current("trm", inputs):
+    if run.config.trm.kind != PUBLISHED or run.is_current(stages.TRM, inputs):
         return
     plain = run.config.model_copy(update={"trm": run.config.trm.model_copy(update={"kind": NETWORK})})
     wanted = stage_inputs(Run(run.folder, plain), dataset)
-    donor = next((other for other in donors if other.is_current("trm", wanted)), None)
+    donor = next((other for other in donors if other.is_current(stages.TRM, wanted)), None)
     if donor is None:
         return
-    run.begin("trm")
+    run.begin(stages.TRM)
     started = time.monotonic()
     found = load_trm(Run(donor.folder, plain), dataset)
     if not isinstance(found, TRM):  # a network was fitted with these inputs, so this can't be
@@ -89,12 +90,12 @@ def share_encoder(run: Run, dataset: Dataset, donors: Sequence[Run]) -> None:
     trm.refresh()
     fit_preferences(trm, dataset, fit_seed(run))
     save_network(trm, run.trm, donor.trm / "cache")
-    run.finish("trm", inputs, (time.monotonic() - started) / 60)
+    run.finish(stages.TRM, inputs, (time.monotonic() - started) / 60)
 
 
 def stage_folder(run: Run, stage: str) -> Path:
     """What a stage leaves, and a later one reads."""
-    return {"data": run.data, "trm": run.trm}.get(stage, run.policy(stage))
+    return {stages.DATA: run.data, stages.TRM: run.trm}.get(stage, run.policy(stage))
 
 
 @contextmanager

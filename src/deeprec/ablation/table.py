@@ -19,7 +19,9 @@ from deeprec.evaluation.results import rerun_command
 from deeprec.evaluation.stage import SEED, evaluation_folder, load_evaluation
 from deeprec.evaluation.summary import EvaluationSummary
 from deeprec.evaluation.tables import Cell, FigureTable
+from deeprec.methods import TRM
 from deeprec.run import environment
+from deeprec.stages import DATA, EVALUATION, WARM_START
 from deeprec.trm.stage import fit_seed
 
 METRICS = ("ndcg@10", "recall@10")
@@ -94,7 +96,7 @@ class _Result:
         finished = sub.run.finished().items()
         trained = sum(
             float(record["minutes"]) for stage, record in finished
-            if "shared" not in record and stage not in ("data", "evaluation")
+            if "shared" not in record and stage not in (DATA, EVALUATION)
         )  # fmt: skip
         self.minutes = trained + self.summary.minutes
 
@@ -105,11 +107,11 @@ class _Result:
 
 
 def _trm_row(full: Sequence[_Result]) -> AblationRow:
-    metrics = full[0].summary.method("trm").metrics
+    metrics = full[0].summary.method(TRM).metrics
     return AblationRow(
-        variant="trm",
+        variant=TRM,
         taken_away="The policy: the TRM's plain list.",
-        method="trm",
+        method=TRM,
         seeds=(),
         figures={name: Spread(mean=metrics[name].mean, deviation=None) for name in METRICS},
     )
@@ -128,11 +130,11 @@ def _row(
     behaviours = [found.behaviour for found in summaries if found.behaviour is not None]
     spread = [entry.dependence for entry in behaviours if entry.dependence is not None]
     full = {seed: results[FULL, seed] for seed in own if (FULL, seed) in results}
-    pairs = {"trm": [(result.values(method), result.values("trm")) for result in own.values()]}
+    pairs = {TRM: [(result.values(method), result.values(TRM)) for result in own.values()]}
     if variant.name != FULL:
         pairs[FULL] = [(own[seed].values(method), found.values(method)) for seed, found in full.items()]
-    if "warm_start" in plan.methods and method != "warm_start":
-        pairs["warm_start"] = [(found.values(method), found.values("warm_start")) for found in own.values()]
+    if WARM_START in plan.methods and method != WARM_START:
+        pairs[WARM_START] = [(found.values(method), found.values(WARM_START)) for found in own.values()]
     resamples = plan.config.evaluation.bootstrap
     return AblationRow(
         **head,
@@ -177,7 +179,7 @@ COLUMNS = (
 
 def cells(row: AblationRow) -> tuple[Cell, ...]:
     """A row as it is shown, parallel to COLUMNS."""
-    differences = [row.differences.get(name, {}).get("ndcg@10") for name in (FULL, "trm", "warm_start")]
+    differences = [row.differences.get(name, {}).get("ndcg@10") for name in (FULL, TRM, WARM_START)]
     return (
         row.variant,
         ", ".join(map(str, row.seeds)) or ("failed" if row.failed else "-"),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from deeprec.config import RunConfig, override_config
 from deeprec.errors import ConfigError
 from deeprec.rewards.mixture import check_weights
+from deeprec.stages import RL_STAGES
 from deeprec.toml import toml_value
 
 FULL = "full"
@@ -115,7 +116,7 @@ def apply(base: RunConfig, variant: Variant) -> RunConfig | None:
             )
     try:
         config = override_config(base, [*variant.overrides, *_lighter(base, variant)])
-        for stage in ("cold_start", "recommendation"):
+        for stage in RL_STAGES:
             settings = getattr(config.rl, stage)
             if settings.steps:
                 check_weights(settings.weights, f"rl.{stage}.weights")

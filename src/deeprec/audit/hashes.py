@@ -15,12 +15,13 @@ from deeprec.data.split import check_split
 from deeprec.errors import DataError, DeepRecError, EvaluationError
 from deeprec.evaluation.summary import read_summary
 from deeprec.run import Run
+from deeprec.stages import DATA, TRM, WARM_START
 
 
 def check_data(run: Run, dataset: Dataset) -> list[Finding]:
     """The split leaks nothing, ids and labels are unique, and the source gives the same set again."""
     findings = [_split(dataset), _ids(dataset), _again(run, dataset)]
-    recorded = run.finished().get("data", {}).get("fingerprint")
+    recorded = run.finished().get(DATA, {}).get("fingerprint")
     if recorded is not None:
         same = recorded == dataset.fingerprint
         text = (
@@ -39,13 +40,13 @@ def check_stages(run: Run, dataset: Dataset) -> list[Finding]:
 
     finished = run.finished()
     wanted: dict[str, str] = {}
-    if "trm" in finished:
-        wanted["trm"] = trm_inputs(run, dataset)
-    if "warm_start" in finished and "trm" in finished:
-        wanted["warm_start"] = warm_inputs(run.config, finished["trm"]["inputs"])
+    if TRM in finished:
+        wanted[TRM] = trm_inputs(run, dataset)
+    if WARM_START in finished and TRM in finished:
+        wanted[WARM_START] = warm_inputs(run.config, finished[TRM]["inputs"])
     for stage, before in STARTS_FROM.items():
         if stage in finished and before in finished:
-            wanted[stage] = stage_inputs(run.config, dataset, stage, finished[before]["inputs"])  # type: ignore[arg-type]
+            wanted[stage] = stage_inputs(run.config, dataset, stage, finished[before]["inputs"])
     if not wanted:
         return []
     stale = [stage for stage, inputs in wanted.items() if finished[stage]["inputs"] != inputs]

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from deeprec import stages
 from deeprec.audit.findings import Finding, Verdict
 from deeprec.data.dataset import Dataset
 from deeprec.ledger import ledger_file, read_ledger
-from deeprec.run import RIVAL, Run
+from deeprec.run import Run
+from deeprec.stages import RIVAL, RL_STAGES
 
 _KNOWN = ("fit", "lead", "script", "rl")  # everything before validation
 
@@ -23,20 +25,20 @@ class Allowed:
 
 
 ALLOWED = {
-    "trm": Allowed(("fit",), ("fit",)),
-    "trm_refit": Allowed(_KNOWN, _KNOWN),
-    "warm_start": Allowed(("fit", "lead", "script"), ("fit", "script")),
-    "cold_start": Allowed(_KNOWN, ("rl",)),
-    "recommendation": Allowed(_KNOWN, ("rl",)),
+    stages.TRM: Allowed(("fit",), ("fit",)),
+    stages.TRM_REFIT: Allowed(_KNOWN, _KNOWN),
+    stages.WARM_START: Allowed(("fit", "lead", "script"), ("fit", "script")),
+    stages.COLD_START: Allowed(_KNOWN, ("rl",)),
+    stages.RECOMMENDATION: Allowed(_KNOWN, ("rl",)),
 }
 
 
 def check_ledgers(run: Run, dataset: Dataset) -> list[Finding]:
     """One finding for each finished stage that learns, and one for users shared by the two RL pools."""
     finished = run.finished()
-    stages = [name for name in finished if name in ALLOWED or name.startswith(RIVAL)]
-    found = [_check_stage(run, dataset, stage) for stage in stages]
-    pools = [read_ledger(run, stage) for stage in ("cold_start", "recommendation") if stage in finished]
+    learned = [name for name in finished if name in ALLOWED or name.startswith(RIVAL)]
+    found = [_check_stage(run, dataset, stage) for stage in learned]
+    pools = [read_ledger(run, stage) for stage in RL_STAGES if stage in finished]
     if len(pools) == 2 and pools[0] is not None and pools[1] is not None:
         shared = set(pools[0]["user_id"].unique()) & set(pools[1]["user_id"].unique())
         verdict = Verdict.PROBLEM if shared else Verdict.PROVEN

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deeprec import metrics
+from deeprec import metrics, stages
 from deeprec.data.dataset import Dataset
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.bootstrap import Interval, mean_intervals, paired_differences
 from deeprec.evaluation.results import ResultRow, fit_commands
+from deeprec.methods import ITEM_KNN, POPULARITY, TRM
 from deeprec.run import Run, environment
 from deeprec.trm.base import Retriever
 from deeprec.trm.baselines import ItemKNN, Popularity
 from deeprec.trm.ranking import target_ranks
 
-OURS = "trm"
 _PEER_PACKAGES = ("rectools", "torch")
 
 
@@ -44,18 +44,18 @@ def own_contestants(run: Run, dataset: Dataset, trm: Retriever) -> list[Contesta
     """Popularity, item-kNN and the run's TRM, without preferences."""
     examples = dataset.examples("test")
     fits: list[tuple[str, Callable[[], Retriever]]] = [
-        ("popularity", lambda: Popularity.fit(dataset)),
-        ("item-knn", lambda: ItemKNN.fit(dataset)),
-        (OURS, lambda: trm),
+        (POPULARITY, lambda: Popularity.fit(dataset)),
+        (ITEM_KNN, lambda: ItemKNN.fit(dataset)),
+        (TRM, lambda: trm),
     ]
     found = []
     for name, make in fits:
         started = time.monotonic()
         ranks = target_ranks(make(), examples, dataset=dataset)
         minutes = (time.monotonic() - started) / 60
-        if name == OURS:
-            minutes += float(run.finished()["trm"]["minutes"])
-        history = run.config.trm.history if name == OURS else None
+        if name == TRM:
+            minutes += float(run.finished()[stages.TRM]["minutes"])
+        history = run.config.trm.history if name == TRM else None
         found.append(Contestant(name, ranks, minutes, history))
     return found
 
@@ -110,9 +110,9 @@ def result_rows(
     Raises EvaluationError for two methods of one name, or when the TRM is not among them.
     """
     names = [contestant.name for contestant in contestants]
-    if len(set(names)) < len(names) or OURS not in names:
+    if len(set(names)) < len(names) or TRM not in names:
         raise EvaluationError(
-            f"methods {', '.join(names)}: each name once, '{OURS}' among them; give one file a peer"
+            f"methods {', '.join(names)}: each name once, '{TRM}' among them; give one file a peer"
         )
     # By user id, as every evaluation: the same seed then draws the same users.
     users = [example.user_id for example in dataset.examples("test")]
@@ -132,12 +132,12 @@ def _row(
     # A peer keeps its seed: held against the TRM of several seeds, it is still one training.
     seed = run.config.seed if contestant.seed is None else contestant.seed
     made = run.config.model_copy(update={"seed": seed})
-    own, ours = columns[contestant.name], columns[OURS]
+    own, ours = columns[contestant.name], columns[TRM]
     intervals = _named(mean_intervals(own, resamples, seed=0))
     differences = {}
-    if contestant.name != OURS:
+    if contestant.name != TRM:
         found = _named(paired_differences(own, ours, resamples, seed=0))
-        differences[OURS] = {name: _triple(value) for name, value in found.items()}
+        differences[TRM] = {name: _triple(value) for name, value in found.items()}
     return ResultRow(
         dataset=dataset.name,
         protocol=str(dataset.protocol),

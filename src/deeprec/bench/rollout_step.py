@@ -20,9 +20,10 @@ from deeprec.rl.stage import StageName, build_sampler, stage_settings
 from deeprec.rl.trl import StagePlan, build_trainer, quiet_libraries
 from deeprec.rollout.engines.local import LocalEngine
 from deeprec.run import Run
+from deeprec.stages import RECOMMENDATION
 from deeprec.trm.base import ExplorableRetriever
 
-_STAGE: StageName = "recommendation"
+_STAGE: StageName = RECOMMENDATION
 _WARM_UP = 1  # iterations
 
 

@@ -163,7 +163,7 @@ def serve_command(
     from deeprec.run import Run, machine
 
     opened = Run.open(run)
-    opened.require("data", "deeprec data prepare")
+    opened.require("data")
     users = read_dataset(opened.data).user_ids
     rows = serve_rows(opened.folder, users, requests, overrides or [])
     if as_json:

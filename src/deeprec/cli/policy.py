@@ -38,11 +38,11 @@ def show(run: RunOption = DEFAULT_RUN, as_json: JsonOption = False) -> None:
 
     Example: deeprec policy show --run runs/ml-100k
     """
-    from deeprec.pipeline import POLICIES
     from deeprec.run import Run
+    from deeprec.stages import POLICY_STAGES
 
     folder = Run.open(run)
-    records = {stage: record for stage, record in folder.finished().items() if stage in POLICIES}
+    records = {stage: record for stage, record in folder.finished().items() if stage in POLICY_STAGES}
     if as_json:
         print_json(records)
         return

@@ -30,13 +30,14 @@ def recommend(
     Example: deeprec recommend --run runs/ml-100k --title "Alien (1979)" --title "Blade Runner (1982)"
     """
     from deeprec.errors import DataError, RunError
-    from deeprec.pipeline import POLICIES, build_deeprec, load_stages
+    from deeprec.pipeline import build_deeprec, load_stages
     from deeprec.run import Run
+    from deeprec.stages import POLICY_STAGES
 
     if (user is None) == (not title):
         raise DataError("give either --user ID or --title TITLE (repeated), not both and not neither")
-    if stage is not None and stage not in POLICIES:
-        raise RunError(f"--stage '{stage}': choose {', '.join(POLICIES[:-1])} or {POLICIES[-1]}")
+    if stage is not None and stage not in POLICY_STAGES:
+        raise RunError(f"--stage '{stage}': choose {', '.join(POLICY_STAGES[:-1])} or {POLICY_STAGES[-1]}")
     folder = Run.open(run)
     dataset, trm = load_stages(folder)
     wanted = folder.config.rollout.recommended if k is None else k

@@ -17,13 +17,15 @@ def list_rivals(run: RunOption = DEFAULT_RUN, as_json: JsonOption = False) -> No
 
     Example: deeprec rival list --run runs/ml-100k
     """
-    from deeprec.rivals.registry import find_rival, rival_names
-    from deeprec.run import RIVAL, Run
+    from deeprec.methods import RIVALS
+    from deeprec.rivals.registry import find_rival
+    from deeprec.run import Run
+    from deeprec.stages import RIVAL
 
     finished = Run.open(run).finished() if (run / "run.toml").is_file() else {}
     rows = [
         {"name": name, "summary": find_rival(name).summary, "fitted": RIVAL + name in finished}
-        for name in rival_names()
+        for name in RIVALS
     ]
     if as_json:
         print_json(rows)
@@ -45,7 +47,7 @@ def fit(
     from deeprec.pipeline import load_stages
     from deeprec.progress import show_progress
     from deeprec.rivals.registry import find_rival, run_rival
-    from deeprec.run import RIVAL
+    from deeprec.stages import RIVAL
 
     for name in names:
         find_rival(name)  # an unknown one is refused before the first is fitted

@@ -66,10 +66,10 @@ def serve(
     import logging
 
     from deeprec.errors import MissingExtraError, RunError
-    from deeprec.pipeline import POLICIES
+    from deeprec.stages import POLICY_STAGES
 
-    if stage is not None and stage not in POLICIES:
-        raise RunError(f"--stage '{stage}': choose {', '.join(POLICIES[:-1])} or {POLICIES[-1]}")
+    if stage is not None and stage not in POLICY_STAGES:
+        raise RunError(f"--stage '{stage}': choose {', '.join(POLICY_STAGES[:-1])} or {POLICY_STAGES[-1]}")
     remote = _remote(engine, base_url, model, api_key_env, context)
     key = _key(api_key_file)
     _check_reach(host, key)

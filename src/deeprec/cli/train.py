@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deeprec import stages
 from deeprec.cli.options import DEFAULT_RUN, JsonOption, RunOption, SetOption, open_run, print_json
 
 if TYPE_CHECKING:
     from deeprec.rl.health import Finding
-    from deeprec.rl.stage import StageName
     from deeprec.run import Run
 
 # Figure of a row of the log -> how it is called in the table.
@@ -38,8 +38,8 @@ class Stages(StrEnum):
     """Which stages to run."""
 
     BOTH = "both"
-    COLD_START = "cold_start"
-    RECOMMENDATION = "recommendation"
+    COLD_START = stages.COLD_START
+    RECOMMENDATION = stages.RECOMMENDATION
 
 
 def train(
@@ -62,8 +62,7 @@ def train(
 
     opened = open_run(run, overrides)
     dataset, trm = load_stages(opened)
-    names: list[StageName] = ["cold_start", "recommendation"]
-    chosen = names if stage is Stages.BOTH else [name for name in names if name == stage.value]
+    chosen = [name for name in stages.RL_STAGES if stage in (Stages.BOTH, name)]
     for name in chosen:
         try:
             with show_progress():

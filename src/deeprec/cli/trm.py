@@ -54,7 +54,7 @@ def refit_command(
     from deeprec.trm.refit import STAGE, run_trm_refit
 
     opened = open_run(run, overrides)
-    opened.require("trm", "deeprec trm fit")
+    opened.require("trm")
     dataset = load_data(opened)
     with show_progress():
         run_trm_refit(opened, dataset)

@@ -25,6 +25,7 @@ from deeprec.data.dataset import Dataset
 from deeprec.data.raw import RawData
 from deeprec.data.world import FIRST_YEAR, LAST_YEAR, World, build_world
 from deeprec.errors import ConfigError, DataError
+from deeprec.methods import ORACLE
 from deeprec.recommender import Recommendation
 from deeprec.types import Example
 
@@ -161,7 +162,7 @@ class Oracle:
     It knows each user's taste at the moment of the choice, but not the choice.
     """
 
-    name = "oracle"
+    name = ORACLE
 
     def __init__(self, simulation: Simulation, dataset: Dataset) -> None:
         self._simulation = simulation

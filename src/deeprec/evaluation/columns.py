@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from deeprec.methods import describe, place_of
+from deeprec.stages import COLD_START, RECOMMENDATION
+
 Mark = Literal["", "best", "second"]
 
 
@@ -55,31 +58,21 @@ COST = (
 COLUMNS = (*RANKING, *BEYOND, *COST)
 BEHAVIOUR_TITLES = {
     "retrievals": "Retrievals", "pool_recall": "Pool recall",
-    "reward/cold_start": "Stage 1 reward", "reward/recommendation": "Stage 2 reward",
-    "sampled/cold_start": "Stage 1 reward, sampled", "sampled/recommendation": "Stage 2 reward, sampled",
+    f"reward/{COLD_START}": "Stage 1 reward", f"reward/{RECOMMENDATION}": "Stage 2 reward",
+    f"sampled/{COLD_START}": "Stage 1 reward, sampled", f"sampled/{RECOMMENDATION}": "Stage 2 reward, sampled",
 }  # fmt: skip
 TITLES = {column.key: column.title for column in COLUMNS} | BEHAVIOUR_TITLES
 
-METHOD_ORDER = (
-    "popularity", "item-knn", "trm", "trm-dated", "trm-reranked", "trm-refit", "warm_start", "cold_start",
-    "recommendation", "oracle",
-)  # fmt: skip
 SEPARATOR = ": "  # between the evaluation and the method, where several evaluations are compared
-CEILING = "oracle"  # no contender: it is never marked as best
 
 
 def method_places(names: Sequence[str]) -> list[str]:
-    """The methods from the floor to the ceiling; those without a place of their own stand before the oracle.
-
-    Several evaluations stand one after the other.
-    """
-    place = {name: number for number, name in enumerate(METHOD_ORDER)}
-    other = place[CEILING] - 0.5
+    """The methods from the floor to the ceiling; several evaluations stand one after the other."""
     evaluations = list(dict.fromkeys(name.rpartition(SEPARATOR)[0] for name in names))
 
-    def key(name: str) -> tuple[int, float, str]:
+    def key(name: str) -> tuple[int, tuple[float, str]]:
         evaluation, _, method = name.rpartition(SEPARATOR)
-        return evaluations.index(evaluation), place.get(method, other), method
+        return evaluations.index(evaluation), place_of(method)
 
     return sorted(names, key=key)
 
@@ -93,7 +86,7 @@ def marks(column: Column, texts: Mapping[str, str]) -> dict[str, Mark]:
     competing = {
         name: column.order(text)
         for name, text in texts.items()
-        if text != "-" and name.rpartition(SEPARATOR)[2] != CEILING
+        if text != "-" and not describe(name.rpartition(SEPARATOR)[2]).is_ceiling
     }
     places = sorted(set(competing.values()))
     if len(places) < 2:

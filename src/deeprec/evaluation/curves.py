@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from deeprec.evaluation.charts import Series
+from deeprec.stages import COLD_START, RECOMMENDATION, RL_STAGES, TRM, WARM_START
 
-RL_STAGES = ("cold_start", "recommendation")
-STAGE_TITLES = {"warm_start": "warm start", "cold_start": "stage 1", "recommendation": "stage 2"}
+STAGE_TITLES = {WARM_START: "warm start", COLD_START: "stage 1", RECOMMENDATION: "stage 2"}
 _TRM_TITLES = {
     "ndcg": "NDCG@10, no preference",
     "ndcg_true_phrase": "with a true phrase",
@@ -52,7 +52,7 @@ _LINE_NAMES = {
     "repeated_lines": "lines of a list",
 }
 _NOT_DRAWN = re.compile(
-    r"(heldout/)?(recall@[15]|ndcg@5|hit_rate|reward/(pool|cold_start|recommendation))"
+    rf"(heldout/)?(recall@[15]|ndcg@5|hit_rate|reward/(pool|{'|'.join(RL_STAGES)}))"
     r"|step|learning_rate|response_tokens|seconds.*"
 )
 
@@ -101,10 +101,10 @@ def rl_panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
 
 def fit_panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
     """What was logged before the RL: the TRM and the policy's reading by epoch, the warm start by optimizer step."""
-    trm = [record for record in records if record.get("stage") == "trm" and "epoch" in record]
+    trm = [record for record in records if record.get("stage") == TRM and "epoch" in record]
     keys = dict.fromkeys(key for record in trm for key in record if key.startswith("ndcg"))
-    reading = [record for record in records if record.get("stage") == "warm_start:reading"]
-    warm = [record for record in records if record.get("stage") == "warm_start"]
+    reading = [record for record in records if record.get("stage") == f"{WARM_START}:reading"]
+    warm = [record for record in records if record.get("stage") == WARM_START]
     panels = [
         Panel("TRM loss", (_series("loss", trm, "epoch", "loss"),), x_label="epoch"),
         Panel(

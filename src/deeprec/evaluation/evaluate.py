@@ -24,6 +24,7 @@ from deeprec.evaluation.comparison import Columns, Comparison, compare_methods
 from deeprec.evaluation.per_user import RewardFunction, answer_columns, counted_ranking, trajectories_of
 from deeprec.evaluation.slices import Masks, slice_masks, slice_summaries
 from deeprec.evaluation.summary import EvaluationSummary, MethodSummary
+from deeprec.methods import BASELINES
 from deeprec.progress import progress_bar
 from deeprec.recommender import Recommendation, Recommender
 from deeprec.trm.base import Retriever, TextEncoder
@@ -31,7 +32,6 @@ from deeprec.types import Example, Trajectory
 
 SampledFunction = Callable[[Recommender, Sequence[Example]], Mapping[str, NDArray[np.float64]]]
 
-BASELINES = ("trm", "trm-dated", "trm-reranked", "trm-refit", "warm_start")
 _USERS_PER_CALL = 512
 
 

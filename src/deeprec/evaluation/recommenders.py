@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeprec.data.dataset import Dataset
+from deeprec.methods import POPULARITY, TRM
 from deeprec.recommender import Recommendation
 from deeprec.trm.base import Retrieval, Retriever
 from deeprec.trm.periods import month_phrase
@@ -36,7 +37,7 @@ class TRMRecommender:
         self,
         retriever: Retriever,
         dataset: Dataset,
-        name: str = "trm",
+        name: str = TRM,
         *,
         dated: bool = False,
         ask: Ask | None = None,
@@ -80,7 +81,7 @@ class TRMRecommender:
 class PopularityRecommender(TRMRecommender):
     """Ranks by a popularity Retriever fitted on the `fit` part: the floor of every table."""
 
-    def __init__(self, retriever: Retriever, dataset: Dataset, name: str = "popularity") -> None:
+    def __init__(self, retriever: Retriever, dataset: Dataset, name: str = POPULARITY) -> None:
         super().__init__(retriever, dataset, name)
 
 

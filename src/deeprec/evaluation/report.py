@@ -20,7 +20,7 @@ from deeprec.data.summary import Summary, summarize
 from deeprec.disk import read_jsonl, write_atomically
 from deeprec.evaluation.charts import Series, bar_chart, line_chart, spark_line
 from deeprec.evaluation.columns import BEYOND, COST, RANKING, TITLES, p_text
-from deeprec.evaluation.curves import RL_STAGES, STAGE_TITLES, Panel, fit_panels, rl_panels
+from deeprec.evaluation.curves import STAGE_TITLES, Panel, fit_panels, rl_panels
 from deeprec.evaluation.grids import methods_grid, notes, slice_grid, slice_notes
 from deeprec.evaluation.results import rerun_command
 from deeprec.evaluation.stage import evaluation_folder, load_evaluation
@@ -36,17 +36,19 @@ from deeprec.evaluation.wording import (
     standing,
     title_of,
 )
+from deeprec.methods import ORACLE, TRM
 from deeprec.metrics import RANKING_METRICS
 from deeprec.rl.health import AVERAGED, Finding, examine, format_figure, overall
 from deeprec.run import Run, environment
+from deeprec.stages import COLD_START, RECOMMENDATION, RL_STAGES
 
 FILE = "report.html"
 _POLICY_COLUMNS = (
-    "retrievals", "pool_recall", "reward/cold_start", "reward/recommendation", "sampled/recommendation",
+    "retrievals", "pool_recall", f"reward/{COLD_START}", f"reward/{RECOMMENDATION}", f"sampled/{RECOMMENDATION}",
 )  # fmt: skip
 _SLICED = ("recall@10", "ndcg@10")
 _FAULTS = 10  # kinds of malformed text that are listed
-_REWARD_TITLES = {"cold_start": "= stage 1", "recommendation": "= stage 2"}
+_REWARD_TITLES = {COLD_START: "= stage 1", RECOMMENDATION: "= stage 2"}
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ def _context(run: Run, summary: EvaluationSummary, data: Summary) -> dict[str, A
         "reward_titles": _REWARD_TITLES,
         "stop_titles": STOP_TITLES,
         "title_of": title_of,
+        "baseline": TRM,
         "describe_interval": describe_interval,
         "describe_mean": describe_mean,
         "final": policy.name if policy else "",
@@ -132,11 +135,11 @@ def _context(run: Run, summary: EvaluationSummary, data: Summary) -> dict[str, A
 def _tiles(summary: EvaluationSummary, policy: MethodSummary | None) -> list[Tile]:
     tiles = []
     if policy is not None:
-        difference = policy.differences.get("trm", {}).get("ndcg@10")
+        difference = policy.differences.get(TRM, {}).get("ndcg@10")
         style = difference.verdict if difference and difference.verdict != "no clear difference" else ""
         note = f"{difference.verdict} ({difference.mean:+.4f})" if difference else "no TRM beside it"
         tiles.append(Tile("DeepRec NDCG@10", f"{policy.metrics['ndcg@10'].mean:.4f}", note, style))
-    for name in ("trm", "oracle"):
+    for name in (TRM, ORACLE):
         if name in summary.methods:
             mean = summary.methods[name].metrics["ndcg@10"].mean
             tiles.append(Tile(f"{title_of(name)} NDCG@10", f"{mean:.4f}", "same users"))

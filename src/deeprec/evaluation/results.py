@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ from deeprec.config import RunConfig, load_config, preset_names
 from deeprec.disk import write_atomically
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.summary import EvaluationSummary, MethodSummary
-from deeprec.run import RIVAL, Run
+from deeprec.methods import describe
+from deeprec.run import Run
 from deeprec.toml import toml_value
 
-POLICY_STAGES = ("warm_start", "cold_start", "recommendation")
 _SEED = re.compile(r"--set seed=\d+")
 
 
@@ -148,16 +148,13 @@ def rows_of_run(run: Run, summary: EvaluationSummary, command: str | None = None
 
 def _row(run: Run, summary: EvaluationSummary, method: MethodSummary, command: str) -> ResultRow:
     finished = run.finished()
-    needed = _stages_of(method.name)
-    minutes = sum(float(finished.get(stage, {}).get("minutes", 0.0)) for stage in needed)
-    histories = dict.fromkeys(
-        ("trm", "trm-dated", "trm-reranked", "trm-refit"), run.config.trm.history
-    ) | dict.fromkeys(POLICY_STAGES, run.config.rollout.history)
+    entry = describe(method.name)
+    minutes = sum(float(finished.get(stage, {}).get("minutes", 0.0)) for stage in entry.needs)
     return ResultRow(
         dataset=summary.dataset,
         protocol=summary.protocol,
         part=summary.part,
-        history=histories.get(method.name),
+        history=entry.history(run.config),
         method=method.name,
         seed=run.config.seed,
         targets=summary.targets,
@@ -186,19 +183,6 @@ def _row(run: Run, summary: EvaluationSummary, method: MethodSummary, command: s
 
 def _short(value: float) -> float:
     return round(value, 6)
-
-
-def _stages_of(method: str) -> Iterable[str]:
-    policy = method.partition("@")[0]  # `recommendation@pseudonyms` is the same policy, asked otherwise
-    if policy in POLICY_STAGES:
-        return ("trm", *POLICY_STAGES[: POLICY_STAGES.index(policy) + 1])
-    own = {
-        "trm": ("trm",),
-        "trm-dated": ("trm",),
-        "trm-reranked": ("trm", "warm_start"),
-        "trm-refit": ("trm_refit",),
-    }
-    return own.get(method, (RIVAL + method,))
 
 
 def rerun_command(config: RunConfig) -> str:

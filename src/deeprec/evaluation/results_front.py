@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from deeprec.evaluation.results import ResultRow
+from deeprec.methods import TRM
+from deeprec.stages import RECOMMENDATION
 
 METRIC = "ndcg@10"
-FINAL = "recommendation"  # DeepRec as it is used: the policy after stage 2
-BASELINE = "trm"
+FINAL = RECOMMENDATION  # DeepRec as it is used: the policy after stage 2
+BASELINE = TRM
 
 
 @dataclass(frozen=True, slots=True)

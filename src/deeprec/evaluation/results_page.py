@@ -14,18 +14,20 @@ from deeprec.evaluation.results import ResultRow, load_rows
 from deeprec.evaluation.results_front import front_section, main_rows, standings
 from deeprec.evaluation.results_picture import picture
 from deeprec.evaluation.tables import FigureTable, load_tables, render_table
+from deeprec.methods import TRM, TRM_DATED, TRM_REFIT, TRM_RERANKED
+from deeprec.stages import COLD_START, RECOMMENDATION, WARM_START
 
 # What is compared with what: metric, baseline, methods (none: all).
 _COMPARISONS = (
-    ("ndcg@10", "trm", None),
-    ("ndcg@10", "trm-refit", None),
-    ("ndcg@10", "trm-dated", ("recommendation",)),
-    ("ndcg@10", "trm-reranked", ("recommendation",)),
-    ("recall@10", "trm-refit", ("recommendation",)),
-    ("ndcg@10", "warm_start", ("recommendation",)),
-    ("reward/cold_start", "warm_start", ("cold_start",)),
-    ("reward/recommendation", "warm_start", ("recommendation",)),
-    ("sampled/recommendation", "warm_start", ("recommendation",)),
+    ("ndcg@10", TRM, None),
+    ("ndcg@10", TRM_REFIT, None),
+    ("ndcg@10", TRM_DATED, (RECOMMENDATION,)),
+    ("ndcg@10", TRM_RERANKED, (RECOMMENDATION,)),
+    ("recall@10", TRM_REFIT, (RECOMMENDATION,)),
+    ("ndcg@10", WARM_START, (RECOMMENDATION,)),
+    (f"reward/{COLD_START}", WARM_START, (COLD_START,)),
+    (f"reward/{RECOMMENDATION}", WARM_START, (RECOMMENDATION,)),
+    (f"sampled/{RECOMMENDATION}", WARM_START, (RECOMMENDATION,)),
 )
 _FRONT = """\
 # Results

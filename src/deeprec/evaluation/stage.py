@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deeprec.config import EvaluationConfig
+from deeprec.config import EvaluationConfig, StageConfig
 from deeprec.data.dataset import Dataset, TargetPart
 from deeprec.disk import write_atomically
 from deeprec.errors import EvaluationError
@@ -24,7 +24,8 @@ from deeprec.recommender import Recommender
 from deeprec.rewards.mixture import mix, reward_parts
 from deeprec.rl.stage import reward_space
 from deeprec.rollout.recommender import DeepRecRecommender
-from deeprec.run import RIVAL, Run, environment, fingerprint
+from deeprec.run import Run, environment, fingerprint
+from deeprec.stages import EARLIER, EVALUATION, RIVAL, RL_STAGES
 from deeprec.types import Example, Trajectory
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 # Runs of other seeds must draw the same users and resamples: else their figures don't compare.
 SEED = 0
-_EARLIER = ("data", "trm", "trm_refit", "warm_start", "cold_start", "recommendation")
 
 
 def run_evaluation(
@@ -55,7 +55,7 @@ def run_evaluation(
         return before
     started = time.perf_counter()
     if part == "test":
-        run.begin("evaluation")
+        run.begin(EVALUATION)
     result = evaluate_run(run, dataset, trm, list(recommenders.values()), part, run.config.evaluation)
     minutes = (time.perf_counter() - started) / 60
     summary = result.summary.model_copy(
@@ -67,7 +67,7 @@ def run_evaluation(
     )
     write_outputs(folder, replace(result, summary=summary), dataset)
     if part == "test":
-        run.finish("evaluation", inputs, minutes, targets=summary.targets)
+        run.finish(EVALUATION, inputs, minutes, targets=summary.targets)
     return summary
 
 
@@ -82,7 +82,7 @@ def evaluate_run(
 ) -> EvaluationResult:
     """Evaluate with the run's TRM and reward parts, all users or those named, and write nothing."""
     space = reward_space(run, dataset, trm)
-    stages = {"cold_start": run.config.rl.cold_start, "recommendation": run.config.rl.recommendation}
+    stages: dict[str, StageConfig] = {name: getattr(run.config.rl, name) for name in RL_STAGES}
 
     def rewards(
         trajectories: Sequence[Trajectory], examples: Sequence[Example]
@@ -146,7 +146,7 @@ def _inputs(run: Run, dataset: Dataset, part: str, methods: list[str]) -> str:
     earlier = {
         stage: record["inputs"]
         for stage, record in finished.items()
-        if stage in _EARLIER or (stage.startswith(RIVAL) and stage.removeprefix(RIVAL) in methods)
+        if stage in EARLIER or (stage.startswith(RIVAL) and stage.removeprefix(RIVAL) in methods)
     }
     config = run.config
     settings = (

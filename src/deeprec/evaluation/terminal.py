@@ -23,6 +23,8 @@ from deeprec.evaluation.wording import (
     standing,
     title_of,
 )
+from deeprec.methods import TRM, TRM_REFIT
+from deeprec.stages import COLD_START, RECOMMENDATION
 
 if TYPE_CHECKING:
     from deeprec.run import Run
@@ -31,12 +33,12 @@ if TYPE_CHECKING:
 _POLICY_COLUMNS = {
     "retrievals": ("Retr.", 2),
     "pool_recall": ("Pool", 3),
-    "reward/cold_start": ("Reward 1", 3),
-    "reward/recommendation": ("Reward 2", 3),
-    "sampled/recommendation": ("Sampled 2", 3),
+    f"reward/{COLD_START}": ("Reward 1", 3),
+    f"reward/{RECOMMENDATION}": ("Reward 2", 3),
+    f"sampled/{RECOMMENDATION}": ("Sampled 2", 3),
 }
 _STYLES = {"ahead": "green", "behind": "red", "no clear difference": ""}
-_BASELINES = ("trm", "trm-refit")  # of the usual ones; evaluation.json and --format markdown have all
+_BASELINES = (TRM, TRM_REFIT)  # of the usual ones; evaluation.json and --format markdown have all
 _NDCG = next(column for column in RANKING if column.key == "ndcg@10")
 _MARKS = {"": "", "best": "bold", "second": "underline"}
 

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from deeprec.evaluation.bootstrap import Difference, Interval
 from deeprec.evaluation.columns import SEPARATOR, method_places
-from deeprec.evaluation.results import POLICY_STAGES
 from deeprec.evaluation.summary import EvaluationSummary, MethodSummary
+from deeprec.methods import TRM, describe
+from deeprec.stages import POLICY_STAGES, RECOMMENDATION, WARM_START
 
-METHOD_TITLES = {
-    "popularity": "Popularity",
-    "trm": "Plain TRM",
-    "trm-dated": "TRM told the latest month",
-    "trm-reranked": "TRM, reranked by the reader",
-    "trm-refit": "TRM refitted on the RL targets too",
-    "warm_start": "DeepRec, warm start",
-    "cold_start": "DeepRec, after stage 1",
-    "recommendation": "DeepRec, after stage 2",
-    "oracle": "Oracle (ceiling)",
-}
+_REWARD, _SAMPLED = f"reward/{RECOMMENDATION}", f"sampled/{RECOMMENDATION}"
 STOP_TITLES = {
     "finished": "finished",
     "no_list": "no list",
@@ -29,7 +20,7 @@ STOP_TITLES = {
 
 
 def ordered_methods(summary: EvaluationSummary) -> list[MethodSummary]:
-    """From the floor to the ceiling: popularity, TRM, the policies by stage, others, oracle."""
+    """From the floor to the ceiling, as `methods.METHODS` has them."""
     return [summary.methods[name] for name in method_places(list(summary.methods))]
 
 
@@ -44,7 +35,7 @@ def final_policy(summary: EvaluationSummary) -> MethodSummary | None:
 def title_of(method: str) -> str:
     """How a method is called in tables."""
     evaluation, separator, name = method.rpartition(SEPARATOR)
-    return evaluation + separator + METHOD_TITLES.get(name, name)
+    return evaluation + separator + describe(name).label
 
 
 def standing(summary: EvaluationSummary) -> str:
@@ -52,10 +43,10 @@ def standing(summary: EvaluationSummary) -> str:
     policy = final_policy(summary)
     if policy is None:
         return "No policy was evaluated."
-    if "trm" not in policy.differences:
+    if TRM not in policy.differences:
         return f"DeepRec reaches NDCG@10 {policy.metrics['ndcg@10'].mean:.4f}; its TRM was not evaluated beside it."
-    difference = policy.differences["trm"]["ndcg@10"]
-    trm = summary.methods["trm"].metrics["ndcg@10"]
+    difference = policy.differences[TRM]["ndcg@10"]
+    trm = summary.methods[TRM].metrics["ndcg@10"]
     ours = policy.metrics["ndcg@10"]
     opening = {
         "ahead": "DeepRec is ahead of its TRM",
@@ -70,19 +61,19 @@ def standing(summary: EvaluationSummary) -> str:
 
 def learning(summary: EvaluationSummary) -> str | None:
     """Whether stage 2 beats the warm start in stage 2's own reward, greedy and sampled; None if unknown."""
-    policy = summary.methods.get("recommendation")
-    if policy is None or "reward/recommendation" not in policy.differences.get("warm_start", {}):
+    policy = summary.methods.get(RECOMMENDATION)
+    if policy is None or _REWARD not in policy.differences.get(WARM_START, {}):
         return None
-    sentences = [_learned(summary, "reward/recommendation", "greedy trajectories")]
-    if "sampled/recommendation" in policy.differences["warm_start"]:
-        sentences.append(_learned(summary, "sampled/recommendation", "trajectories sampled as in training"))
+    sentences = [_learned(summary, _REWARD, "greedy trajectories")]
+    if _SAMPLED in policy.differences[WARM_START]:
+        sentences.append(_learned(summary, _SAMPLED, "trajectories sampled as in training"))
     return " ".join(sentences)
 
 
 def _learned(summary: EvaluationSummary, name: str, what: str) -> str:
-    policy = summary.methods["recommendation"]
-    difference = policy.differences["warm_start"][name]
-    before = summary.methods["warm_start"].metrics[name]
+    policy = summary.methods[RECOMMENDATION]
+    difference = policy.differences[WARM_START][name]
+    before = summary.methods[WARM_START].metrics[name]
     verbs = {"ahead": "raised", "behind": "lowered", "no clear difference": "did not clearly change"}
     return (
         f"Reinforcement learning {verbs[difference.verdict]} the reward of stage 2 in {what} of these users: from "

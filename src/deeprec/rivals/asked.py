@@ -15,6 +15,7 @@ from math import log
 from pathlib import Path
 from typing import Any, Literal
 
+from deeprec import methods
 from deeprec.data.dataset import Dataset
 from deeprec.errors import RunError
 from deeprec.evaluation.recommenders import TRMRecommender
@@ -26,7 +27,6 @@ from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.phrases import item_phrases, join_phrases
 from deeprec.types import Example, Item
 
-NAME = "trm-asked"
 _FILE = "rule.json"
 _USUAL: tuple[Literal["everyone", "user"], ...] = ("everyone", "user")
 _DAMPING = 1.0  # items that are added to the usual before a share is taken
@@ -108,7 +108,7 @@ def build_asker(rule: Rule, dataset: Dataset) -> Asker:
 
 
 def _recommender(rule: Rule, dataset: Dataset, trm: ExplorableRetriever) -> TRMRecommender:
-    return TRMRecommender(trm, dataset, NAME, ask=build_asker(rule, dataset))
+    return TRMRecommender(trm, dataset, methods.TRM_ASKED, ask=build_asker(rule, dataset))
 
 
 def _candidates(run: Run) -> list[Rule]:
@@ -138,7 +138,9 @@ def _fit(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> 
         for rule in rules:
             yield asdict(rule), rule
 
-    choice = choose(NAME, tried(), lambda rule: _recommender(rule, dataset, trm), examples, len(rules))
+    choice = choose(
+        methods.TRM_ASKED, tried(), lambda rule: _recommender(rule, dataset, trm), examples, len(rules)
+    )
     (folder / _FILE).write_text(json.dumps(asdict(choice.model)), encoding="utf-8")
     ask = build_asker(choice.model, dataset)
     return {
@@ -154,13 +156,12 @@ def _load(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) ->
         rule = Rule(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise RunError(
-            f"{file}: not readable ({error}); run `deeprec rival fit {NAME} --run {run.folder}`"
+            f"{file}: not readable ({error}); run `deeprec rival fit {methods.TRM_ASKED} --run {run.folder}`"
         ) from None
     return _recommender(rule, dataset, trm)
 
 
 TRM_ASKED = Rival(
-    NAME,
     "the TRM, asked by rule for categories that stand out in the latest items",
     _settings,
     _fit,

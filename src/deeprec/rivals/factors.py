@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deeprec import methods
 from deeprec.data.dataset import Dataset
 from deeprec.errors import MissingExtraError
 from deeprec.recommender import Recommendation
@@ -109,7 +110,7 @@ class BPR:
     factors.
     """
 
-    name = "bpr"
+    name = methods.BPR
 
     def __init__(self, items: NDArray[np.float32], users: NDArray[np.float32], dataset: Dataset) -> None:
         """`items` (n_items + 1, D), `users` (U, D) in the order of the data set's fit histories."""

@@ -7,6 +7,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from deeprec import methods
 from deeprec.data.dataset import Dataset
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.recommenders import TRMRecommender
@@ -40,9 +41,10 @@ def _ease(dataset: Dataset, config: PlainConfig, seed: int) -> Iterator[tuple[Se
     needed = linear.ease_gigabytes(n_items)
     if needed > config.ease_memory_gb:
         raise EvaluationError(
-            f"rival 'ease': a catalogue of {n_items} items needs {needed:.2g} GB, "
+            f"rival '{methods.EASE}': a catalogue of {n_items} items needs {needed:.2g} GB, "
             f"rivals.plain.ease_memory_gb = {config.ease_memory_gb:g}; raise it where there is as much memory, "
-            "leave out rare items (data.min_item_interactions), or fit item-knn or als in its place"
+            "leave out rare items (data.min_item_interactions), or fit "
+            f"{methods.ITEM_KNN} or {methods.ALS} in its place"
         )
     gram = linear.gram_matrix(dataset)
     for l2 in config.ease_l2:
@@ -105,25 +107,25 @@ def _rival(
     def load_recommender(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> Recommender:
         return wrap(dataset)(load(folder / _FILE, dataset))
 
-    return Rival(name, summary, settings, fit, load_recommender)
+    return Rival(summary, settings, fit, load_recommender)
 
 
 ITEM_KNN = _rival(
-    "item-knn",
+    methods.ITEM_KNN,
     "items that share users with the latest ones (shrunk cosine)",
     _knn,
     lambda file, dataset: ItemKNN.load(file, dataset.catalog.n_items),
     ("knn_neighbours", "knn_shrink", "decays"),
 )
 EASE = _rival(
-    "ease",
+    methods.EASE,
     "linear item-to-item weights in closed form",
     _ease,
     lambda file, dataset: linear.EASE.load(file, dataset.catalog.n_items),
     ("ease_l2", "decays"),
 )
 ALS = _rival(
-    "als",
+    methods.ALS,
     "matrix factorisation by alternating least squares (implicit)",
     _als,
     lambda file, dataset: factors.ALS.load(file, dataset.catalog.n_items),
@@ -131,7 +133,7 @@ ALS = _rival(
     ("als_iterations",),
 )
 BPR = _rival(
-    "bpr",
+    methods.BPR,
     "matrix factorisation by pairwise ranking (implicit)",
     _bpr,
     lambda file, dataset: factors.BPR.load(file, dataset),

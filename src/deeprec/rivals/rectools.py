@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deeprec import methods
 from deeprec.data.dataset import Dataset
 from deeprec.errors import EvaluationError, RetrievalError, RunError
 from deeprec.progress import Bar, progress_bar
@@ -148,7 +149,7 @@ def _rival(name: str, summary: str) -> Rival:
     def fit(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> dict[str, Any]:
         python = Path(run.config.rivals.plain.peers_python)
         job = {
-            "model": name,
+            "model": name.removeprefix("rectools-"),
             "seed": run.config.seed,
             "lists": _LISTS,
             "allow_repeats": dataset.allow_repeats,
@@ -170,8 +171,10 @@ def _rival(name: str, summary: str) -> Rival:
     def load(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> Recommender:
         return RecToolsRecommender(name, folder, Path(run.config.rivals.plain.peers_python), dataset)
 
-    return Rival(name, summary, settings, fit, load)
+    return Rival(summary, settings, fit, load)
 
 
-SASREC = _rival("rectools-sasrec", "SASRec of RecTools, in an environment of its own (make peers)")
-BERT4REC = _rival("rectools-bert4rec", "BERT4Rec of RecTools, in an environment of its own (make peers)")
+SASREC = _rival(methods.RECTOOLS_SASREC, "SASRec of RecTools, in an environment of its own (make peers)")
+BERT4REC = _rival(
+    methods.RECTOOLS_BERT4REC, "BERT4Rec of RecTools, in an environment of its own (make peers)"
+)

@@ -27,7 +27,7 @@ from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import BERT4RecModel, SASRecModel
 
-MODELS = {"rectools-sasrec": SASRecModel, "rectools-bert4rec": BERT4RecModel}
+MODELS = {"sasrec": SASRecModel, "bert4rec": BERT4RecModel}
 _START = pd.Timestamp("2000-01-01")
 
 
@@ -106,7 +106,7 @@ def build(job: dict[str, Any], epochs: int, rows: int, watch: KeepBest | None) -
             enable_model_summary=False, num_sanity_val_steps=0, callbacks=[watch] if watch else [],
         )  # fmt: skip
 
-    return MODELS[job["model"]](
+    return MODELS[job["model"].removeprefix("rectools-")](
         n_blocks=job["blocks"], n_heads=job["heads"], n_factors=job["width"], dropout_rate=job["dropout"],
         session_max_len=job["history"], batch_size=job["users_per_step"], lr=job["learning_rate"],
         get_trainer_func=trainer, get_val_mask_func=held_out_rows, get_val_mask_func_kwargs={"rows": rows},

@@ -7,11 +7,9 @@ under `rival:NAME`.
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,15 +18,18 @@ from deeprec.data.split import refit_data
 from deeprec.disk import whole_folder
 from deeprec.errors import EvaluationError
 from deeprec.ledger import write_ledger
+from deeprec.methods import RIVALS, find_method
 from deeprec.recommender import Recommender
-from deeprec.run import RIVAL, Run, fingerprint
+from deeprec.references import load_reference
+from deeprec.run import Run, fingerprint
+from deeprec.stages import DATA, RIVAL, TRM
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.types import Example
 
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """How one rival is fitted and loaded.
+    """How one rival is fitted and loaded; what it is called stands in `methods.METHODS`.
 
     `settings` gives the plain values that its fit depends on, besides data, TRM and seed. `fit`
     gets the data set with everything before validation in its fit part, writes what it learned
@@ -36,7 +37,6 @@ class Rival:
     that folder.
     """
 
-    name: str
     summary: str
     settings: Callable[[Run], Any]
     fit: Callable[[Run, Dataset, ExplorableRetriever, Path], dict[str, Any]]
@@ -55,36 +55,10 @@ class Explains(Protocol):
         ...
 
 
-# Name -> module and attribute; imported when asked for, since some load a framework.
-_HOMES: dict[str, str] = {
-    "item-knn": "deeprec.rivals.plain:ITEM_KNN",
-    "ease": "deeprec.rivals.plain:EASE",
-    "als": "deeprec.rivals.plain:ALS",
-    "bpr": "deeprec.rivals.plain:BPR",
-    "rectools-sasrec": "deeprec.rivals.rectools:SASREC",
-    "rectools-bert4rec": "deeprec.rivals.rectools:BERT4REC",
-    "trm-asked": "deeprec.rivals.asked:TRM_ASKED",
-    "llm-enhanced-trm": "deeprec.rivals.enhanced_trm.rival:ENHANCED_TRM",
-    "trm-enhanced-llm-sft": "deeprec.rivals.one_shot.rival:TRM_ENHANCED_SFT",
-    "trm-enhanced-llm": "deeprec.rivals.one_shot.rival:TRM_ENHANCED",
-    "llm-title-tokens": "deeprec.rivals.item_tokens.rival:TITLE_TOKENS",
-    "llm-semantic-ids": "deeprec.rivals.item_tokens.rival:SEMANTIC_IDS",
-}
-
-
-def rival_names() -> tuple[str, ...]:
-    """Names of all rivals, in the order of tables."""
-    return tuple(_HOMES)
-
-
 def find_rival(name: str) -> Rival:
     """The rival of that name; raises EvaluationError naming the nearest known one."""
-    if name not in _HOMES:
-        near = difflib.get_close_matches(name, _HOMES, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise EvaluationError(f"unknown rival '{name}'{hint}; known: {', '.join(_HOMES)}")
-    module, attribute = _HOMES[name].split(":")
-    rival: Rival = getattr(import_module(module), attribute)
+    method = find_method(name, RIVALS, "rival")
+    rival: Rival = load_reference(method.rival or "", f"rival '{name}'")
     return rival
 
 
@@ -92,7 +66,7 @@ def run_rival(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -
     """Fit a rival into its folder, unless it is up to date."""
     rival = find_rival(name)
     stage, folder = RIVAL + name, run.rival(name)
-    before = {earlier: run.finished()[earlier]["inputs"] for earlier in ("data", "trm")}
+    before = {earlier: run.finished()[earlier]["inputs"] for earlier in (DATA, TRM)}
     inputs = fingerprint(name, before, run.config.seed, rival.settings(run))
     if run.is_current(stage, inputs) and folder.is_dir():
         return
@@ -108,7 +82,7 @@ def run_rival(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -
 def load_rival(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> Recommender:
     """A fitted rival; raises RunError naming the command that fits it."""
     rival = find_rival(name)
-    run.require(RIVAL + name, f"deeprec rival fit {name}")
+    run.require(RIVAL + name)
     return rival.load(run, refit_data(dataset), trm, run.rival(name))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from deeprec.config import SelectionConfig
 from deeprec.data.dataset import Dataset
 from deeprec.errors import TrainingError
+from deeprec.stages import COLD_START
 from deeprec.trm.base import Retriever
 from deeprec.trm.ranking import target_ranks
 from deeprec.types import Example
@@ -25,7 +26,7 @@ class Selection:
 
     def pool(self, stage: str) -> tuple[Example, ...]:
         """The examples of a stage; raises TrainingError when it was left without any."""
-        pool = self.cold_start if stage == "cold_start" else self.recommendation
+        pool = self.cold_start if stage == COLD_START else self.recommendation
         if not pool:
             raise TrainingError(
                 f"no examples for stage '{stage}': {self.counts}; "

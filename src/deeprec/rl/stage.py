@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from deeprec.config import RunConfig, StageConfig
 from deeprec.data.dataset import Dataset
@@ -14,6 +14,7 @@ from deeprec.ledger import write_ledger
 from deeprec.rewards.mixture import RewardSpace, check_weights
 from deeprec.rl.selection import Selection, select
 from deeprec.run import Run, fingerprint
+from deeprec.stages import POLICY_STAGES, RL_STAGES, RLStage, command_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,9 +27,8 @@ if TYPE_CHECKING:
 
     Evaluate = Callable[[Environment], Mapping[str, float]]
 
-StageName = Literal["cold_start", "recommendation"]
-STARTS_FROM = {"cold_start": "warm_start", "recommendation": "cold_start"}
-_COMMANDS = {"warm_start": "deeprec policy init", "cold_start": "deeprec train --stage cold_start"}
+StageName = RLStage
+STARTS_FROM = dict(zip(RL_STAGES, POLICY_STAGES, strict=False))
 # Settings that say how a stage is run or watched, and leave its weights as they are.
 _WITHOUT_EFFECT = {
     "save_every",
@@ -61,9 +61,9 @@ def run_rl(
     require_extra()
     settings = stage_settings(run.config, stage)
     before = STARTS_FROM[stage]
-    record = run.require(before, _COMMANDS[before])
+    record = run.require(before)
     if not run.policy(before).is_dir():
-        raise RunError(f"{run.policy(before)}: is gone; run `{_COMMANDS[before]} --run {run.folder}`")
+        raise RunError(f"{run.policy(before)}: is gone; run `{command_of(before)} --run {run.folder}`")
     inputs = stage_inputs(run.config, dataset, stage, record["inputs"])
     if run.is_current(stage, inputs) and run.policy(stage).is_dir():
         return

@@ -34,10 +34,11 @@ from deeprec.rl.scripts import (
 from deeprec.rl.supervised import fit_documents
 from deeprec.rollout.codec import TokenizerCodec
 from deeprec.run import Run, fingerprint
+from deeprec.stages import TRM, WARM_START
 from deeprec.trm.base import Retriever
 from deeprec.types import Example
 
-STAGE = "warm_start"
+STAGE = WARM_START
 READING = "warm_start:reading"  # in the log
 _INPUTS = "inputs.txt"  # beside the weights that have read: what they depend on
 
@@ -49,7 +50,7 @@ def run_warm_start(run: Run, dataset: Dataset, trm: Retriever) -> None:
     extra `train`, before anything is made.
     """
     config = run.config
-    trm_inputs = run.require("trm", "deeprec trm fit")["inputs"]
+    trm_inputs = run.require(TRM)["inputs"]
     inputs = stage_inputs(config, trm_inputs)
     folders = [run.policy(STAGE), *([run.policy(READER)] if config.warm_start.reads else [])]
     if run.is_current(STAGE, inputs) and all(folder.is_dir() for folder in folders):

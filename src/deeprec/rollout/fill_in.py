@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from deeprec.data.dataset import Dataset
+from deeprec.methods import TRM
 from deeprec.recommender import Recommendation
 from deeprec.trm.base import Retriever
 from deeprec.types import Example, Trajectory
-
-TRM = "trm"  # the source of an answer of which the TRM ranked every item
 
 
 def final_answer(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from deeprec.data.catalog import Catalog
+from deeprec.methods import TRM
 from deeprec.recommender import Recommendation
-from deeprec.rollout.fill_in import TRM
 from deeprec.serve.bodies import (
     Found,
     ItemGiven,

@@ -76,7 +76,7 @@ def _environment(run: Run, stage: str | None, remote: Remote | None) -> tuple[En
     from deeprec.policy.loading import load_policy
 
     if stage is not None:
-        run.require(stage, "deeprec policy init" if stage == "warm_start" else "deeprec train")
+        run.require(stage)
     dataset, trm = load_stages(run)
     folder = run.last_policy() if stage is None else run.policy(stage)
     if remote is not None:

@@ -11,9 +11,10 @@ from uuid import uuid4
 
 from deeprec.data.dataset import Dataset
 from deeprec.errors import DeepRecError
+from deeprec.methods import TRM
 from deeprec.recommender import Recommendation
 from deeprec.rollout.environment import Environment
-from deeprec.rollout.fill_in import TRM, Gap, fill_gaps, filled, final_answer
+from deeprec.rollout.fill_in import Gap, fill_gaps, filled, final_answer
 from deeprec.run import Run
 from deeprec.serve.answers import answer_of
 from deeprec.serve.bodies import Mode, RecommendationAnswer, RunGiven

@@ -10,6 +10,7 @@ from typing import Any
 from deeprec.config import TRMConfig
 from deeprec.data.dataset import Dataset
 from deeprec.errors import ConfigError
+from deeprec.methods import ITEM_KNN, POPULARITY
 from deeprec.trm.base import ExplorableRetriever, Retriever, TextEncoder
 from deeprec.trm.baselines import ItemKNN, Popularity
 from deeprec.trm.own import build_own
@@ -18,7 +19,7 @@ from deeprec.trm.vectors import load_vectors
 
 NETWORK = "deeprec"
 NETWORKS = (NETWORK, "published-fusion")  # fitted by `training.fit`, saved with their weights
-KINDS = (*NETWORKS, "popularity", "item-knn", "vectors")
+KINDS = (*NETWORKS, POPULARITY, ITEM_KNN, "vectors")
 
 
 def check_kind(config: TRMConfig) -> None:
@@ -42,9 +43,9 @@ def build_retriever(dataset: Dataset, config: TRMConfig, encoder: TextEncoder) -
     """
     check_kind(config)
     found: Retriever
-    if config.kind == "popularity":
+    if config.kind == POPULARITY:
         found = Popularity.fit(dataset)
-    elif config.kind == "item-knn":
+    elif config.kind == ITEM_KNN:
         found = ItemKNN.fit(dataset)
     elif config.kind == "vectors":
         found = load_vectors(Path(config.vectors or ""), dataset, config.approximate_from)

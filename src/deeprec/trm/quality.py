@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from deeprec.data.dataset import Dataset, TargetPart
 from deeprec.errors import RetrievalError
+from deeprec.methods import ITEM_KNN, POPULARITY, TRM
 from deeprec.metrics import ndcg, recall
 from deeprec.trm.base import Retriever
 from deeprec.trm.baselines import ItemKNN, Popularity
@@ -79,11 +80,11 @@ def compare(trm: Retriever, dataset: Dataset, part: TargetPart, seed: int = 0) -
     examples = examples_of(dataset, part)
     baselines = [
         quality(name, target_ranks(retriever, examples, dataset=dataset))
-        for name, retriever in (("popularity", Popularity.fit(dataset)), ("item-knn", ItemKNN.fit(dataset)))
+        for name, retriever in ((POPULARITY, Popularity.fit(dataset)), (ITEM_KNN, ItemKNN.fit(dataset)))
     ]
     asked = preference_kinds(dataset, examples, seed)
     return baselines + [
-        quality(f"trm + {kind}" if kind else "trm", target_ranks(trm, examples, preferences, dataset=dataset))
+        quality(f"{TRM} + {kind}" if kind else TRM, target_ranks(trm, examples, preferences, dataset=dataset))
         for kind, preferences in asked.items()
     ]
 

@@ -10,6 +10,7 @@ import time
 from functools import partial
 from typing import Any
 
+from deeprec import stages
 from deeprec.data.dataset import Dataset
 from deeprec.data.split import refit_data
 from deeprec.disk import append_jsonl
@@ -22,7 +23,7 @@ from deeprec.trm.stage import fit_seed, save_network, stage_inputs
 from deeprec.trm.text import build_text_encoder
 from deeprec.trm.training import fit
 
-STAGE = "trm_refit"
+STAGE = stages.TRM_REFIT
 
 
 def run_trm_refit(run: Run, dataset: Dataset) -> ExplorableRetriever:
@@ -56,7 +57,7 @@ def load_trm_refit(run: Run, dataset: Dataset) -> ExplorableRetriever:
     """
     import torch
 
-    run.require(STAGE, "deeprec trm refit")
+    run.require(STAGE)
     if run.config.trm.kind in NETWORKS:
         return TRM.load(run.trm_refit, dataset.catalog, "cuda" if torch.cuda.is_available() else "cpu")
     encoder = build_text_encoder(run.config.trm, dataset.catalog, fit_seed(run), run.trm_refit / "cache")

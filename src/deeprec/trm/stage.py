@@ -70,7 +70,7 @@ def load_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
     """
     import torch
 
-    run.require("trm", "deeprec trm fit")
+    run.require("trm")
     if not run.trm.is_dir():
         raise RunError(f"{run.trm}: is gone; run `deeprec trm fit --run {run.folder}`")
     config = run.config.trm

@@ -107,7 +107,7 @@ def test_some_users_and_another_part(fitted: Path) -> None:
         (["evaluate", "--user", "u3", "--users", "5"], EvaluationError, "contradict each other"),
         (["evaluate", "--user", "u333"], DataError, "unknown user 'u333'.*'u33'"),
         (["evaluate", "--format", "html"], EvaluationError, "choose one of table, markdown, latex, json"),
-        (["evaluate", "--methods", "recommendation"], RunError, "run `deeprec train"),
+        (["evaluate", "--methods", "recommendation"], RunError, "run `deeprec policy init"),  # comes first
     ],
 )
 def test_what_is_refused(fitted: Path, words: list[str], error: type[DeepRecError], message: str) -> None:

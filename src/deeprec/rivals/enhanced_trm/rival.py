@@ -15,6 +15,7 @@ from deeprec.data.dataset import Dataset
 from deeprec.disk import append_jsonl, read_jsonl
 from deeprec.errors import RunError
 from deeprec.evaluation.recommenders import TRMRecommender
+from deeprec.methods import LLM_ENHANCED_TRM as NAME
 from deeprec.recommender import Recommender
 from deeprec.rivals.enhanced_trm.enriched import (
     AugmentedDataset,
@@ -27,12 +28,12 @@ from deeprec.rivals.enhanced_trm.prompts import Prompts, build_prompts
 from deeprec.rivals.enhanced_trm.writer import load_writer, model_name, tiny_recipe, writer_key
 from deeprec.rivals.enhanced_trm.written import WrittenTexts
 from deeprec.rivals.registry import Rival
-from deeprec.run import RIVAL, Run
+from deeprec.run import Run
+from deeprec.stages import RIVAL
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.kinds import NETWORK, NETWORKS
 from deeprec.types import Example
 
-NAME = "llm-enhanced-trm"
 FEATURES, AUGMENTED = "item_features.jsonl", "augmented.jsonl"
 _NEXT_ITEMS = "next_items.jsonl"
 _SHOWN = 5  # latest items that `explain` shows the texts of
@@ -200,7 +201,6 @@ def _load(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) ->
 
 
 ENHANCED_TRM = Rival(
-    name=NAME,
     summary="the TRM fitted with item texts and next items that a language model wrote",
     settings=_settings,
     fit=_fit,

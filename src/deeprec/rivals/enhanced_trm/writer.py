@@ -14,8 +14,10 @@ from deeprec.config import RunConfig
 from deeprec.data.dataset import Dataset
 from deeprec.disk import append_jsonl
 from deeprec.errors import PolicyError
+from deeprec.methods import LLM_ENHANCED_TRM
 from deeprec.rl.scripts import Document, corpus
-from deeprec.run import RIVAL, Run, fingerprint
+from deeprec.run import Run, fingerprint
+from deeprec.stages import RIVAL
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -164,7 +166,7 @@ def _teach(run: Run, dataset: Dataset, work: Path) -> None:
         folder=work / "checkpoints",
         title="Teaching the writer",
         log=lambda figures: append_jsonl(
-            run.metrics, {"stage": f"{RIVAL}llm-enhanced-trm:writer", **figures}
+            run.metrics, {"stage": f"{RIVAL}{LLM_ENHANCED_TRM}:writer", **figures}
         ),
     )
     save_policy(model, tokenizer, work / "tiny")

@@ -6,11 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deeprec import methods
 from deeprec.data.dataset import Dataset
 from deeprec.disk import append_jsonl
 from deeprec.errors import ConfigError
 from deeprec.rivals.registry import Rival
-from deeprec.run import RIVAL, Run
+from deeprec.run import Run
+from deeprec.stages import RIVAL
 from deeprec.trm.base import ExplorableRetriever
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from deeprec.rivals.item_tokens.recommender import ItemTokensRecommender
     from deeprec.rivals.item_tokens.vocabulary import ItemNames
 
-TITLES, CODES = "llm-title-tokens", "llm-semantic-ids"
+TITLES, CODES = methods.TITLE_TOKENS, methods.SEMANTIC_IDS
 _ONLY_TITLES, _ONLY_CODES = (
     {"history"},
     {"code_history", "levels", "codebook", "quantiser", "rqvae_steps", "vectors", "beams"},
@@ -101,7 +103,7 @@ def _load(
 
 
 def _rival(name: str, summary: str) -> Rival:
-    return Rival(name, summary, partial(_settings, name), partial(_fit, name), partial(_load, name))
+    return Rival(summary, partial(_settings, name), partial(_fit, name), partial(_load, name))
 
 
 TITLE_TOKENS = _rival(TITLES, "A language model over one token a title, trained on histories.")

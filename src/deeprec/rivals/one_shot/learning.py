@@ -33,7 +33,8 @@ from deeprec.rl.supervised import fit_documents
 from deeprec.rl.trl import StagePlan, train_stage
 from deeprec.rl.warm_start import make_policy
 from deeprec.rollout.environment import Environment
-from deeprec.run import RIVAL, Run
+from deeprec.run import Run
+from deeprec.stages import RIVAL
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.types import Trajectory
 

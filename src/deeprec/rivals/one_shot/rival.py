@@ -11,14 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from deeprec import methods
 from deeprec.data.dataset import Dataset
 from deeprec.data.format import read_dataset
 from deeprec.recommender import Recommender
 from deeprec.rivals.registry import Rival
-from deeprec.run import RIVAL, Run, fingerprint
+from deeprec.run import Run, fingerprint
+from deeprec.stages import RIVAL, TRM
 from deeprec.trm.base import ExplorableRetriever
 
-SUPERVISED, REINFORCED = "trm-enhanced-llm-sft", "trm-enhanced-llm"
+SUPERVISED, REINFORCED = methods.TRM_ENHANCED_SFT, methods.TRM_ENHANCED
 _ONLY_RL = {"rl_steps"}
 _UNUSED_ROLLOUT = {"retrieved", "answer", "max_retrievals", "new_items_only", "users_per_batch",
                    "reranker_weight", "reranker_history"}  # fmt: skip
@@ -39,7 +41,7 @@ def _supervised_settings(run: Run) -> dict[str, Any]:
 
 
 def _reinforced_settings(run: Run) -> dict[str, Any]:
-    before = run.require(RIVAL + SUPERVISED, f"deeprec rival fit {SUPERVISED}")
+    before = run.require(RIVAL + SUPERVISED)
     return {
         "start": before["inputs"],
         "steps": run.config.rivals.one_shot.rl_steps,
@@ -65,7 +67,7 @@ def _fit_reinforced(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder
 
 def _work(run: Run, name: str, settings: dict[str, Any]) -> Path:
     """Where checkpoints lie while a fit goes on; those of other inputs stay until it is finished."""
-    inputs = fingerprint(run.finished()["trm"]["inputs"], run.config.seed, settings)
+    inputs = fingerprint(run.finished()[TRM]["inputs"], run.config.seed, settings)
     return run.rival(name).with_name(f"{name}.checkpoints") / inputs
 
 
@@ -81,14 +83,12 @@ def _load(name: str, run: Run, dataset: Dataset, trm: ExplorableRetriever, folde
 
 
 TRM_ENHANCED_SFT = Rival(
-    name=SUPERVISED,
     summary="a language model that ranks the TRM's list in one prompt, by supervised learning",
     settings=_supervised_settings,
     fit=_fit_supervised,
     load=partial(_load, SUPERVISED),
 )
 TRM_ENHANCED = Rival(
-    name=REINFORCED,
     summary="the same, trained on by RL with outcome rewards",
     settings=_reinforced_settings,
     fit=_fit_reinforced,

@@ -1,0 +1,74 @@
+"""What builds the methods of `methods.METHODS`, each from a run's finished stages. None fills in for a failure.
+
+A function here gets the run, its data set, its TRM and the method's name; `pipeline.build_recommenders` has seen to
+it that the stages which the method needs are finished.
+"""
+
+from __future__ import annotations
+
+from deeprec.data.dataset import Dataset
+from deeprec.errors import EvaluationError
+from deeprec.evaluation.recommenders import TRMRecommender
+from deeprec.methods import find_method
+from deeprec.recommender import Recommender
+from deeprec.run import Run
+from deeprec.trm.base import ExplorableRetriever
+
+
+def build_popularity(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> Recommender:
+    """Everyone gets what the fit part has most of: the floor of every table."""
+    from deeprec.trm.baselines import Popularity
+
+    return TRMRecommender(Popularity.fit(dataset), dataset, name)
+
+
+def build_trm(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> Recommender:
+    """The TRM's plain list."""
+    return TRMRecommender(trm, dataset, name)
+
+
+def build_dated(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> Recommender:
+    """The TRM, asked by rule for the month of each user's latest item."""
+    return TRMRecommender(trm, dataset, name, dated=True)
+
+
+def build_refit(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> Recommender:
+    """The TRM fitted on everything before validation."""
+    from deeprec.trm.refit import load_trm_refit
+
+    return TRMRecommender(load_trm_refit(run, dataset), dataset, name)
+
+
+def build_oracle(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> Recommender:
+    """The simulation's own probabilities."""
+    from deeprec.data.synthetic import oracle
+
+    settings = run.config.data.synthetic
+    return oracle(settings, settings.seed, dataset)
+
+
+def build_reranked(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> Recommender:
+    """The TRM's plain list in the reader's order; raises EvaluationError for a run without a reader."""
+    from deeprec.policy.environment import READER, load_reader
+    from deeprec.policy.loading import load_tokenizer
+    from deeprec.rollout.codec import TokenizerCodec
+    from deeprec.rollout.reranked import RerankedTRM
+
+    reader = load_reader(run, dataset, TokenizerCodec(load_tokenizer(str(run.policy(READER)))))
+    if reader is None:
+        raise EvaluationError(f"method '{name}': this run has no reader; set warm_start.reading_epochs")
+    return RerankedTRM(trm, reader, dataset, run.config.rollout, name)
+
+
+def build_policy(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> Recommender:
+    """DeepRec with the policy that the method's stage left."""
+    from deeprec.pipeline import build_deeprec
+
+    return build_deeprec(run, dataset, trm, find_method(name).policy, name=name)
+
+
+def build_renamed(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> Recommender:
+    """The same, shown made-up titles."""
+    from deeprec.data.pseudonyms import pseudonymise
+
+    return build_policy(run, pseudonymise(dataset), trm, name)

@@ -1,0 +1,188 @@
+"""The table of methods: everything that a run can be asked to rank by, rivals included.
+
+Whatever lists, orders, labels, requires, builds or documents methods reads `METHODS`. To add one is to add its
+entry here, in the place that it has in tables, and what its `build` names.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal
+
+from deeprec import stages
+from deeprec.errors import EvaluationError
+
+if TYPE_CHECKING:
+    from deeprec.settings import RunConfig
+
+POPULARITY: Final = "popularity"
+TRM: Final = stages.TRM
+TRM_DATED: Final = "trm-dated"
+TRM_RERANKED: Final = "trm-reranked"
+TRM_REFIT: Final = "trm-refit"
+ORACLE: Final = "oracle"
+ITEM_KNN: Final = "item-knn"
+EASE: Final = "ease"
+ALS: Final = "als"
+BPR: Final = "bpr"
+RECTOOLS_SASREC: Final = "rectools-sasrec"
+RECTOOLS_BERT4REC: Final = "rectools-bert4rec"
+TRM_ASKED: Final = "trm-asked"
+LLM_ENHANCED_TRM: Final = "llm-enhanced-trm"
+TRM_ENHANCED_SFT: Final = "trm-enhanced-llm-sft"
+TRM_ENHANCED: Final = "trm-enhanced-llm"
+TITLE_TOKENS: Final = "llm-title-tokens"
+SEMANTIC_IDS: Final = "llm-semantic-ids"
+
+_PSEUDONYMS = "@pseudonyms"  # behind a policy's name: the same policy, shown made-up titles
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method: `label` in tables, and what it stands on.
+
+    `needs` are the stages that must be finished, in order; their minutes are what the method costs to train.
+    `build` is `module:function`, a function of (run, dataset, trm, name) that gives the Recommender; it is imported
+    when asked for, since most load a framework. `rival` is `module:attribute` of a `Rival`, for one.
+    `policy` is the stage whose policy it asks. `reads` is the group of settings whose `history` says how many items it
+    reads. `suits` says for which runs it is listed unasked.
+    """
+
+    name: str
+    label: str
+    needs: tuple[str, ...] = ()
+    build: str = ""
+    rival: str | None = None
+    policy: str | None = None
+    reads: Literal["trm", "rollout"] | None = None
+    is_baseline: bool = False  # others are held against it, as far as it is evaluated
+    is_ceiling: bool = False  # no contender: never marked as best
+    suits: Callable[[RunConfig], bool] = lambda config: True
+
+    def history(self, config: RunConfig) -> int | None:
+        """Latest items that the method reads; None where no setting says."""
+        return None if self.reads is None else int(getattr(config, self.reads).history)
+
+
+def _policy(stage: str, label: str, *, is_baseline: bool = False) -> Method:
+    needs = (stages.TRM, *stages.POLICY_STAGES[: stages.POLICY_STAGES.index(stage) + 1])
+    return Method(
+        stage, label, needs, "deeprec.builders:build_policy", policy=stage, reads="rollout",
+        is_baseline=is_baseline,
+    )  # fmt: skip
+
+
+def _renamed(policy: Method) -> Method:
+    """The same policy, shown made-up titles: only on request, since it tells of the titles, not of the method."""
+    return replace(
+        policy,
+        name=policy.name + _PSEUDONYMS,
+        label=f"{policy.label}, made-up titles",
+        build="deeprec.builders:build_renamed",
+        is_baseline=False,
+        suits=lambda config: False,
+    )
+
+
+def _rival(name: str, home: str, *needs: str) -> Method:
+    build = "deeprec.rivals.registry:load_rival"
+    return Method(name, name, (*needs, stages.RIVAL + name), build, rival=home)
+
+
+def _is_dated(config: RunConfig) -> bool:
+    """Where the policy knows the month of the latest item, the TRM that is told it is the fair rival."""
+    return config.rollout.now or "date" in config.rollout.prompt_fields
+
+
+def _is_reranked(config: RunConfig) -> bool:
+    """Where a reader reranks, the TRM's plain list in its order is a rival: that much is worth nobody's asking."""
+    return config.rollout.answer == "reranked" and config.warm_start.reads
+
+
+_POLICIES = (
+    _policy(stages.WARM_START, "DeepRec, warm start", is_baseline=True),
+    _policy(stages.COLD_START, "DeepRec, after stage 1"),
+    _policy(stages.RECOMMENDATION, "DeepRec, after stage 2"),
+)
+
+# From the floor to the ceiling: the order of tables.
+METHODS: tuple[Method, ...] = (
+    Method(POPULARITY, "Popularity", build="deeprec.builders:build_popularity"),
+    _rival(ITEM_KNN, "deeprec.rivals.plain:ITEM_KNN"),
+    Method(
+        TRM, "Plain TRM", (stages.TRM,), "deeprec.builders:build_trm", reads="trm", is_baseline=True
+    ),
+    Method(
+        TRM_DATED, "TRM told the latest month", (stages.TRM,), "deeprec.builders:build_dated", reads="trm",
+        is_baseline=True, suits=_is_dated,
+    ),
+    Method(
+        TRM_RERANKED, "TRM, reranked by the reader", (stages.TRM, stages.WARM_START),
+        "deeprec.builders:build_reranked", reads="trm", is_baseline=True, suits=_is_reranked,
+    ),
+    Method(
+        TRM_REFIT, "TRM refitted on the RL targets too", (stages.TRM_REFIT,), "deeprec.builders:build_refit",
+        reads="trm", is_baseline=True,
+    ),
+    *_POLICIES,
+    *map(_renamed, _POLICIES),
+    _rival(EASE, "deeprec.rivals.plain:EASE"),
+    _rival(ALS, "deeprec.rivals.plain:ALS"),
+    _rival(BPR, "deeprec.rivals.plain:BPR"),
+    _rival(RECTOOLS_SASREC, "deeprec.rivals.rectools:SASREC"),
+    _rival(RECTOOLS_BERT4REC, "deeprec.rivals.rectools:BERT4REC"),
+    _rival(TRM_ASKED, "deeprec.rivals.asked:TRM_ASKED", stages.TRM),
+    _rival(LLM_ENHANCED_TRM, "deeprec.rivals.enhanced_trm.rival:ENHANCED_TRM"),
+    _rival(TRM_ENHANCED_SFT, "deeprec.rivals.one_shot.rival:TRM_ENHANCED_SFT", stages.TRM),
+    _rival(
+        TRM_ENHANCED, "deeprec.rivals.one_shot.rival:TRM_ENHANCED", stages.TRM, stages.RIVAL + TRM_ENHANCED_SFT
+    ),
+    _rival(TITLE_TOKENS, "deeprec.rivals.item_tokens.rival:TITLE_TOKENS"),
+    _rival(SEMANTIC_IDS, "deeprec.rivals.item_tokens.rival:SEMANTIC_IDS"),
+    Method(
+        ORACLE, "Oracle (ceiling)", build="deeprec.builders:build_oracle", is_ceiling=True,
+        suits=lambda config: config.data.name == "synthetic",
+    ),
+)  # fmt: skip
+_BY_NAME = {method.name: method for method in METHODS}
+RIVALS = tuple(method.name for method in METHODS if method.rival is not None)
+BASELINES = tuple(method.name for method in METHODS if method.is_baseline)
+
+
+def find_method(name: str, known: tuple[str, ...] = tuple(_BY_NAME), what: str = "method") -> Method:
+    """The method of that name; raises EvaluationError naming the nearest of `known`."""
+    if name in known:
+        return _BY_NAME[name]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    raise EvaluationError(f"unknown {what} '{name}'{hint}; known: {', '.join(known)}")
+
+
+def describe(name: str) -> Method:
+    """The entry of that name; a bare one, called by its name, for a recommender that is not of this table."""
+    return _BY_NAME.get(name) or Method(name, name)
+
+
+def place_of(name: str) -> tuple[float, str]:
+    """Sorts methods as tables do; those that are not of this table stand before the ceiling, by name."""
+    places = [method.name for method in METHODS]
+    if name in places:
+        return places.index(name), ""
+    return len(places) - 1.5, name
+
+
+def known_methods(config: RunConfig) -> tuple[str, ...]:
+    """Every method that a run with these settings makes by itself; rivals come besides."""
+    return tuple(method.name for method in METHODS if method.rival is None and method.suits(config))
+
+
+def askable_methods(config: RunConfig) -> tuple[str, ...]:
+    """Every method that a run with these settings may be asked for: rivals and renamed policies too."""
+    known = known_methods(config)
+    return tuple(
+        method.name
+        for method in METHODS
+        if method.name in known or method.rival is not None or method.policy is not None
+    )

@@ -1,0 +1,48 @@
+"""Things named as `package.module:name`, as entry points are: parts of your own, and our own that load late."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from deeprec.errors import ConfigError
+
+
+def is_reference(text: str) -> bool:
+    """Whether a name is one of a thing in a module.
+
+    >>> is_reference("own_trm:build"), is_reference("popularity"), is_reference("own_trm:")
+    (True, False, False)
+    """
+    module, _, name = text.partition(":")
+    return all(part.isidentifier() for part in (*module.split("."), *name.split(".")))
+
+
+def load_reference(reference: str, setting: str) -> Any:
+    """What `package.module:name` names; `setting` is the one that names it, for errors.
+
+    Raises ConfigError for another form, a module that can't be imported, and a name that it lacks.
+    Whatever else the module raises while it is imported is a fault of its own, and comes as it is.
+    """
+    place = f"{setting} = '{reference}'"
+    if not is_reference(reference):
+        raise ConfigError(f"{place}: name a thing in a module as package.module:name")
+    module_name, _, path = reference.partition(":")
+    try:
+        found: Any = import_module(module_name)
+    except ImportError as error:
+        raise ConfigError(
+            f"{place}: can't import '{module_name}' ({error}); install it, or put its folder on PYTHONPATH"
+        ) from None
+    except SyntaxError as error:
+        raise ConfigError(f"{place}: '{module_name}' is no valid Python ({error}); mend it") from None
+    for name in path.split("."):
+        if not hasattr(found, name):
+            raise ConfigError(f"{place}: module '{module_name}' has no attribute '{path}'; check the name")
+        found = getattr(found, name)
+    return found
+
+
+def lacking(found: Any, members: tuple[str, ...]) -> list[str]:
+    """Members of a contract that an object lacks, in order."""
+    return [name for name in members if not hasattr(found, name)]

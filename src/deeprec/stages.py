@@ -1,0 +1,42 @@
+"""The stages of a run: what they are called, in what order they stand, and which command runs each."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+RLStage = Literal["cold_start", "recommendation"]
+
+DATA: Final = "data"
+TRM: Final = "trm"
+TRM_REFIT: Final = "trm_refit"
+WARM_START: Final = "warm_start"
+COLD_START: Final = "cold_start"
+RECOMMENDATION: Final = "recommendation"
+EVALUATION: Final = "evaluation"
+RIVAL: Final = "rival:"  # what the stage of a rival is called: `rival:ease`
+
+RL_STAGES: tuple[RLStage, ...] = (COLD_START, RECOMMENDATION)
+POLICY_STAGES: tuple[str, ...] = (WARM_START, *RL_STAGES)  # each leaves a policy
+STAGES = (DATA, TRM, TRM_REFIT, *POLICY_STAGES, EVALUATION)
+EARLIER = STAGES[:-1]  # what an evaluation may stand on, besides rivals
+
+_COMMANDS = {
+    DATA: "deeprec data prepare",
+    TRM: "deeprec trm fit",
+    TRM_REFIT: "deeprec trm refit",
+    WARM_START: "deeprec policy init",
+    COLD_START: f"deeprec train --stage {COLD_START}",
+    RECOMMENDATION: "deeprec train",
+    EVALUATION: "deeprec evaluate",
+}
+
+
+def command_of(stage: str) -> str:
+    """The command that runs a stage, a rival's included.
+
+    >>> command_of("trm"), command_of("rival:ease")
+    ('deeprec trm fit', 'deeprec rival fit ease')
+    """
+    if stage.startswith(RIVAL):
+        return f"deeprec rival fit {stage.removeprefix(RIVAL)}"
+    return _COMMANDS[stage]
