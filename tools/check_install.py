@@ -79,11 +79,14 @@ def check_contents(wheel: Path, archive: Path) -> None:
     }
     with zipfile.ZipFile(wheel) as opened:
         inside = {name for name in opened.namelist() if ".dist-info/" not in name}
-        licences = [name for name in opened.namelist() if "LICENSE" in name and ".dist-info/" in name]
+        licences = {Path(name).name for name in opened.namelist() if ".dist-info/licenses/" in name}
     require(
         inside == tracked, f"wheel: lacks {sorted(tracked - inside)}, has besides {sorted(inside - tracked)}"
     )
-    require(bool(licences), "wheel: no licence in its metadata")
+    wanted = {"LICENSE", *(Path(name).name for name in tracked if "LICENSE" in name)}
+    require(
+        licences == wanted, f"wheel: its metadata has the licences {sorted(licences)}, not {sorted(wanted)}"
+    )
     with tarfile.open(archive) as opened:
         names = {name.split("/", 1)[1] for name in opened.getnames() if "/" in name}
     needed = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "constraints.txt", "Makefile"}
