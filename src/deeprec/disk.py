@@ -12,7 +12,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -129,6 +129,17 @@ def _cut_torn_line(lines: BinaryIO) -> None:
         return
     lines.seek(0)
     lines.truncate(lines.read().rfind(b"\n") + 1)
+
+
+def rewrite_jsonl(file: Path, change: Callable[[list[dict[str, Any]]], Sequence[Mapping[str, Any]]]) -> None:
+    """Replace the records of a JSON-lines file by what `change` makes of them."""
+    with alone(file):
+        write_jsonl(file, change(read_jsonl(file)))
+
+
+def write_jsonl(file: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Write a JSON-lines file so that it is either whole or not there."""
+    write_atomically(file, "".join(json.dumps(record) + "\n" for record in records))
 
 
 def read_jsonl(file: Path) -> list[dict[str, Any]]:

@@ -28,6 +28,10 @@ class RunError(DeepRecError, RuntimeError):
     """A run folder is missing, incomplete, locked, or belongs to something else."""
 
 
+class RunLocked(RunError):  # noqa: N818 - a state that passes, not a mistake
+    """Another process writes into the run just now; the same call succeeds once it has finished."""
+
+
 class RetrievalError(DeepRecError, ValueError):
     """A retriever was asked for something that it can't answer."""
 

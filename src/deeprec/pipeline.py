@@ -10,7 +10,7 @@ from deeprec.data.dataset import Dataset
 from deeprec.methods import METHODS, askable_methods, find_method, known_methods
 from deeprec.recommender import Recommender
 from deeprec.references import load_reference
-from deeprec.run import Run
+from deeprec.run import Run, writes
 from deeprec.stages import DATA, EVALUATION, RL_STAGES, TRM, TRM_REFIT, WARM_START
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from deeprec.trm.base import ExplorableRetriever
 
 
+@writes
 def run_pipeline(run: Run, announce: Callable[[str], None] = lambda _: None) -> Path:
     """Every stage of a run that is not up to date; returns the path of the report.
 

@@ -12,23 +12,31 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from functools import wraps
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from deeprec import stages
 from deeprec.config import RunConfig, parse_config
-from deeprec.disk import write_atomically
+from deeprec.disk import alone, write_atomically
 from deeprec.distribution import installed_version
 from deeprec.errors import RunError
+from deeprec.locks import hold
 from deeprec.methods import TRM_REFIT
 from deeprec.stages import POLICY_STAGES, RIVAL, STAGES, command_of
 from deeprec.toml import to_toml
 
+LOCK = "run.lock"  # of the run folder, held by whoever writes there
 _ASIDE = {stages.TRM_REFIT: (stages.TRM_REFIT, stages.EVALUATION)}  # no policy is made from it
 _UNDER_RIVALS = (stages.DATA, stages.TRM)
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Run:
@@ -45,8 +53,7 @@ class Run:
         An existing run may be given other settings; stages whose inputs changed will run
         again. Raises RunError if the folder holds something else, or another data set.
         """
-        if folder.exists() and not folder.is_dir():
-            raise RunError(f"{folder}: is a file; name a folder for the run")
+        _check_place(folder)
         if (folder / "run.toml").exists():
             before = cls.open(folder).config.data
             if before.name != config.data.name and (folder / "data").exists():
@@ -54,14 +61,21 @@ class Run:
                     f"{folder}: is a run on data set '{before.name}', not '{config.data.name}'; "
                     "choose another folder with --run"
                 )
-        elif folder.is_dir() and any(folder.iterdir()):
-            raise RunError(f"{folder}: is not empty and not a run folder; choose another with --run")
+        run = cls(folder, config)
+        run._save_settings()
+        return run
+
+    def _save_settings(self) -> None:
+        """Write `run.toml` if it says something else, which only a process that may write here can."""
+        file = self.folder / "run.toml"
+        text = to_toml(self.config.model_dump(mode="json", exclude_none=True))
+        if file.is_file() and file.read_bytes() == text.encode():
+            return
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(folder / "run.toml", to_toml(config.model_dump(mode="json", exclude_none=True)))
+            with writing(self.folder):
+                write_atomically(file, text)
         except OSError as error:
-            raise RunError(f"{folder}: can't be written ({error.strerror})") from None
-        return cls(folder, config)
+            raise RunError(f"{self.folder}: can't be written ({error.strerror})") from None
 
     @classmethod
     def open(cls, folder: Path) -> Run:
@@ -149,25 +163,28 @@ class Run:
             later: tuple[str, ...] = (stage,)  # an evaluation knows which fits it compared
         else:
             later = _ASIDE.get(stage, STAGES[STAGES.index(stage) :])
-        record = {
-            name: entry
-            for name, entry in self.finished().items()
-            if name not in later and not (name.startswith(RIVAL) and stage in _UNDER_RIVALS)
-        }
-        write_atomically(self.folder / "stages.json", json.dumps(record, indent=1))
+        self._change(
+            lambda record: {
+                name: entry
+                for name, entry in record.items()
+                if name not in later and not (name.startswith(RIVAL) and stage in _UNDER_RIVALS)
+            }
+        )
 
     def finish(self, stage: str, inputs: str, minutes: float, **facts: Any) -> None:
         """Record a stage as finished, with what produced it."""
-        record = self.finished()
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        record[stage] = {
-            "inputs": inputs,
-            "minutes": round(minutes, 3),
-            "time": now,
-            **facts,
-            **environment(),
-        }
-        write_atomically(self.folder / "stages.json", json.dumps(record, indent=1))
+        entry = {"inputs": inputs, "minutes": round(minutes, 3), "time": now, **facts, **environment()}
+        self.record(stage, entry)
+
+    def record(self, stage: str, entry: dict[str, Any]) -> None:
+        """Put down `entry` for a stage; those of others stay, also what another process has just put there."""
+        self._change(lambda record: {**record, stage: entry})
+
+    def _change(self, change: Callable[[dict[str, dict[str, Any]]], dict[str, dict[str, Any]]]) -> None:
+        file = self.folder / "stages.json"
+        with alone(file):
+            write_atomically(file, json.dumps(change(self.finished()), indent=1))
 
     def require(self, stage: str, command: str | None = None) -> dict[str, Any]:
         """The record of a finished stage; raises RunError naming the command that makes it (none: `command_of`)."""
@@ -178,6 +195,37 @@ class Run:
                 f"{self.folder}: stage '{stage}' has not been run; run `{command} --run {self.folder}`"
             )
         return record
+
+
+def writing(folder: Path, *, beside: bool = False, wait: bool = False) -> AbstractContextManager[None]:
+    """Within the block no other process writes into the run; `beside`: none but others that fit rivals.
+
+    Whoever only reads needs none of it. `wait` waits until the run is free. Raises RunError where `folder`
+    is something else than a run, RunLocked where another process is at work there.
+    """
+    _check_place(folder)
+    return hold(folder / LOCK, folder, shared=beside, wait=wait)
+
+
+def writes(stage: Callable[Concatenate[Run, P], R]) -> Callable[Concatenate[Run, P], R]:
+    """For a function that writes into the run that it is given first: it holds the lock while it is at work."""
+
+    @wraps(stage)
+    def held(run: Run, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with writing(run.folder):
+            return stage(run, *args, **kwargs)
+
+    return held
+
+
+def _check_place(folder: Path) -> None:
+    """Raise RunError for a place that is no run and can't become one."""
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: is a file; name a folder for the run")
+    if not folder.is_dir() or (folder / "run.toml").exists():
+        return
+    if any(entry.name != LOCK for entry in folder.iterdir()):
+        raise RunError(f"{folder}: is not empty and not a run folder; choose another with --run")
 
 
 def fingerprint(*parts: Any) -> str:

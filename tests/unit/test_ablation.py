@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deeprec.ablation.sharing import locked, share, share_reading, stage_folder
+from deeprec.ablation.sharing import share, share_reading, stage_folder
 from deeprec.ablation.table import COLUMNS, AblationRow, Spread, cells, command_words, mean_differences
 from deeprec.ablation.variants import VARIANTS, apply, choose_variants, parse_seeds, parse_variant
 from deeprec.config import RunConfig, load_config, override_config
@@ -141,18 +141,6 @@ def test_what_was_read_is_taken_from_a_run_of_the_same_seed(tmp_path: Path) -> N
         share_reading(run, [run, first])
     assert not other.policy("reading").exists()
     assert (again.policy("reading") / "inputs.txt").read_text() == "abc"
-
-
-def test_one_process_at_a_time_works_on_a_sub_run(tmp_path: Path) -> None:
-    folder = tmp_path / "ablations" / "full-seed0"
-    with locked(folder, wait=False) as mine:
-        assert mine
-        with locked(folder, wait=False) as others:
-            assert not others
-        with locked(folder.with_name("full-seed1"), wait=False) as another:
-            assert another
-    with locked(folder, wait=True) as again:
-        assert again
 
 
 def test_cells() -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 from deeprec import stages
-from deeprec.ablation.sharing import locked, share, share_encoder, share_reading
+from deeprec.ablation.sharing import share, share_encoder, share_reading
 from deeprec.ablation.variants import Variant, apply
 from deeprec.config import RunConfig, override_config
 from deeprec.data.dataset import Dataset
 from deeprec.data.stage import load_data
-from deeprec.errors import ConfigError, EvaluationError, TrainingError
+from deeprec.errors import ConfigError, EvaluationError, RunLocked, TrainingError
 from deeprec.evaluation.heldout import build_heldout
 from deeprec.evaluation.stage import run_evaluation
 from deeprec.methods import TRM
@@ -23,7 +23,7 @@ from deeprec.rl.stage import run_rl
 from deeprec.rl.stage import stage_inputs as rl_inputs
 from deeprec.rl.warm_start import run_warm_start
 from deeprec.rollout.environment import check_list_sizes
-from deeprec.run import Run
+from deeprec.run import Run, writing
 from deeprec.stages import POLICY_STAGES, RLStage
 from deeprec.trm import stage as trm_stage
 from deeprec.trm.base import ExplorableRetriever
@@ -127,16 +127,16 @@ def _run_one(
     plan: Plan, config: RunConfig, name: str, seed: int, announce: Announce, *, wait: bool
 ) -> SubRun | None:
     folder = plan.folder / f"{name}-seed{seed}"
-    with locked(folder, wait=wait) as is_mine:
-        if not is_mine:
-            announce(f"{name}, seed {seed}: {_SLOW}")
-            return None
-        run = Run.create(folder, config.model_copy(update={"seed": seed}))
-        try:
+    try:
+        with writing(folder, wait=wait):
+            run = Run.create(folder, config.model_copy(update={"seed": seed}))
             _run_stages(plan, run, lambda stage: announce(f"{name}, seed {seed}: {stage}"))
-        except TrainingError as error:
-            announce(f"{name}, seed {seed}: failed: {error}")
-            return SubRun(name, seed, run, str(error))
+    except RunLocked:
+        announce(f"{name}, seed {seed}: {_SLOW}")
+        return None
+    except TrainingError as error:
+        announce(f"{name}, seed {seed}: failed: {error}")
+        return SubRun(name, seed, run, str(error))
     return SubRun(name, seed, run)
 
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
-from typing import Any
 
 from deeprec import stages
 from deeprec.data.dataset import Dataset
-from deeprec.disk import read_jsonl, whole_folder, write_atomically
+from deeprec.disk import read_jsonl, rewrite_jsonl, whole_folder
 from deeprec.policy.environment import READER
 from deeprec.rl.warm_start import READING
 from deeprec.rl.warm_start import STAGE as WARM_START
@@ -52,7 +48,7 @@ def share(run: Run, stage: str, inputs: str, donors: Sequence[Run]) -> None:
     if stage == WARM_START and donor.policy(READER).is_dir():
         _take(donor.policy(READER), run.policy(READER))
         _copy_rows(donor, run, READING)
-    _record(run, stage, {**donor.finished()[stage], "shared": os.path.relpath(donor.folder, run.folder)})
+    run.record(stage, {**donor.finished()[stage], "shared": os.path.relpath(donor.folder, run.folder)})
 
 
 def share_reading(run: Run, donors: Sequence[Run]) -> None:
@@ -98,19 +94,6 @@ def stage_folder(run: Run, stage: str) -> Path:
     return {stages.DATA: run.data, stages.TRM: run.trm}.get(stage, run.policy(stage))
 
 
-@contextmanager
-def locked(folder: Path, *, wait: bool) -> Iterator[bool]:
-    """Whether this process alone works in `folder` within the block; `wait` until it does."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(folder.name + ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        yield True
-
-
 def _take(source: Path, target: Path) -> None:
     with whole_folder(target) as part:
         shutil.copytree(source, part, copy_function=_link, dirs_exist_ok=True)
@@ -124,10 +107,5 @@ def _link(source: str, target: str) -> None:
 
 
 def _copy_rows(donor: Run, run: Run, stage: str) -> None:
-    kept = [row for row in read_jsonl(run.metrics) if row.get("stage") != stage]
     found = [row for row in read_jsonl(donor.metrics) if row.get("stage") == stage]
-    write_atomically(run.metrics, "".join(json.dumps(row) + "\n" for row in [*kept, *found]))
-
-
-def _record(run: Run, stage: str, record: dict[str, Any]) -> None:
-    write_atomically(run.folder / "stages.json", json.dumps({**run.finished(), stage: record}, indent=1))
+    rewrite_jsonl(run.metrics, lambda rows: [row for row in rows if row.get("stage") != stage] + found)

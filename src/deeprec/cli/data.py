@@ -33,7 +33,7 @@ def prepare_command(
     from deeprec.data.stage import run_data
     from deeprec.data.summary import summarize
     from deeprec.progress import show_progress
-    from deeprec.run import Run
+    from deeprec.run import Run, writing
     from deeprec.toml import toml_value
 
     settings = [f"data.name={toml_value(name)}"]
@@ -41,7 +41,7 @@ def prepare_command(
         settings.append(f"data.source={toml_value(str(source.expanduser().absolute()))}")
     before = run / "run.toml"  # an existing run keeps its other settings
     config = load_config(file=before if before.is_file() else None, overrides=[*settings, *(overrides or [])])
-    with show_progress():
+    with writing(run), show_progress():
         dataset = run_data(Run.create(run, config))
     _show(summarize(dataset), as_json)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,15 +22,19 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 DEFAULT_RUN = Path("runs/default")
 
 
-def open_run(folder: Path, overrides: list[str] | None) -> Run:
-    """The run at `folder`, its settings changed by `--set`."""
-    from deeprec.config import override_config
-    from deeprec.run import Run
+@contextmanager
+def open_run(folder: Path, overrides: list[str] | None, *, beside: bool = False) -> Iterator[Run]:
+    """The run at `folder` for a command that writes there, its settings changed by `--set`.
 
-    run = Run.open(folder)
-    if not overrides:
-        return run
-    return Run.create(folder, override_config(run.config, overrides))
+    Within the block no other process writes into it; `beside`: none but others that fit rivals.
+    """
+    from deeprec.config import override_config
+    from deeprec.run import Run, writing
+
+    Run.open(folder)  # what is no run is refused before anything is put there
+    with writing(folder, beside=beside):
+        run = Run.open(folder)
+        yield Run.create(folder, override_config(run.config, overrides)) if overrides else run
 
 
 def print_json(value: object) -> None:

@@ -19,17 +19,17 @@ def init(run: RunOption = DEFAULT_RUN, overrides: SetOption = None, as_json: Jso
     from deeprec.progress import show_progress
     from deeprec.rl.warm_start import STAGE, run_warm_start
 
-    folder = open_run(run, overrides)
-    dataset, trm = load_stages(folder)
-    with show_progress():
-        run_warm_start(folder, dataset, trm)
-    record = folder.finished()[STAGE]
-    if as_json:
-        print_json(record)
-        return
-    typer.echo(
-        f"Policy: {folder.policy(STAGE)} ({record['parameters']:,} parameters, {record['minutes']} minutes)"
-    )
+    with open_run(run, overrides) as folder:
+        dataset, trm = load_stages(folder)
+        with show_progress():
+            run_warm_start(folder, dataset, trm)
+        record = folder.finished()[STAGE]
+        if as_json:
+            print_json(record)
+            return
+        typer.echo(
+            f"Policy: {folder.policy(STAGE)} ({record['parameters']:,} parameters, {record['minutes']} minutes)"
+        )
 
 
 @app.command("show")

@@ -28,13 +28,13 @@ def quickstart(
     from deeprec.config import load_config, preset_names
     from deeprec.pipeline import run_pipeline
     from deeprec.progress import show_progress
-    from deeprec.run import Run
+    from deeprec.run import Run, writing
 
     if preset is None and config is None:
         preset = data if data in preset_names() else "synthetic" if data is None else "default"
     settings = data_overrides(load_config(preset, config, overrides or ()), data, source)
-    folder = Run.create(run, settings)
-    with show_progress() as console:
+    with writing(run), show_progress() as console:
+        folder = Run.create(run, settings)
         report = run_pipeline(folder, lambda stage: console.rule(stage.replace("_", " ")))
     if as_json:
         typer.echo((folder.report / "evaluation.json").read_text(encoding="utf-8"))

@@ -51,12 +51,14 @@ def fit(
 
     for name in names:
         find_rival(name)  # an unknown one is refused before the first is fitted
-    opened = open_run(run, overrides)
-    dataset, trm = load_stages(opened)
-    for name in names:
-        with show_progress():
-            run_rival(opened, dataset, trm, name)
-        typer.echo(f"{name}: {opened.rival(name)} ({opened.finished()[RIVAL + name]['minutes']:.1f} minutes)")
+    with open_run(run, overrides, beside=True) as opened:
+        dataset, trm = load_stages(opened)
+        for name in names:
+            with show_progress():
+                run_rival(opened, dataset, trm, name)
+            typer.echo(
+                f"{name}: {opened.rival(name)} ({opened.finished()[RIVAL + name]['minutes']:.1f} minutes)"
+            )
 
 
 @app.command("show")

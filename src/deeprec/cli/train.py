@@ -60,23 +60,23 @@ def train(
     from deeprec.progress import show_progress
     from deeprec.rl.stage import run_rl
 
-    opened = open_run(run, overrides)
-    dataset, trm = load_stages(opened)
-    chosen = [name for name in stages.RL_STAGES if stage in (Stages.BOTH, name)]
-    for name in chosen:
-        try:
-            with show_progress():
-                run_rl(opened, dataset, trm, name, build_heldout(opened, dataset, trm, name))
-        except (RewardError, TrainingError):
-            _print_health(opened, name, to_stderr=True)
-            raise
-    summaries = {name: _summary(opened, name) for name in chosen}
-    if as_json:
-        print_json(summaries)
-        return
-    for name in chosen:
-        _print_table(name, summaries[name])
-        _print_health(opened, name)
+    with open_run(run, overrides) as opened:
+        dataset, trm = load_stages(opened)
+        chosen = [name for name in stages.RL_STAGES if stage in (Stages.BOTH, name)]
+        for name in chosen:
+            try:
+                with show_progress():
+                    run_rl(opened, dataset, trm, name, build_heldout(opened, dataset, trm, name))
+            except (RewardError, TrainingError):
+                _print_health(opened, name, to_stderr=True)
+                raise
+        summaries = {name: _summary(opened, name) for name in chosen}
+        if as_json:
+            print_json(summaries)
+            return
+        for name in chosen:
+            _print_table(name, summaries[name])
+            _print_health(opened, name)
 
 
 def _summary(run: Run, stage: str) -> dict[str, Any]:

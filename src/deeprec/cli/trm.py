@@ -29,16 +29,16 @@ def fit_command(
     from deeprec.progress import show_progress
     from deeprec.trm.stage import run_trm
 
-    opened = open_run(run, overrides)
-    dataset = load_data(opened)
-    with show_progress():
-        run_trm(opened, dataset)
-    record = opened.finished()["trm"]
-    if as_json:
-        print_json({"folder": str(opened.trm), "minutes": record["minutes"], **record["validation"]})
-        return
-    facts = ", ".join(f"{name} {value}" for name, value in record["validation"].items())
-    typer.echo(f"{opened.trm}: fitted in {record['minutes']:.1f} min; validation: {facts or 'none'}")
+    with open_run(run, overrides) as opened:
+        dataset = load_data(opened)
+        with show_progress():
+            run_trm(opened, dataset)
+        record = opened.finished()["trm"]
+        if as_json:
+            print_json({"folder": str(opened.trm), "minutes": record["minutes"], **record["validation"]})
+            return
+        facts = ", ".join(f"{name} {value}" for name, value in record["validation"].items())
+        typer.echo(f"{opened.trm}: fitted in {record['minutes']:.1f} min; validation: {facts or 'none'}")
 
 
 @app.command("refit")
@@ -53,16 +53,16 @@ def refit_command(
     from deeprec.progress import show_progress
     from deeprec.trm.refit import STAGE, run_trm_refit
 
-    opened = open_run(run, overrides)
-    opened.require("trm")
-    dataset = load_data(opened)
-    with show_progress():
-        run_trm_refit(opened, dataset)
-    minutes = opened.finished()[STAGE]["minutes"]
-    if as_json:
-        print_json({"folder": str(opened.trm_refit), "minutes": minutes})
-        return
-    typer.echo(f"{opened.trm_refit}: fitted in {minutes:.1f} min")
+    with open_run(run, overrides) as opened:
+        opened.require("trm")
+        dataset = load_data(opened)
+        with show_progress():
+            run_trm_refit(opened, dataset)
+        minutes = opened.finished()[STAGE]["minutes"]
+        if as_json:
+            print_json({"folder": str(opened.trm_refit), "minutes": minutes})
+            return
+        typer.echo(f"{opened.trm_refit}: fitted in {minutes:.1f} min")
 
 
 @app.command("show")

@@ -10,11 +10,12 @@ from deeprec.data.dataset import Dataset
 from deeprec.data.files import hash_file
 from deeprec.data.format import FORMAT, read_dataset, write_dataset
 from deeprec.data.prepare import prepare
-from deeprec.run import Run, fingerprint
+from deeprec.run import Run, fingerprint, writes
 
 _TIME_SPLIT = {"split", "time_cuts", "rl_share", "validation_share", "test_share"}
 
 
+@writes
 def run_data(run: Run, cache: Path | None = None) -> Dataset:
     """The run's data set; prepared only if settings or source files changed since.
 

@@ -24,7 +24,7 @@ from deeprec.recommender import Recommender
 from deeprec.rewards.mixture import mix, reward_parts
 from deeprec.rl.stage import reward_space
 from deeprec.rollout.recommender import DeepRecRecommender
-from deeprec.run import Run, environment, fingerprint
+from deeprec.run import Run, environment, fingerprint, writes
 from deeprec.stages import EARLIER, EVALUATION, RIVAL, RL_STAGES
 from deeprec.types import Example, Trajectory
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 SEED = 0
 
 
+@writes
 def run_evaluation(
     run: Run,
     dataset: Dataset,

@@ -18,10 +18,11 @@ from deeprec.data.split import refit_data
 from deeprec.disk import whole_folder
 from deeprec.errors import EvaluationError
 from deeprec.ledger import write_ledger
+from deeprec.locks import hold
 from deeprec.methods import RIVALS, find_method
 from deeprec.recommender import Recommender
 from deeprec.references import load_reference
-from deeprec.run import Run, fingerprint
+from deeprec.run import Run, fingerprint, writing
 from deeprec.stages import DATA, RIVAL, TRM
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.types import Example
@@ -63,7 +64,17 @@ def find_rival(name: str) -> Rival:
 
 
 def run_rival(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> None:
-    """Fit a rival into its folder, unless it is up to date."""
+    """Fit a rival into its folder, unless it is up to date. Others may be fitted at the same time.
+
+    Raises EvaluationError for an unknown rival, RunLocked while another process fits it or writes into the run.
+    """
+    find_rival(name)
+    lock = run.folder / "rivals" / f"{name}.lock"
+    with writing(run.folder, beside=True), hold(lock, run.rival(name)):
+        _run_rival(run, dataset, trm, name)
+
+
+def _run_rival(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> None:
     rival = find_rival(name)
     stage, folder = RIVAL + name, run.rival(name)
     before = {earlier: run.finished()[earlier]["inputs"] for earlier in (DATA, TRM)}

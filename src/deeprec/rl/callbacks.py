@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback
 
 from deeprec.config import RLConfig
-from deeprec.disk import append_jsonl, read_jsonl, write_atomically
+from deeprec.disk import append_jsonl, read_jsonl, rewrite_jsonl, write_atomically, write_jsonl
 from deeprec.errors import TrainingError
 from deeprec.progress import Bar
 from deeprec.rl.health import Symptom, symptoms
@@ -181,14 +181,14 @@ class CheckpointMarker(TrainerCallback):  # type: ignore[misc]
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         for file in self._files:
             rows = [row for row in read_jsonl(file) if row.get("stage") == self._stage]
-            write_atomically(folder / file.name, _lines(rows))
+            write_jsonl(folder / file.name, rows)
         write_atomically(folder / _COMPLETE, json.dumps({"step": state.global_step}))
 
 
 def restore_rows(file: Path, stage: str, checkpoint: Path) -> None:
     """Put a stage's rows as they were when the checkpoint was made."""
-    rows = [row for row in read_jsonl(file) if row.get("stage") != stage]
-    write_atomically(file, _lines(rows + read_jsonl(checkpoint / file.name)))
+    saved = read_jsonl(checkpoint / file.name)
+    rewrite_jsonl(file, lambda rows: [row for row in rows if row.get("stage") != stage] + saved)
 
 
 def latest_checkpoint(folder: Path) -> tuple[Path, int] | None:
@@ -230,10 +230,7 @@ def drop_rows(file: Path, stage: str, after_step: int = -1) -> None:
     """Forget a stage's rows beyond a step, or all of them: those will be written again."""
     if not file.exists():
         return
-    rows = read_jsonl(file)
-    kept = [row for row in rows if row.get("stage") != stage or row.get("step", 0) <= after_step]
-    write_atomically(file, _lines(kept))
-
-
-def _lines(rows: Sequence[Mapping[str, Any]]) -> str:
-    return "".join(json.dumps(row) + "\n" for row in rows)
+    rewrite_jsonl(
+        file,
+        lambda rows: [row for row in rows if row.get("stage") != stage or row.get("step", 0) <= after_step],
+    )

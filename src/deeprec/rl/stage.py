@@ -13,7 +13,7 @@ from deeprec.errors import ConfigError, RunError, TrainingError
 from deeprec.ledger import write_ledger
 from deeprec.rewards.mixture import RewardSpace, check_weights
 from deeprec.rl.selection import Selection, select
-from deeprec.run import Run, fingerprint
+from deeprec.run import Run, fingerprint, writes
 from deeprec.stages import POLICY_STAGES, RL_STAGES, RLStage, command_of
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ _WITHOUT_EFFECT = {
 }
 
 
+@writes
 def run_rl(
     run: Run, dataset: Dataset, trm: ExplorableRetriever, stage: StageName, evaluate: Evaluate | None = None
 ) -> None:

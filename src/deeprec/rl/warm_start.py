@@ -33,7 +33,7 @@ from deeprec.rl.scripts import (
 )
 from deeprec.rl.supervised import fit_documents
 from deeprec.rollout.codec import TokenizerCodec
-from deeprec.run import Run, fingerprint
+from deeprec.run import Run, fingerprint, writes
 from deeprec.stages import TRM, WARM_START
 from deeprec.trm.base import Retriever
 from deeprec.types import Example
@@ -43,6 +43,7 @@ READING = "warm_start:reading"  # in the log
 _INPUTS = "inputs.txt"  # beside the weights that have read: what they depend on
 
 
+@writes
 def run_warm_start(run: Run, dataset: Dataset, trm: Retriever) -> None:
     """Leave a policy at `run.policy("warm_start")`; does nothing if that is up to date.
 

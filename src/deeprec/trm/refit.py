@@ -15,7 +15,7 @@ from deeprec.data.dataset import Dataset
 from deeprec.data.split import refit_data
 from deeprec.disk import append_jsonl
 from deeprec.ledger import write_ledger
-from deeprec.run import Run, fingerprint
+from deeprec.run import Run, fingerprint, writes
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.kinds import NETWORKS, build_retriever
 from deeprec.trm.retriever import TRM
@@ -26,6 +26,7 @@ from deeprec.trm.training import fit
 STAGE = stages.TRM_REFIT
 
 
+@writes
 def run_trm_refit(run: Run, dataset: Dataset) -> ExplorableRetriever:
     """Fit the refitted TRM and save it to `run.trm_refit`, or load it if it is up to date."""
     inputs = fingerprint(STAGE, stage_inputs(run, dataset))

@@ -14,7 +14,7 @@ from deeprec.data.dataset import Dataset
 from deeprec.disk import append_jsonl, whole_folder
 from deeprec.errors import RetrievalError, RunError
 from deeprec.ledger import write_ledger
-from deeprec.run import Run, fingerprint
+from deeprec.run import Run, fingerprint, writes
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.kinds import NETWORK, NETWORKS, build_retriever, check_kind, source_fingerprint
 from deeprec.trm.retriever import TRM
@@ -22,6 +22,7 @@ from deeprec.trm.text import CachedEncoder, build_text_encoder, load_text_encode
 from deeprec.trm.training import fit
 
 
+@writes
 def run_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
     """Fit the TRM and save it to `run.trm`, or load it if neither data nor settings changed.
 

@@ -73,6 +73,6 @@ def test_a_failed_preparation_leaves_nothing(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match="catalogue is empty"):
         run_data(run)
-    assert [entry.name for entry in run.folder.iterdir()] == ["run.toml"]
+    assert sorted(entry.name for entry in run.folder.iterdir()) == ["run.lock", "run.toml"]
     with pytest.raises(RunError, match="deeprec data prepare ml-100k"):
         load_data(run)
