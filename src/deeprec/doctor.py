@@ -20,6 +20,7 @@ from deeprec.errors import RunError
 from deeprec.methods import TRM_REFIT
 from deeprec.run import Run
 from deeprec.stages import RIVAL, STAGES
+from deeprec.threads import planned_threads, usable_cores
 
 _LOW_DISK = 2e9  # bytes; a quickstart with its checkpoints stays well below this
 _NETWORK = "trm/model.safetensors"
@@ -79,7 +80,8 @@ def inspect_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {"deeprec": installed_version()} | {name: _version(name) for name in required},
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
+        "threads": str(planned_threads() or "each stage measures what is faster"),
         "memory_bytes": _memory(),
         "gpus": _gpus(),
         "extras": [asdict(extra) | {"install": extra.install} for extra in extras],

@@ -56,6 +56,12 @@ def show_progress() -> Iterator[Console]:
             _display = None
 
 
+def say(line: str) -> None:
+    """Show a line above the bars. Shown only inside `show_progress`."""
+    if _display is not None:
+        _display.console.print(line, style="dim", highlight=False, markup=False)
+
+
 @contextmanager
 def progress_bar(description: str, total: float | None) -> Iterator[Bar]:
     """A bar of `total` units. Drawn only inside `show_progress`."""

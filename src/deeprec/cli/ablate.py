@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deeprec.cli.options import DEFAULT_RUN, JsonOption, RunOption, SetOption, print_json
+from deeprec.cli.options import DEFAULT_RUN, JsonOption, RunOption, SetOption, ThreadsOption, print_json
 
 if TYPE_CHECKING:
     from deeprec.ablation.runs import Plan
@@ -34,6 +34,7 @@ def ablate(
     ] = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
+    threads: ThreadsOption = None,
 ) -> None:
     """Train variants of a run that each lack one part, with several seeds, and compare them.
 

@@ -27,6 +27,7 @@ from deeprec.cli import (
 )
 from deeprec.distribution import installed_version
 from deeprec.errors import DeepRecError
+from deeprec.threads import wait_passively
 
 _INTERRUPTED = 130
 # What the machine refuses, wherever it happens: no fault of the program, so no traceback.
@@ -83,6 +84,7 @@ app.command("doctor")(doctor.doctor)
 
 def main() -> None:
     """Run the command line; exit 2 with one line for our errors, 130 when interrupted."""
+    wait_passively()
     try:
         app()
     except DeepRecError as error:

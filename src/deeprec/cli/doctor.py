@@ -52,6 +52,7 @@ def _print_machine(machine: dict[str, Any]) -> None:
         typer.echo(f"  {name:<14} {version or 'not installed'}")
     memory = machine["memory_bytes"]
     typer.echo(f"CPU        {machine['cores']} cores" + (f", {_gib(memory)}" if memory else ""))
+    typer.echo(f"threads    {machine['threads']}")
     gpus = [f"{gpu['name']} ({_gib(gpu['memory_bytes'])})" for gpu in machine["gpus"]]
     typer.echo(f"GPU        {', '.join(gpus) or 'none that torch can use'}")
     disk = machine["disk"]

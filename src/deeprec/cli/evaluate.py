@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from deeprec.cli.options import DEFAULT_RUN, JsonOption, RunOption
+from deeprec.cli.options import DEFAULT_RUN, JsonOption, RunOption, ThreadsOption
 
 if TYPE_CHECKING:
     from deeprec.evaluation.summary import EvaluationSummary
@@ -35,6 +35,7 @@ def evaluate(
     shape: FormatOption = "table",
     to: ToOption = None,
     as_json: JsonOption = False,
+    threads: ThreadsOption = None,
 ) -> None:
     """Rank for every held-out user with every method, and compare on the same users.
 

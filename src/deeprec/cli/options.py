@@ -13,12 +13,28 @@ if TYPE_CHECKING:
     from deeprec.config import RunConfig
     from deeprec.run import Run
 
+
+def _fix_threads(number: int | None) -> None:
+    from deeprec.threads import fix_threads
+
+    fix_threads(number)
+
+
 RunOption = Annotated[Path, typer.Option("--run", help="Run folder.", show_default=True)]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. --set rl.users_per_step=32."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        callback=_fix_threads,
+        expose_value=False,
+        help="Threads to compute with; none: each stage measures what is faster.",
+    ),
+]
 DEFAULT_RUN = Path("runs/default")
 
 

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import typer
 
-from deeprec.cli.options import DEFAULT_RUN, JsonOption, RunOption, SetOption, open_run, print_json
+from deeprec.cli.options import (
+    DEFAULT_RUN,
+    JsonOption,
+    RunOption,
+    SetOption,
+    ThreadsOption,
+    open_run,
+    print_json,
+)
 
 app = typer.Typer(help="The language model: make it, warm-start it, look at it.", no_args_is_help=True)
 
 
 @app.command("init")
-def init(run: RunOption = DEFAULT_RUN, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+def init(
+    run: RunOption = DEFAULT_RUN,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+    threads: ThreadsOption = None,
+) -> None:
     """Build or load the policy and warm-start it on the fit part.
 
     Example: deeprec policy init --run runs/ml-100k --set policy.width=192

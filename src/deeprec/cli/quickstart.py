@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deeprec.cli.options import DEFAULT_RUN, JsonOption, RunOption, SetOption, data_overrides
+from deeprec.cli.options import DEFAULT_RUN, JsonOption, RunOption, SetOption, ThreadsOption, data_overrides
 
 
 def quickstart(
@@ -18,6 +18,7 @@ def quickstart(
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
+    threads: ThreadsOption = None,
 ) -> None:
     """Prepare data, fit the TRM, train the policy in two stages, evaluate, and write a report.
 

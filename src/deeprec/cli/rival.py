@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from deeprec.cli.options import DEFAULT_RUN, JsonOption, RunOption, SetOption, open_run, print_json
+from deeprec.cli.options import (
+    DEFAULT_RUN,
+    JsonOption,
+    RunOption,
+    SetOption,
+    ThreadsOption,
+    open_run,
+    print_json,
+)
 
 app = typer.Typer(help="Fit, list and read the other families of recommenders.", no_args_is_help=True)
 
@@ -39,6 +47,7 @@ def fit(
     names: Annotated[list[str], typer.Argument(help="Rivals to fit; `deeprec rival list` names them.")],
     run: RunOption = DEFAULT_RUN,
     overrides: SetOption = None,
+    threads: ThreadsOption = None,
 ) -> None:
     """Fit rivals on everything before validation; one that is up to date is left alone.
 

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deeprec import stages
-from deeprec.cli.options import DEFAULT_RUN, JsonOption, RunOption, SetOption, open_run, print_json
+from deeprec.cli.options import (
+    DEFAULT_RUN,
+    JsonOption,
+    RunOption,
+    SetOption,
+    ThreadsOption,
+    open_run,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from deeprec.rl.health import Finding
@@ -47,6 +55,7 @@ def train(
     stage: Annotated[Stages, typer.Option(help="One stage, or both in order.")] = Stages.BOTH,
     overrides: SetOption = None,
     as_json: JsonOption = False,
+    threads: ThreadsOption = None,
 ) -> None:
     """Train the policy by reinforcement learning; goes on where an interrupted run stopped.
 

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deeprec.cli.options import DEFAULT_RUN, JsonOption, RunOption, SetOption, open_run, print_json
+from deeprec.cli.options import (
+    DEFAULT_RUN,
+    JsonOption,
+    RunOption,
+    SetOption,
+    ThreadsOption,
+    open_run,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from deeprec.data.catalog import Catalog
@@ -19,7 +27,10 @@ app = typer.Typer(help="Fit, inspect and evaluate the TRM.", no_args_is_help=Tru
 
 @app.command("fit")
 def fit_command(
-    run: RunOption = DEFAULT_RUN, overrides: SetOption = None, as_json: JsonOption = False
+    run: RunOption = DEFAULT_RUN,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+    threads: ThreadsOption = None,
 ) -> None:
     """Fit the TRM on the fit part of the run's data; does nothing if it is fitted already.
 

@@ -26,6 +26,7 @@ from deeprec.rl.stage import reward_space
 from deeprec.rollout.recommender import DeepRecRecommender
 from deeprec.run import Run, environment, fingerprint, writes
 from deeprec.stages import EARLIER, EVALUATION, RIVAL, RL_STAGES
+from deeprec.threads import stage_threads
 from deeprec.types import Example, Trajectory
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 # Runs of other seeds must draw the same users and resamples: else their figures don't compare.
 SEED = 0
+_PROBED = 64  # users whose scores say how many threads pay
 
 
 @writes
@@ -57,7 +59,9 @@ def run_evaluation(
     started = time.perf_counter()
     if part == "test":
         run.begin(EVALUATION)
-    result = evaluate_run(run, dataset, trm, list(recommenders.values()), part, run.config.evaluation)
+    users = [example.history for example in dataset.examples(part)[:_PROBED]]
+    with stage_threads(run, EVALUATION, inputs, lambda: trm.score(users, [None] * len(users))):
+        result = evaluate_run(run, dataset, trm, list(recommenders.values()), part, run.config.evaluation)
     minutes = (time.perf_counter() - started) / 60
     summary = result.summary.model_copy(
         update={"inputs": inputs, "minutes": minutes, "environment": environment()}

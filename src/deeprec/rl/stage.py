@@ -54,10 +54,12 @@ def run_rl(
     that make no sense, TrainingError when there is nothing to train on or training fails.
     """
     from deeprec.policy.loading import load_policy, save_policy
+    from deeprec.policy.probe import training_piece
     from deeprec.rl.callbacks import drop_rows
     from deeprec.rl.context import check_context
     from deeprec.rl.extras import require_extra
     from deeprec.rl.trl import train_stage
+    from deeprec.threads import stage_threads
 
     require_extra()
     settings = stage_settings(run.config, stage)
@@ -81,7 +83,8 @@ def run_rl(
         sampler = build_sampler(run, dataset, trm, policy, stage, selection)
         check_context(sampler, run.config.policy)
         watch = None if evaluate is None else lambda: evaluate(sampler.environment)
-        train_stage(policy, sampler, build_plan(run, stage, inputs), watch)
+        with stage_threads(run, stage, inputs, training_piece(policy.model)):
+            train_stage(policy, sampler, build_plan(run, stage, inputs), watch)
     save_policy(policy.model, policy.tokenizer, run.policy(stage))
     shutil.rmtree(_checkpoints(run, stage), ignore_errors=True)
     minutes = (time.perf_counter() - started) / 60

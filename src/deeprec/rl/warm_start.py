@@ -18,6 +18,7 @@ from deeprec.ledger import write_ledger
 from deeprec.policy.context import longer_context
 from deeprec.policy.environment import READER
 from deeprec.policy.loading import Policy, load_policy, save_policy
+from deeprec.policy.probe import training_piece
 from deeprec.policy.tiny import build_tiny, start_titles
 from deeprec.policy.tokenizer import build_tokenizer
 from deeprec.progress import progress_bar
@@ -35,6 +36,7 @@ from deeprec.rl.supervised import fit_documents
 from deeprec.rollout.codec import TokenizerCodec
 from deeprec.run import Run, fingerprint, writes
 from deeprec.stages import TRM, WARM_START
+from deeprec.threads import stage_threads
 from deeprec.trm.base import Retriever
 from deeprec.types import Example
 
@@ -65,7 +67,8 @@ def run_warm_start(run: Run, dataset: Dataset, trm: Retriever) -> None:
         start_titles(policy.model, policy.tokenizer, dataset.catalog, trm.item_vectors(), config.seed)
     earlier = 0.0
     if config.warm_start.enabled:
-        earlier = _train(run, dataset, trm, policy, inputs)
+        with stage_threads(run, STAGE, inputs, training_piece(policy.model)):
+            earlier = _train(run, dataset, trm, policy, inputs)
     else:
         write_ledger(run, STAGE, ())
     save_policy(policy.model, policy.tokenizer, run.policy(STAGE))

@@ -16,6 +16,7 @@ from deeprec.data.split import refit_data
 from deeprec.disk import append_jsonl
 from deeprec.ledger import write_ledger
 from deeprec.run import Run, fingerprint, writes
+from deeprec.threads import stage_threads
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.kinds import NETWORKS, build_retriever
 from deeprec.trm.retriever import TRM
@@ -43,8 +44,11 @@ def run_trm_refit(run: Run, dataset: Dataset) -> ExplorableRetriever:
             append_jsonl(run.metrics, {**record, "stage": STAGE})
 
         witness = partial(write_ledger, run, STAGE)
-        known = refit_data(dataset)
-        save_network(fit(known, encoder, config, seed=seed, log=log, witness=witness), run.trm_refit, cache)
+        threads = partial(stage_threads, run, STAGE, inputs)
+        fitted = fit(
+            refit_data(dataset), encoder, config, seed=seed, log=log, witness=witness, threads=threads
+        )
+        save_network(fitted, run.trm_refit, cache)
     else:
         write_ledger(run, STAGE, refit_data(dataset).fit_histories())
     run.finish(STAGE, inputs, (time.monotonic() - started) / 60)

@@ -15,6 +15,7 @@ from deeprec.disk import append_jsonl, whole_folder
 from deeprec.errors import RetrievalError, RunError
 from deeprec.ledger import write_ledger
 from deeprec.run import Run, fingerprint, writes
+from deeprec.threads import stage_threads
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.kinds import NETWORK, NETWORKS, build_retriever, check_kind, source_fingerprint
 from deeprec.trm.retriever import TRM
@@ -52,7 +53,9 @@ def run_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
     encoder = build_text_encoder(config, dataset.catalog, seed, cache)
     if config.kind in NETWORKS:
         witness = partial(write_ledger, run, "trm")
-        save_network(fit(dataset, encoder, config, seed=seed, log=log, witness=witness), run.trm, cache)
+        threads = partial(stage_threads, run, "trm", inputs)
+        fitted = fit(dataset, encoder, config, seed=seed, log=log, witness=witness, threads=threads)
+        save_network(fitted, run.trm, cache)
     else:
         write_ledger(run, "trm", dataset.fit_histories())
         _save_other(build_retriever(dataset, config, encoder), config, dataset, encoder, run.trm)

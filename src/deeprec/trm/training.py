@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -56,11 +57,13 @@ def fit(
     log: Log | None = None,
     device: str | None = None,
     witness: Callable[[Sequence[Example]], None] | None = None,
+    threads: Callable[[Callable[[], object]], AbstractContextManager[object]] | None = None,
 ) -> TRM:
     """Train on `dataset.fit_histories()`, stop early on validation NDCG@10, return the best epoch.
 
     Nothing of the rl, validation and test parts is trained on; the validation part decides
-    when to stop. `witness` is told what is trained on. Raises TrainingError when there is
+    when to stop. `witness` is told what is trained on; `threads` gets a step to measure with and says how many the
+    epochs compute with (`deeprec.threads`). Raises TrainingError when there is
     nothing to train on, or the loss is lost.
     """
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -83,7 +86,8 @@ def fit(
             plain = TRM(shown, text_encoder, dataset.catalog, config, seen, texts)
             return measure(plain, dataset, examples)
 
-        best = run_epochs(trainer, histories, validate if examples else None, log, "fit TRM")
+        with threads(trainer.probe) if threads is not None else nullcontext():
+            best = run_epochs(trainer, histories, validate if examples else None, log, "fit TRM")
         network.encoder.load_state_dict(best)
     trm = TRM(network, text_encoder, dataset.catalog, config, seen, texts)
     started = time.monotonic()
@@ -191,8 +195,28 @@ class EncoderTrainer:
                 )
         return total / count, count
 
+    def probe(self) -> None:
+        """Forward and backward over made-up histories, to measure with; nothing is changed."""
+        length = self.config.history + 1
+        windows = torch.ones(max(1, self.config.tokens_per_batch // length), length, dtype=torch.long)
+        with torch.random.fork_rng(devices=[]):
+            self._losses(windows.to(self.device))
+        self.encoder.zero_grad(set_to_none=True)
+
     def step(self, windows: Tensor) -> Tensor:
         """One optimizer step on windows (B, L + 1), padded with 0; the loss of each target."""
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = self._losses(windows)
+        torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 1.0)
+        self.steps += 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * min(1.0, self.steps / self.warmup)
+        self.optimizer.step()
+        self.averaged.update_parameters(self.encoder)
+        return losses
+
+    def _losses(self, windows: Tensor) -> Tensor:
+        """The loss of each target, with the gradients of their sum added to the encoder's."""
         keep = self.seen
         if self.config.id_dropout:
             keep = keep * (torch.rand_like(self.seen) >= self.config.id_dropout)
@@ -203,15 +227,7 @@ class EncoderTrainer:
         places = self.places(windows)
         queries = states.flatten(0, 1).index_select(0, places).float()
         targets = windows.flatten()[places]
-        self.optimizer.zero_grad(set_to_none=True)
-        losses = softmax_backward(queries, table[1:], targets - 1, self.dtype)
-        torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 1.0)
-        self.steps += 1
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * min(1.0, self.steps / self.warmup)
-        self.optimizer.step()
-        self.averaged.update_parameters(self.encoder)
-        return losses
+        return softmax_backward(queries, table[1:], targets - 1, self.dtype)
 
     def histories(self, windows: Tensor) -> Tensor:
         """What the encoder reads of windows (B, L + 1): all but the last place, (B, L)."""

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import polars as pl
 import pytest
@@ -60,6 +63,24 @@ def test_seed_decides(small_dataset: Dataset, small_config: TRMConfig) -> None:
     )
     assert np.array_equal(first, second)
     assert not np.array_equal(first, other)
+
+
+def test_measuring_a_step_changes_nothing(small_dataset: Dataset, small_config: TRMConfig) -> None:
+    encoder = build_text_encoder(small_config, small_dataset.catalog)
+    measured = []
+
+    @contextmanager
+    def threads(step: Callable[[], object]) -> Iterator[None]:
+        step()
+        measured.append(step)
+        yield
+
+    plain, probed = (
+        fit(small_dataset, encoder, small_config, seed=3, device="cpu", threads=given).item_vectors()
+        for given in (None, threads)
+    )
+    assert len(measured) == 1
+    assert np.array_equal(plain, probed)
 
 
 def test_nothing_to_train_on_is_an_error(small_dataset: Dataset, small_config: TRMConfig) -> None:
