@@ -34,6 +34,10 @@ class Steered:
             found.append(segment)
         return found
 
+    def reseed(self, seed: int) -> None:
+        """As the local engine."""
+        self.engine.reseed(seed)
+
     def forget(self) -> None:
         """As the local engine, and counted."""
         self.forgotten += 1

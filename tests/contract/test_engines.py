@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from importlib.util import find_spec
 
 import pytest
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from openai_server import transformers_serve
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from deeprec.errors import EngineError
 from deeprec.rollout.engines.base import Engine, Request, Sampling
 from deeprec.rollout.engines.local import LocalEngine
+from deeprec.rollout.engines.openai import OpenAIEngine
 from deeprec.rollout.engines.scripted import ScriptedEngine
 from deeprec.rollout.engines.vllm import VLLMEngine
 
@@ -87,9 +98,50 @@ WITH_VLLM = pytest.param(
 )
 
 
-@pytest.fixture(params=[pytest.param(scripted, id="scripted"), pytest.param(local, id="local"), WITH_VLLM])
-def make(request: pytest.FixtureRequest) -> Callable[[], Engine]:
-    return request.param
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """A real server's address, and the name by which it knows a policy of letters."""
+    folder = tmp_path_factory.mktemp("letters")
+    letters = Tokenizer(models.WordLevel({letter: id_ for id_, letter in enumerate(LETTERS)}, unk_token="a"))
+    letters.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    letters.decoder = decoders.Fuse()
+    PreTrainedTokenizerFast(tokenizer_object=letters, clean_up_tokenization_spaces=False).save_pretrained(
+        folder
+    )
+    shape = LlamaConfig(
+        vocab_size=len(LETTERS),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=CONTEXT,
+        initializer_range=0.5,  # it writes greedily, and must not say the same for ever
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)  # most of what it writes comes to a stop
+        LlamaForCausalLM(shape).save_pretrained(folder)
+    with transformers_serve(folder) as address:
+        yield address, str(folder)
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(scripted, id="scripted"),
+        pytest.param(local, id="local"),
+        pytest.param(None, id="openai"),
+        WITH_VLLM,
+    ]
+)
+def make(request: pytest.FixtureRequest) -> Iterator[Callable[[], Engine]]:
+    if request.param is not None:
+        yield request.param
+        return
+    address, name = request.getfixturevalue("served")
+    with ExitStack() as engines:
+        yield lambda: engines.enter_context(OpenAIEngine(address, name, CODEC, context_length=CONTEXT))
 
 
 def sampling(cap: int = 30, stops: frozenset[int] = frozenset(), texts: tuple[str, ...] = ()) -> Sampling:
@@ -106,7 +158,8 @@ def test_one_segment_per_request_with_parallel_logprobs(make) -> None:
     for segment in segments:
         assert 1 <= len(segment.token_ids) == len(segment.logprobs) <= 30
         assert all(0 <= token < len(LETTERS) for token in segment.token_ids)
-        assert all(logprob <= 0 for logprob in segment.logprobs)
+        # Unknown behind a server that gives back text: such an engine refuses to train (`reseed`).
+        assert all(logprob <= 0 or math.isnan(logprob) for logprob in segment.logprobs)
 
 
 def test_it_stops_after_and_includes_the_first_stop_token(make) -> None:
@@ -191,3 +244,16 @@ def test_after_forget_it_goes_on(make) -> None:
 
 def test_two_engines_alike_write_alike(make) -> None:
     assert make().generate(requests(), sampling()) == make().generate(requests(), sampling())
+
+
+def test_after_reseed_it_draws_as_the_seed_says_or_it_refuses_to_train(make) -> None:
+    engine, other = make(), make()
+    first = engine.generate(requests(), sampling())
+    engine.forget()
+    if any(math.isnan(logprob) for segment in first for logprob in segment.logprobs):
+        with pytest.raises(EngineError, match="can't be trained"):
+            engine.reseed(4)
+        return
+    for found in (engine, other):
+        found.reseed(4)
+    assert engine.generate(requests(), sampling()) == other.generate(requests(), sampling())

@@ -57,6 +57,9 @@ class ByUser:
         recite = ScriptedEngine(build_codec(), {request.key: [said[len(text) > len(prompt)]]})
         return recite.generate([request], sampling)[0]
 
+    def reseed(self, seed: int) -> None:
+        """Nothing is drawn."""
+
     def forget(self) -> None:
         """Nothing is kept."""
 

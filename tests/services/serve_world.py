@@ -99,6 +99,9 @@ class GatedEngine:
             raise failure
         return self._engine.generate(requests, sampling)
 
+    def reseed(self, seed: int) -> None:
+        self._engine.reseed(seed)
+
     def forget(self) -> None:
         self._engine.forget()
 

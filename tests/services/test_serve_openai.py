@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from openai_server import transformers_serve
 from serve_world import run_folder, running, small_environment
 
 from deeprec.errors import ConfigError, EngineError, RunError
@@ -58,21 +57,6 @@ def twin(tmp_path_factory: pytest.TempPathFactory) -> Path:
         token["special"] = token["special"] and token["content"] not in TAGS.all
     file.write_text(json.dumps(tokenizer), encoding="utf-8")
     return folder
-
-
-@contextmanager
-def transformers_serve(folder: Path) -> Iterator[str]:
-    """Address of a `transformers serve` that has the policy in `folder`."""
-    from transformers.cli.serve import Serve
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    serving = Serve(force_model=str(folder), host="127.0.0.1", port=port, device="cpu", non_blocking=True)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        serving.kill_server()
 
 
 @pytest.fixture(scope="module")

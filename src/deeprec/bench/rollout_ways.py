@@ -35,6 +35,10 @@ class NaiveEngine:
         """Tokens that prompt and response may have together."""
         return self._context_length
 
+    def reseed(self, seed: int) -> None:
+        """`generate()` draws from torch's own stream."""
+        torch.manual_seed(seed)
+
     def forget(self) -> None:
         """Nothing is kept between calls."""
 

@@ -129,9 +129,7 @@ class Sampler:
             raise TrainingError(f"rollouts of one user don't stand together: {list(positions)}")
 
     def _reseed(self, step: int, rank: int) -> None:
-        reseed = getattr(self.environment.engine, "reseed", None)
-        if reseed is not None:
-            reseed(seed_of(self.seed, self.stage, step, rank))
+        self.environment.engine.reseed(seed_of(self.seed, self.stage, step, rank))
 
     def _keep_samples(
         self,

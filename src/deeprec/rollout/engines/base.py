@@ -42,6 +42,7 @@ class Segment:
 
     Log-probabilities are the model's own at temperature 1 over the whole vocabulary,
     before nucleus filtering: what the trainer computes for the same tokens.
+    NaN where they are not known; an engine that gives such refuses to train (`Engine.reseed`).
     `stopped` is False where the cap on new tokens ended it.
     """
 
@@ -60,6 +61,14 @@ class Engine(Protocol):
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Segment]:
         """One segment per request; a request's own `max_new_tokens` caps it further."""
+        ...
+
+    def reseed(self, seed: int) -> None:
+        """Draw from here on as `seed` says: engines with the same weights then answer the same requests alike.
+
+        Training calls this before each iteration, so that a run can be repeated, and a resumed one goes on
+        as if nothing had happened. Raises EngineError for an engine that can't be trained with.
+        """
         ...
 
     def forget(self) -> None:

@@ -171,9 +171,10 @@ class OpenAIEngine:
             "max_tokens": cap,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
-            "stop": list(_stop_texts(sampling, self._codec)),
             "seed": (self._seed * 1_000_003 + request.key * 10_007 + len(context)) % 2**31,
         }
+        if stops := _stop_texts(sampling, self._codec):
+            body["stop"] = list(stops)  # an empty list is an error for some servers
         if dialect.extended:
             body |= {
                 "add_special_tokens": False,

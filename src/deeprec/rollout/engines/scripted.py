@@ -39,6 +39,10 @@ class ScriptedEngine:
         """The next text of each request's key. Raises EngineError when a script has run out."""
         return [self._recite(request, sampling) for request in requests]
 
+    def reseed(self, seed: int) -> None:
+        """Begin every script anew; there is nothing to draw."""
+        self._said = dict.fromkeys(self._scripts, 0)
+
     def forget(self) -> None:
         """Nothing is kept but the place in each script, which stays."""
 
