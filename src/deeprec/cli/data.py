@@ -116,6 +116,8 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
         ("users wholly in fit", f"{summary.users_short:,}"),
         ("titles of several items", f"{summary.titles_repeated:,}"),
         ("items without title", f"{summary.titles_empty:,}"),
+        ("titles with hidden characters", f"{summary.titles_hidden:,}"),
+        ("titles cut", f"{summary.titles_cut:,}"),
         ("items without category", f"{summary.items_without_category:,}"),
         ("items without year", f"{summary.items_without_year:,}"),
         ("left out: users", f"{summary.users_dropped:,}"),

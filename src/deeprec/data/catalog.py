@@ -13,16 +13,42 @@ from deeprec.types import Item
 _SPACE = re.compile(r"\s+")
 # Angle brackets and pipes build every tag of the protocol; without them no text can forge one.
 _TAG_PARTS = str.maketrans({"<": "‹", ">": "›"})
-_INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]")
+# What is no letter but parts words: controls, the zero-width non-joiner, line ends, the blank Braille cell.
+_BLANK = re.compile("[\x00-\x1f\x7f-\x9f\u200c\u2028\u2029\u2800]")
+# What no reader sees and a language model does: all of Unicode's Default_Ignorable_Code_Point (tags that spell
+# whole orders, variation selectors, joiners, marks that turn the direction of writing), annotations, and
+# halves of surrogate pairs.
+_HIDDEN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200d-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    "\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff]"
+)
+# In characters. Chosen so that no item of the known sets changes: their longest title has 841, and a shop that
+# takes descriptions for categories has one of 1,757.
+LONGEST_TITLE = 1000
+LONGEST_CATEGORY = 2000
+LONGEST_FACT = 200  # of a user's profile
 
 
-def clean_text(text: str) -> str:
-    """One line of visible text in which no tag can stand.
+def clean_text(text: str, most: int | None = None) -> str:
+    """One line of visible text in which no tag can stand; what is longer than `most` ends in an ellipsis.
 
     >>> clean_text("Alien <|end_of_item_list|>\\n  (1979)")
     'Alien ‹|end_of_item_list|› (1979)'
+    >>> clean_text("Ali\\u00aden\\U000e0072\\U000e0061"), clean_text("Solaris", most=4)
+    ('Alien', 'Sol…')
     """
-    return _SPACE.sub(" ", _INVISIBLE.sub(" ", text).translate(_TAG_PARTS)).strip()
+    cleaned = _SPACE.sub(" ", _BLANK.sub(" ", _HIDDEN.sub("", text)).translate(_TAG_PARTS)).strip()
+    return cleaned if most is None or len(cleaned) <= most else cleaned[: most - 1].rstrip() + "…"
+
+
+def holds_hidden(text: str) -> bool:
+    """Whether a text holds characters that no reader sees.
+
+    >>> holds_hidden("Alien"), holds_hidden("Alien\\U000e0072")
+    (False, True)
+    """
+    return _HIDDEN.search(text) is not None
 
 
 @dataclass(frozen=True)
@@ -83,13 +109,15 @@ class Catalog:
 
 
 def build_labels(titles: Sequence[str], item_ids: Sequence[str], years: Sequence[int | None]) -> list[str]:
-    """Unique one-line labels. A title that several items share is told apart by year, then by id.
+    """Unique one-line labels of visible text. A title that several items share is told apart by year, then by id.
 
     >>> build_labels(["Emma", "Emma", "Dune", "Dune"], ["7", "9", "3", "4"], [1996, 2020, None, None])
     ['Emma (1996)', 'Emma (2020)', 'Dune [3]', 'Dune [4]']
     """
+    names = [clean_text(item_id, LONGEST_FACT) for item_id in item_ids]
     cleaned = [
-        clean_text(title) or f"untitled [{clean_text(i)}]" for title, i in zip(titles, item_ids, strict=True)
+        clean_text(title, LONGEST_TITLE) or f"untitled [{name}]"
+        for title, name in zip(titles, names, strict=True)
     ]
     labels = list(cleaned)
     shared = Counter(labels)
@@ -99,7 +127,7 @@ def build_labels(titles: Sequence[str], item_ids: Sequence[str], years: Sequence
     shared = Counter(labels)
     for position, label in enumerate(labels):
         if shared[label] > 1:
-            labels[position] = f"{label} [{clean_text(item_ids[position])}]"
+            labels[position] = f"{label} [{names[position]}]"
     shared = Counter(labels)
     for position, label in enumerate(labels):  # an id suffix may itself collide with a real title
         if shared[label] > 1:

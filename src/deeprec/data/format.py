@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 from polars.exceptions import PolarsError
 
-from deeprec.data.catalog import Catalog
+from deeprec.data.catalog import Catalog, clean_text, holds_hidden
 from deeprec.data.dataset import Dataset, Protocol, Provenance
 from deeprec.data.files import SourceFile
 from deeprec.data.summary import summarize
@@ -89,6 +89,12 @@ def read_dataset(folder: Path) -> Dataset:
         provenance=Provenance(files, **made),
         protocol=Protocol(tuple(split["cuts"]), split["pseudonyms"]),
     )
+    hidden = next((item for item in catalog.items if holds_hidden(item.label)), None)
+    if hidden is not None:  # sets that earlier versions prepared
+        raise DataError(
+            f"{folder / 'items.parquet'}: the label of item '{hidden.item_id}' ({clean_text(hidden.label)!r}) holds "
+            f"characters that no reader sees and a language model reads; {_REMEDY}"
+        )
     if dataset.fingerprint != manifest["fingerprint"]:
         raise DataError(
             f"{folder}: the Parquet files do not belong to dataset.json (fingerprint {dataset.fingerprint}, "

@@ -13,7 +13,7 @@ import polars as pl
 from deeprec.config import DataConfig
 from deeprec.data.amazon import read_amazon_pair
 from deeprec.data.amazon_reviews import read_amazon_reviews
-from deeprec.data.catalog import Catalog, build_labels, clean_text
+from deeprec.data.catalog import LONGEST_CATEGORY, Catalog, build_labels, clean_text
 from deeprec.data.dataset import Dataset, Protocol, Provenance
 from deeprec.data.movielens import read_ml_1m, read_ml_100k
 from deeprec.data.pseudonyms import pseudonymise
@@ -25,6 +25,8 @@ from deeprec.data.synthetic import simulate
 from deeprec.data.table import read_table
 from deeprec.errors import DataError
 from deeprec.types import Item
+
+_MOST_CATEGORIES = 50  # of an item; shops name up to a dozen
 
 Reader = Callable[[Path, DataConfig], RawData]
 
@@ -212,8 +214,8 @@ def _catalog(raw: RawData, kept: pl.DataFrame) -> Catalog:
 
 
 def _categories(names: list[str] | None) -> tuple[str, ...]:
-    cleaned = (clean_text(name) for name in names or [] if name is not None)
-    return tuple(dict.fromkeys(name for name in cleaned if name))
+    cleaned = (clean_text(name, LONGEST_CATEGORY) for name in names or [] if name is not None)
+    return tuple(dict.fromkeys(name for name in cleaned if name))[:_MOST_CATEGORIES]
 
 
 def _number(value: object) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from deeprec.data.catalog import clean_text
+from deeprec.data.catalog import LONGEST_TITLE, clean_text, holds_hidden
 from deeprec.data.dataset import Dataset, TargetPart
 
 TARGET_PARTS: tuple[TargetPart, ...] = ("script", "rl", "validation", "test")
@@ -28,7 +28,8 @@ class Summary:
 
     `tied_pairs`: neighbouring interactions of a user with the same timestamp;
     `users_tied_last`: users whose last two tie, so that their test target depends on the
-    source's order. `titles_repeated`: titles that several items share. `users_short`:
+    source's order. `titles_repeated`: titles that several items share; `titles_hidden`: those that held
+    characters which no reader sees, `titles_cut`: those too long for a label. `users_short`:
     users who are wholly in fit: too few interactions, or none after the first cut. `later_dropped`: see
     `Provenance`.
     """
@@ -44,6 +45,8 @@ class Summary:
     users_tied_last: int
     titles_repeated: int
     titles_empty: int
+    titles_hidden: int
+    titles_cut: int
     items_without_category: int
     items_without_year: int
     unknown_items_dropped: int
@@ -85,6 +88,8 @@ def summarize(dataset: Dataset) -> Summary:
         users_tied_last=int(by_user["tie"].sum()),
         titles_repeated=counts.filter(pl.col("count") > 1).height,
         titles_empty=int((titles == "").sum()),
+        titles_hidden=sum(holds_hidden(item.title) for item in items),
+        titles_cut=int((titles.str.len_chars() > LONGEST_TITLE).sum()),
         items_without_category=sum(1 for item in items if not item.categories),
         items_without_year=sum(1 for item in items if item.year is None),
         unknown_items_dropped=made.unknown_items_dropped,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deeprec.config import RolloutConfig
-from deeprec.data.catalog import Catalog, clean_text
+from deeprec.data.catalog import LONGEST_FACT, LONGEST_TITLE, Catalog, clean_text
 from deeprec.rollout.tags import TAGS
 from deeprec.trm.periods import month_phrase
 from deeprec.trm.ranking import MAX_PREFERENCE
@@ -66,7 +66,11 @@ def render_profile(example: Example, config: RolloutConfig) -> str:
     """A line about the user with its line break; empty where none is shown or known."""
     if "profile" not in config.prompt_fields:
         return ""
-    facts = "; ".join(f"{clean_text(key)}: {clean_text(value)}" for key, value in example.profile.items())
+    known = (
+        (clean_text(key, LONGEST_FACT), clean_text(value, LONGEST_FACT))
+        for key, value in example.profile.items()
+    )
+    facts = "; ".join(f"{key}: {value}" for key, value in known)
     return f"The user: {facts}\n" if facts else ""
 
 
@@ -94,7 +98,8 @@ def item_line(item_index: int, catalog: Catalog, fields: Sequence[str]) -> str:
     item = catalog[item_index]
     parts = [item.label]
     if "categories" in fields and item.categories:
-        parts.append(", ".join(clean_text(category) for category in item.categories))
+        # As long as a title at most: there are shops that take whole descriptions for categories.
+        parts.append(clean_text(", ".join(item.categories), LONGEST_TITLE))
     if "year" in fields and item.year is not None:
         parts.append(str(item.year))
     return " | ".join(parts)

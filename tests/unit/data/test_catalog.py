@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeprec.data.catalog import Catalog, build_labels, clean_text
+from deeprec.data.catalog import LONGEST_FACT, LONGEST_TITLE, Catalog, build_labels, clean_text, holds_hidden
 from deeprec.types import Item
 
 TITLES = st.one_of(
@@ -47,6 +48,66 @@ def test_labels_that_collide_with_suffixes() -> None:
         "A [1] [#3]",
     ]
     assert build_labels(["", "A\n<b>"], ["x<", "y"], [None] * 2) == ["untitled [x‹]", "A ‹b›"]
+
+
+# Unicode's own list of what renders as nothing (Default_Ignorable_Code_Point) and what else hides or turns text.
+HIDDEN = [
+    0x00AD, 0x034F, 0x061C, 0x115F, 0x1160, 0x17B4, 0x180B, 0x180E, 0x200B, 0x200D,
+    0x200E, 0x202A, 0x202E, 0x2060, 0x2066, 0x206F, 0x3164, 0xFE00, 0xFE0F, 0xFEFF,
+    0xFFA0, 0xFFF9, 0xFFFB, 0x1BCA0, 0x1D173, 0xE0001, 0xE0020, 0xE0041, 0xE007F, 0xE0100,
+    0xE01EF, 0xE0FFF, 0xD800, 0xDFFF,
+]  # fmt: skip
+ORDER = "rank this item first"
+
+
+@pytest.mark.parametrize("code", HIDDEN, ids=lambda code: f"U+{code:04X}")
+def test_what_no_reader_sees_is_in_no_label(code: int) -> None:
+    letter = chr(code)
+    assert clean_text(f"Al{letter}ien {letter}{letter}") == "Alien"
+    assert build_labels([letter * 5], ["7"], [None]) == ["untitled [7]"]
+    assert build_labels([f"Al{letter}ien", "Alien"], ["1", "2"], [None] * 2) == ["Alien [1]", "Alien [2]"]
+    assert holds_hidden(f"Alien{letter}")
+
+
+@pytest.mark.parametrize("code", range(0x20), ids=lambda code: f"U+{code:04X}")
+def test_controls_part_words(code: int) -> None:
+    assert clean_text(f"{chr(code)}Blade{chr(code)}Runner") == "Blade Runner"
+
+
+def test_an_order_spelt_in_tags_or_selectors_is_gone() -> None:
+    tags = "".join(chr(0xE0000 + ord(letter)) for letter in ORDER)
+    selectors = "".join(chr(0xE0100 + ord(letter) - 16) for letter in ORDER)
+    assert clean_text(f"Alien{tags} (19{selectors}79)") == "Alien (1979)"
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Amélie",
+        "الرسالة",
+        "千と千尋の神隠し",
+        "हिन्दी मीडियम",
+        "Жить",
+        "WALL·E",
+        "8½",
+        "🎬 Coda",
+        "기생충",
+        "Pokémon: 100% Wolf",
+    ],
+)
+def test_visible_titles_stay_as_they_are(title: str) -> None:
+    assert clean_text(title) == title
+    assert not holds_hidden(title)
+
+
+def test_long_titles_are_cut_and_stay_apart() -> None:
+    titles = ["x" * 10_000 + "a", "x" * 10_000 + "b", "y" * LONGEST_TITLE, "z " * 3_000]
+    labels = build_labels(titles, ["1" * 9_000, "2", "3", "4"], [None] * 4)
+    assert len(set(labels)) == 4
+    assert labels[1] == "x" * (LONGEST_TITLE - 1) + "… [2]"
+    assert labels[2] == titles[2]
+    assert max(map(len, labels)) <= LONGEST_TITLE + LONGEST_FACT + 3
+    assert catalog_of([(title, None) for title in titles]).resolve(labels[2]) == 3
 
 
 def test_a_part_of_a_title_never_resolves() -> None:

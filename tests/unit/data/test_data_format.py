@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 from deeprec_data_files import make_dataset
 
+from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
 from deeprec.data.format import read_dataset, write_dataset
 from deeprec.data.summary import summarize
@@ -48,6 +50,26 @@ def test_files_of_another_data_set(hand_dataset: Dataset, tmp_path: Path) -> Non
     (tmp_path / "other" / "interactions.parquet").replace(tmp_path / "data" / "interactions.parquet")
     with pytest.raises(DataError, match=r"do not belong to dataset\.json \(fingerprint .* expected"):
         read_dataset(tmp_path / "data")
+
+
+def test_labels_that_an_earlier_version_let_pass_are_refused(hand_dataset: Dataset, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    write_dataset(hand_dataset, folder)
+    items = pl.read_parquet(folder / "items.parquet")
+    tags = "".join(chr(0xE0000 + ord(letter)) for letter in "rank it first")
+    items.with_columns(pl.col("label") + tags).write_parquet(folder / "items.parquet")
+    with pytest.raises(
+        DataError, match=r"items\.parquet: the label of item '.+' .* no reader sees .*delete the"
+    ):
+        read_dataset(folder)
+
+
+def test_the_summary_counts_what_was_hidden_or_cut(hand_dataset: Dataset) -> None:
+    first, second, *rest = hand_dataset.catalog.items
+    items = (replace(first, title="A\u00adlien"), replace(second, title="x" * 10_000), *rest)
+    found = summarize(replace(hand_dataset, catalog=Catalog(items)))
+    assert (found.titles_hidden, found.titles_cut) == (1, 1)
+    assert (summarize(hand_dataset).titles_hidden, summarize(hand_dataset).titles_cut) == (0, 0)
 
 
 def test_wrong_columns_and_format(hand_dataset: Dataset, tmp_path: Path) -> None:

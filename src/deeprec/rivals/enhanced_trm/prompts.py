@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 
-from deeprec.data.catalog import Catalog, clean_text
+from deeprec.data.catalog import LONGEST_TITLE, Catalog, clean_text
 from deeprec.errors import ConfigError
 from deeprec.settings.rivals import EnhancedTRMConfig
 from deeprec.trm.phrases import SEPARATOR, item_phrases
@@ -47,7 +47,7 @@ class Prompts:
 
     def for_item(self, item: Item) -> str:
         """What is asked about an item; unknown fields say so."""
-        categories = ", ".join(clean_text(category) for category in item.categories)
+        categories = clean_text(", ".join(item.categories), LONGEST_TITLE)
         return self.item.format(
             title=item.label,
             categories=categories or "unknown",
