@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from deeprec.rewards.mixture import PARTS, mix
+from deeprec.rewards.mixture import mix
 from deeprec.rollout.runner import run_episodes
 
 # TRL asks transformers by a name that it is about to drop; a stage silences it in `quiet_libraries`.
@@ -85,8 +91,36 @@ def test_advantages_by_a_loop_over_tokens(trainer, batch):
     mean = sum(tokens) / len(tokens)
     deviation = (sum((value - mean) ** 2 for value in tokens) / len(tokens)) ** 0.5
     assert deviation > 0.05
-    expected = [(value - mean) / deviation for value in centered]
-    assert batch["advantages"].tolist() == pytest.approx(expected, abs=1e-5)
+    for row, (value, trajectory) in enumerate(zip(centered, trajectories, strict=True)):
+        expected = [(value - mean) / deviation * mask for mask in trajectory.loss_mask]
+        assert batch["advantages"][row, : len(expected)].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_credit_by_step_by_a_loop_over_tokens(trainer, batch):
+    """A token's advantage: what is earned from its step on, less the mean over those of its group that got there."""
+    from deeprec.rewards.mixture import reward_parts
+    from deeprec.rewards.steps import step_rewards, steps_of_tokens
+
+    sampler = dataclasses.replace(trainer._sampler, by_step=True)
+    sampler.sample([3] * 4 + [5] * 4, step=1)
+    chosen = [sampler.examples[position] for position in (3, 5) for _ in range(4)]
+    sampler._reseed(1, 0)
+    trajectories = run_episodes(chosen, sampler.environment, greedy=False)
+    parts = reward_parts(trajectories, chosen, sampler.space)
+    earned, reached = [], []
+    for at, (trajectory, example) in enumerate(zip(trajectories, chosen, strict=True)):
+        own = {name: float(values[at]) for name, values in parts.items()}
+        earned.append(step_rewards(trajectory, example, own, sampler.weights, sampler.space))
+        reached.append(steps_of_tokens(trajectory, sampler.environment.codec).tolist())
+    different = 0
+    for at, row in enumerate(sampler.advantages):
+        group = range(at - at % 4, at - at % 4 + 4)
+        for step, advantage in zip(reached[at], row.tolist(), strict=True):
+            later = [sum(v for s, v in earned[n].items() if s >= step) for n in group if step in reached[n]]
+            mine = sum(v for s, v in earned[at].items() if s >= step)
+            assert advantage == pytest.approx(mine - sum(later) / len(later) if step else 0.0, abs=1e-9)
+            different += abs(advantage) > 1e-3
+    assert different > 50
 
 
 def test_torn_groups_are_refused(trainer):
@@ -144,7 +178,7 @@ def test_the_gradient_is_that_of_a_slow_loop(trainer, batch):
         logits = model(torch.cat([prompt, response])[None]).logits[0] / trainer.temperature
         logps = logits.log_softmax(-1)[len(prompt) - 1 : -1].gather(1, response[:, None])[:, 0]
         picked = logps[sampled(batch)[row, :length]]
-        loss = -(torch.exp(picked - picked.detach()) * batch["advantages"][row]).sum()
+        loss = -(torch.exp(picked - picked.detach()) * batch["advantages"][row][sampled(batch)[row]]).sum()
         loss = loss / sampled(batch).sum()
         loss.backward()
         expected_loss += loss.item()
@@ -182,15 +216,47 @@ def test_environment_tokens_carry_exactly_zero_gradient(trainer, batch):
         environment += int((~mask).sum())
         assert (predicting[~mask] == 0.0).all()
         assert (hidden.grad[row, : prompt - 1] == 0.0).all()
-        if batch["advantages"][row].abs() > 1e-3:
+        if batch["advantages"][row].abs().max() > 1e-3:
             assert (predicting[mask] > 0.0).all()
     assert environment > 50  # there was something to mask
 
 
-def test_trl_logs_every_part_and_mixes_by_our_weights(trainer, batch):
-    logged = trainer._metrics["train"]
-    means = {part: np.mean(logged[f"rewards/{part}/mean"]) for part in PARTS}
-    figures = trainer._sampler.figures
-    assert means["format"] == pytest.approx(figures["reward/format"], abs=1e-6)
-    expected = sum(weight * means[part] for part, weight in trainer._sampler.weights.items())
-    assert np.mean(logged["reward"]) == pytest.approx(expected, abs=1e-6)
+def test_what_trl_makes_of_the_reward_is_logged_and_not_used(trainer, batch):
+    """TRL's advantages are of its own baseline by trajectory: every token has ours."""
+    assert np.mean(trainer._metrics["train"]["reward"]) == pytest.approx(
+        trainer._sampler.figures["reward"], abs=1e-6
+    )
+    assert batch["advantages"].shape == batch["completion_ids"].shape
+    assert not batch["advantages"][~sampled(batch)].any()
+
+
+def test_processes_that_share_an_iteration_whiten_by_the_moments_of_all(tmp_path):
+    """Two real processes, with unlike halves of one batch, beside one that has all of it."""
+    rng = np.random.default_rng(0)
+    lengths = np.array([3, 7, 0, 5, 2, 9, 4, 1])
+    sampled = (np.arange(9) < lengths[:, None]) * rng.integers(0, 2, size=(8, 9))
+    advantages = np.where(sampled, rng.normal(size=(8, 9)) + np.arange(8)[:, None], 0.0)
+    tokens = advantages[sampled.astype(bool)]
+    expected = np.where(sampled, (advantages - tokens.mean()) / tokens.std(), 0.0)
+    for rank, rows in enumerate((slice(0, 4), slice(4, 8))):
+        width = lengths[rows].max()  # each process pads to its own longest response
+        np.savez(
+            tmp_path / f"half{rank}.npz",
+            advantages=advantages[rows],
+            sampled=sampled[rows, :width],
+            lengths=lengths[rows],
+        )
+    program = Path(__file__).with_name("two_processes.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run(
+        [*command, str(program), str(tmp_path)],
+        env={**os.environ, "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    for rank, rows in enumerate((slice(0, 4), slice(4, 8))):
+        found = np.load(tmp_path / f"found{rank}.npy")
+        np.testing.assert_allclose(found, expected[rows, : found.shape[1]], atol=1e-6)

@@ -80,11 +80,3 @@ def step_rewards(
     mixed = sum(weight * parts[name] for name, weight in weights.items())
     shares[END] += mixed - sum(shares.values())
     return dict(shares)
-
-
-def returns_to_go(steps: NDArray[np.int64], shares: Mapping[int, float]) -> dict[int, float]:
-    """For each step that has tokens, the sum of what is earned in it and later."""
-    return {
-        step: sum(value for at, value in shares.items() if at >= step)
-        for step in np.unique(steps[steps > 0]).tolist()
-    }

@@ -1,13 +1,20 @@
 """REINFORCE++ with the group mean as baseline: from rewards to advantages, as pure functions.
 
-Two steps: subtract each group's mean, then whiten over all sampled tokens of the batch.
-Order matters: rewards of one group stand together. Credit goes to the whole trajectory
-(as published), or to each step by what is still earned from there on.
+The one way from a reward to an advantage:
+
+1. Credit: which step each sampled token belongs to, and what is earned from that step on. With
+   credit by trajectory (as published) the whole trajectory is one step.
+2. Center: subtract the mean over the group, step by step.
+3. Whiten: zero mean and unit variance over all sampled tokens of the batch.
+
+Order matters: trajectories of one group (G rollouts of one user) stand together.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,58 +24,85 @@ Floats = NDArray[np.floating]
 VARIANCE_FLOOR = 1e-8
 
 
-def center(rewards: Floats, rollouts_per_user: int) -> NDArray[np.float64]:
-    """Subtract from each reward (U * G,) the mean over its group of G neighbours.
+@dataclass(frozen=True)
+class Credit:
+    """What the tokens of one trajectory may take credit for.
 
-    Raises ValueError when the rewards don't divide into whole groups.
-
-    >>> center(np.array([1.0, 0.0, 2.0, 2.0]), 2).tolist()
-    [0.5, -0.5, 0.0, 0.0]
+    `steps` (T,) holds the step of each response token, 0 where the environment wrote it;
+    `returns` maps a step to what is earned in it and later.
     """
-    if rewards.ndim != 1 or len(rewards) % rollouts_per_user:
-        raise ValueError(f"{rewards.shape} rewards don't make whole groups of {rollouts_per_user}")
-    grouped = np.asarray(rewards, dtype=np.float64).reshape(-1, rollouts_per_user)  # (U, G)
-    centered: NDArray[np.float64] = grouped - grouped.mean(axis=1, keepdims=True)
-    return centered.ravel()
+
+    steps: NDArray[np.int64]
+    returns: Mapping[int, float]
 
 
-def center_by_step(returns: Sequence[Mapping[int, float]], rollouts_per_user: int) -> list[dict[int, float]]:
-    """Subtract from each return-to-go the mean over those of its group that have the same step.
+def credit_trajectory(sampled: Sequence[int], reward: float) -> Credit:
+    """Every sampled token (`sampled` (T,) is 1 there, else 0) takes credit for the whole reward."""
+    return Credit(np.asarray(sampled, dtype=np.int64), {1: reward})
 
-    `returns[n]` maps the steps of trajectory n to what is earned from there on. A baseline may
-    depend on the other rollouts of the group: it leaves the gradient's expectation as it is.
 
-    >>> center_by_step([{1: 3.0, 2: 1.0}, {1: 1.0}], 2)
-    [{1: 1.0, 2: 0.0}, {1: -1.0}]
+def credit_steps(steps: NDArray[np.int64], shares: Mapping[int, float]) -> Credit:
+    """Tokens take credit for what is earned in their own step and later; `shares` tells how much in which.
+
+    What a step earns says nothing about the steps before it: the expected gradient is the same, with less noise.
+
+    >>> dict(credit_steps(np.array([1, 0, 2]), {1: 0.5, 2: 2.0, 3: -1.0}).returns)
+    {1: 1.5, 2: 1.0}
     """
-    if len(returns) % rollouts_per_user:
-        raise ValueError(f"{len(returns)} trajectories don't make whole groups of {rollouts_per_user}")
+    own = np.unique(steps[steps > 0]).tolist()
+    return Credit(steps, {step: sum(value for at, value in shares.items() if at >= step) for step in own})
+
+
+def center(credits: Sequence[Credit], rollouts_per_user: int) -> list[NDArray[np.float64]]:
+    """The return of each token (T,) less the mean over those rollouts of its group that got as far as its step.
+
+    0.0 where the environment wrote. A baseline may depend on the other rollouts of the group: it leaves the
+    gradient's expectation as it is. We do not divide by the group's deviation, which would inflate near-tied
+    groups (arXiv 2503.20783). Raises ValueError when the trajectories don't divide into whole groups.
+
+    >>> one, other = credit_trajectory([1, 0, 1], 1.0), credit_trajectory([1], 0.0)
+    >>> [row.tolist() for row in center([one, other], 2)]
+    [[0.5, 0.0, 0.5], [-0.5]]
+    """
+    if len(credits) % rollouts_per_user:
+        raise ValueError(f"{len(credits)} trajectories don't make whole groups of {rollouts_per_user}")
     centered = []
-    for start in range(0, len(returns), rollouts_per_user):
-        group = returns[start : start + rollouts_per_user]
-        values: dict[int, list[float]] = {}
-        for own in group:
-            for step, value in own.items():
-                values.setdefault(step, []).append(value)
+    for start in range(0, len(credits), rollouts_per_user):
+        group = credits[start : start + rollouts_per_user]
+        values: defaultdict[int, list[float]] = defaultdict(list)
+        for credit in group:
+            for step, value in credit.returns.items():
+                values[step].append(value)
         means = {step: sum(found) / len(found) for step, found in values.items()}
-        centered += [{step: value - means[step] for step, value in own.items()} for own in group]
+        for credit in group:
+            above = {step: value - means[step] for step, value in credit.returns.items()}
+            centered.append(np.array([above[step] if step else 0.0 for step in credit.steps.tolist()]))
     return centered
 
 
-def whiten(advantages: Floats, sampled_tokens: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Zero mean and unit variance over all sampled tokens of the batch.
+def token_sums(advantages: Floats, sampled: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Sum, sum of squares, and count (3,) of the advantages of sampled tokens; both are (B, T).
 
-    Every sampled token of a trajectory carries its trajectory's advantage, so mean and
-    (biased) variance weigh each of the N advantages by its count of sampled tokens. The
-    variance has a floor: a batch without any difference yields zeros.
+    Sums of several batches add up: so processes that share an iteration whiten alike.
     """
-    counts = np.asarray(sampled_tokens, dtype=np.float64)
-    total = counts.sum()
-    if total == 0:
-        return np.zeros(len(advantages))
-    mean = (advantages * counts).sum() / total
-    variance = (np.square(advantages - mean) * counts).sum() / total
-    return np.asarray((advantages - mean) / np.sqrt(max(variance, VARIANCE_FLOOR)), dtype=np.float64)
+    own = np.asarray(advantages, dtype=np.float64)[sampled.astype(bool)]
+    return np.array([own.sum(), np.square(own).sum(), len(own)])
+
+
+def whiten(
+    advantages: Floats, sampled: NDArray[np.integer], sums: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Advantages (B, T) with zero mean and unit (biased) variance over the tokens that `sums` is of.
+
+    0.0 where nothing was sampled. The variance has a floor: a batch without any difference yields zeros.
+    """
+    total, squares, count = sums.tolist()
+    mean = total / max(count, 1.0)
+    variance = max(squares / max(count, 1.0) - mean**2, VARIANCE_FLOOR)
+    whitened: NDArray[np.float64] = (
+        (np.asarray(advantages, dtype=np.float64) - mean) / variance**0.5 * sampled
+    )
+    return whitened
 
 
 def groups_without_signal(rewards: Floats, rollouts_per_user: int) -> float:

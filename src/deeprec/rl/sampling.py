@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from deeprec.disk import append_jsonl
 from deeprec.errors import TrainingError
 from deeprec.rewards.mixture import RewardSpace, mix, reward_parts
-from deeprec.rewards.steps import returns_to_go, step_rewards, steps_of_tokens
-from deeprec.rl.advantages import center_by_step
+from deeprec.rewards.steps import step_rewards, steps_of_tokens
+from deeprec.rl.advantages import Credit, center, credit_steps, credit_trajectory
 from deeprec.rl.statistics import describe
 from deeprec.rollout.runner import Environment, run_episodes
 from deeprec.types import Example, Trajectory
@@ -63,7 +63,8 @@ class Sampler:
     failed_file: Path
     by_step: bool = False  # credit each turn and line with what is earned from there on
     figures: dict[str, float] = field(default_factory=dict)  # of the latest iteration
-    advantages: list[list[float]] | None = None  # of the latest iteration, by token; None: by trajectory
+    # Of the latest iteration: each response token's (T,), one array a trajectory, not whitened yet.
+    advantages: list[NDArray[np.float64]] = field(default_factory=list)
 
     def sample(self, positions: Sequence[int], step: int, rank: int = 0) -> dict[str, list[Any]]:
         """What TRL wants for the examples at `positions`, groups together and in order.
@@ -86,13 +87,15 @@ class Sampler:
         self.figures = describe(trajectories, parts, self.weights, self.rollouts_per_user)
         if rank == 0:
             self._keep_samples(trajectories, chosen, parts, step)
-        self.advantages = self._credit(trajectories, chosen, parts)
+        rewards = mix(parts, self.weights)
+        credits = self._credit(trajectories, chosen, parts, rewards)
+        self.advantages = center(credits, self.rollouts_per_user)
         self.figures["seconds/rollout"] = time.perf_counter() - started
         return {
             "prompt_ids": [list(trajectory.prompt_ids) for trajectory in trajectories],
             "completion_ids": [list(trajectory.response_ids) for trajectory in trajectories],
             "env_mask": [list(trajectory.loss_mask) for trajectory in trajectories],
-            **{name: values.tolist() for name, values in parts.items()},
+            "reward": rewards.tolist(),
         }
 
     def roll_out(self, positions: Sequence[int]) -> list[Trajectory]:
@@ -106,21 +109,20 @@ class Sampler:
         trajectories: Sequence[Trajectory],
         examples: Sequence[Example],
         parts: Mapping[str, NDArray[np.floating]],
-    ) -> list[list[float]] | None:
-        """Advantages of all response tokens, not whitened yet; 0.0 where the environment wrote."""
+        rewards: NDArray[np.float64],
+    ) -> list[Credit]:
+        """What each trajectory's tokens take credit for: all of its reward, or what is earned from their step on."""
         if not self.by_step:
-            return None
-        steps = [steps_of_tokens(trajectory, self.environment.codec) for trajectory in trajectories]
-        returns = []
+            return [
+                credit_trajectory(trajectory.loss_mask, float(reward))
+                for trajectory, reward in zip(trajectories, rewards, strict=True)
+            ]
+        found = []
         for place, (trajectory, example) in enumerate(zip(trajectories, examples, strict=True)):
             own = {name: float(values[place]) for name, values in parts.items()}
             shares = step_rewards(trajectory, example, own, self.weights, self.space)
-            returns.append(returns_to_go(steps[place], shares))
-        centered = center_by_step(returns, self.rollouts_per_user)
-        return [
-            [own.get(step, 0.0) for step in found.tolist()]
-            for found, own in zip(steps, centered, strict=True)
-        ]
+            found.append(credit_steps(steps_of_tokens(trajectory, self.environment.codec), shares))
+        return found
 
     def _check_groups(self, positions: Sequence[int]) -> None:
         """The baseline is a group's mean: a group that is torn apart would make it wrong."""

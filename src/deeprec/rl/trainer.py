@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +11,9 @@ from trl import GRPOTrainer
 from trl.trainer.utils import pad
 
 from deeprec.errors import TrainingError
-from deeprec.rewards.mixture import PARTS
-from deeprec.rl.advantages import VARIANCE_FLOOR, whiten
 from deeprec.rl.sampling import Sampler
 from deeprec.rl.scoring import score_sampled
+from deeprec.rl.whitening import whiten_together
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,22 +22,14 @@ if TYPE_CHECKING:
 _LOGITS_AT_ONCE = 2**28
 
 
-def reward_readers() -> list[Callable[..., list[float]]]:
-    """One trivial reward function a part: rewards come with the rollouts, TRL mixes and logs them."""
-
-    def reader(part: str) -> Callable[..., list[float]]:
-        def read(**columns: Any) -> list[float]:
-            values: list[float] = columns[part]
-            return values
-
-        read.__name__ = part
-        return read
-
-    return [reader(part) for part in PARTS]
+def reward(**columns: Any) -> list[float]:
+    """TRL wants a reward function: ours came with the rollouts, mixed. What TRL makes of it is not used."""
+    values: list[float] = columns["reward"]
+    return values
 
 
 class DeepRecTrainer(GRPOTrainer):  # type: ignore[misc]
-    """Samples with our runner, whitens advantages over sampled tokens, and skips useless logits.
+    """Samples with our runner, sets advantages by token, and skips useless logits.
 
     The data set's `prompt` column holds positions in the sampler's examples: all that TRL
     must carry. `updates_per_step` optimizer steps make one iteration.
@@ -50,7 +40,7 @@ class DeepRecTrainer(GRPOTrainer):  # type: ignore[misc]
         self._updates_per_step = updates_per_step
         self._sampled: Tensor | None = None  # (B, C), of the loss being computed
         self._rolled_out: list[list[int]] = []  # masks of the latest rollouts
-        super().__init__(rollout_func=_roll_out, reward_funcs=reward_readers(), **options)
+        super().__init__(rollout_func=_roll_out, reward_funcs=[reward], **options)
 
     def roll_out(self, prompts: list[str]) -> dict[str, Any]:
         """What TRL asks a rollout function for, in the order of `prompts`."""
@@ -64,36 +54,10 @@ class DeepRecTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)
-        sampled = _sampled_mask(output)
-        by_token = self._sampler.advantages
-        if by_token is None:
-            output["advantages"] = self._whiten(output["advantages"], sampled)
-        else:
-            rows = [torch.tensor(row, device=sampled.device) for row in by_token]
-            output["advantages"] = self._whiten_tokens(
-                pad(rows, padding_value=0.0, padding_side="right"), sampled
-            )
-        return output
-
-    def _whiten_tokens(self, advantages: Tensor, sampled: Tensor) -> Tensor:
-        """Whitened advantages (B, C) by token; moments are those of all processes."""
-        own = advantages[sampled.bool()].double()
-        sums = self.accelerator.gather(
-            torch.stack([own.sum(), own.square().sum(), own.new_tensor(len(own))])[None]
+        output["advantages"] = whiten_together(
+            self.accelerator, self._sampler.advantages, _sampled_mask(output)
         )
-        total, squares, count = sums.sum(dim=0).tolist()
-        mean = total / max(count, 1.0)
-        variance = max(squares / max(count, 1.0) - mean**2, VARIANCE_FLOOR)
-        whitened: Tensor = (advantages - mean) / variance**0.5 * sampled
-        return whitened
-
-    def _whiten(self, advantages: Tensor, sampled: Tensor) -> Tensor:
-        """Whitened advantages (B,) of this process; moments are those of all processes."""
-        everywhere = self.accelerator.gather(torch.stack([advantages, sampled.sum(1).to(advantages)], dim=1))
-        values, counts = everywhere.double().cpu().numpy().T
-        whitened = torch.from_numpy(whiten(values, counts)).to(advantages)
-        start = self.accelerator.process_index * len(advantages)
-        return whitened[start : start + len(advantages)]
+        return output
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         self._sampled = _sampled_mask(inputs)

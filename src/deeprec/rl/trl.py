@@ -183,11 +183,9 @@ def build_trainer(
 
 
 def trl_config(plan: StagePlan, sampler: Sampler) -> GRPOConfig:
-    """REINFORCE++ with a group baseline in TRL's terms; whitening comes in the trainer."""
+    """The clipped loss of REINFORCE++ in TRL's terms; advantages are the trainer's own."""
     import torch
     from trl import GRPOConfig
-
-    from deeprec.rewards.mixture import PARTS
 
     config, rollout = plan.config, sampler.environment.config
     on_gpu = torch.cuda.is_available()
@@ -201,7 +199,6 @@ def trl_config(plan: StagePlan, sampler: Sampler) -> GRPOConfig:
         num_generations=config.rollouts_per_user,
         max_completion_length=rollout.response_tokens,
         temperature=rollout.temperature,
-        reward_weights=[float(sampler.weights.get(part, 0.0)) for part in PARTS],
         scale_rewards="none",
         loss_type="dapo",
         beta=0.0,

@@ -7,7 +7,7 @@ import pytest
 from small_world import TITLES, answer, build_codec, build_dataset, explore, settings
 
 from deeprec.rewards.mixture import PARTS, RewardSpace, mix, reward_parts
-from deeprec.rewards.steps import ANSWER, END, returns_to_go, step_rewards, steps_of_tokens
+from deeprec.rewards.steps import ANSWER, step_rewards, steps_of_tokens
 from deeprec.rollout.engines.scripted import ScriptedEngine
 from deeprec.rollout.runner import Environment, run_episodes
 from deeprec.rollout.tags import TAGS
@@ -94,9 +94,3 @@ def test_tokens_know_their_step() -> None:
         2,
         *range(ANSWER + 1, ANSWER + 5),
     }
-
-
-def test_returns_hold_what_comes_later_and_nothing_that_came_before() -> None:
-    steps = np.array([1, 1, 0, 0, 2, 2, ANSWER + 1])
-    shares = {1: 0.5, ANSWER + 1: 2.0, END: -1.0}
-    assert returns_to_go(steps, shares) == {1: 1.5, 2: 1.0, ANSWER + 1: 1.0}
