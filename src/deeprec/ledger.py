@@ -19,15 +19,14 @@ from polars.exceptions import PolarsError
 from deeprec.disk import whole_file
 from deeprec.errors import RunError
 from deeprec.run import Run
-from deeprec.stages import RIVAL
 from deeprec.types import Example
 
 _COLUMNS: dict[str, Any] = {"user_id": pl.String, "items": pl.List(pl.Int32), "target": pl.Int32}
 
 
 def ledger_file(run: Run, stage: str) -> Path:
-    """Where the ledger of a stage lies; a rival's stage is called `rival:NAME`."""
-    return run.folder / "seen" / f"{stage.replace(RIVAL, 'rival-')}.parquet"
+    """Where the ledger of a stage lies; that of a rival is called `rival:NAME`, and a file's name holds no colon."""
+    return run.folder / "seen" / f"{stage.replace(':', '-')}.parquet"
 
 
 def write_ledger(run: Run, stage: str, given: Iterable[Example]) -> None:

@@ -1,5 +1,7 @@
 """The table of methods: everything that a run can be asked to rank by, rivals included.
 
+Rivals of your own are no entries: each is named by where it is, `package.module:name`.
+
 Whatever lists, orders, labels, requires, builds or documents methods reads `METHODS`. To add one is to add its
 entry here, in the place that it has in tables, and what its `build` names.
 """
@@ -7,12 +9,13 @@ entry here, in the place that it has in tables, and what its `build` names.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from deeprec import stages
 from deeprec.errors import EvaluationError
+from deeprec.references import is_reference
 
 if TYPE_CHECKING:
     from deeprec.settings import RunConfig
@@ -152,17 +155,19 @@ BASELINES = tuple(method.name for method in METHODS if method.is_baseline)
 
 
 def find_method(name: str, known: tuple[str, ...] = tuple(_BY_NAME), what: str = "method") -> Method:
-    """The method of that name; raises EvaluationError naming the nearest of `known`."""
-    if name in known:
-        return _BY_NAME[name]
+    """The method of that name, one of `known` or a rival of your own; raises EvaluationError naming the nearest."""
+    if name in known or is_reference(name):
+        return describe(name)
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     raise EvaluationError(f"unknown {what} '{name}'{hint}; known: {', '.join(known)}")
 
 
 def describe(name: str) -> Method:
-    """The entry of that name; a bare one, called by its name, for a recommender that is not of this table."""
-    return _BY_NAME.get(name) or Method(name, name)
+    """The entry of that name; for what is not of this table (a rival or recommender of your own) a bare one."""
+    if name in _BY_NAME:
+        return _BY_NAME[name]
+    return _rival(name, name) if is_reference(name) else Method(name, name)
 
 
 def place_of(name: str) -> tuple[float, str]:
@@ -171,6 +176,12 @@ def place_of(name: str) -> tuple[float, str]:
     if name in places:
         return places.index(name), ""
     return len(places) - 1.5, name
+
+
+def own_rivals(finished: Iterable[str]) -> list[str]:
+    """Rivals of your own among finished stages."""
+    names = [stage.removeprefix(stages.RIVAL) for stage in finished if stage.startswith(stages.RIVAL)]
+    return [name for name in names if is_reference(name)]
 
 
 def known_methods(config: RunConfig) -> tuple[str, ...]:

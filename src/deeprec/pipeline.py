@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deeprec.data.dataset import Dataset
-from deeprec.methods import METHODS, askable_methods, find_method, known_methods
+from deeprec.methods import METHODS, askable_methods, find_method, known_methods, own_rivals
 from deeprec.recommender import Recommender
 from deeprec.references import load_reference
 from deeprec.run import Run, writes
@@ -64,7 +64,7 @@ def trained_methods(run: Run) -> list[str]:
         if (method.name in known or method.rival is not None)
         and all(stage in finished for stage in method.needs)
     ]
-    return list(run.config.evaluation.methods) or trained
+    return list(run.config.evaluation.methods) or [*trained, *own_rivals(finished)]
 
 
 def load_stages(run: Run) -> tuple[Dataset, ExplorableRetriever]:

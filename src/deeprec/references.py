@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -19,7 +20,7 @@ def is_reference(text: str) -> bool:
 
 
 def load_reference(reference: str, setting: str) -> Any:
-    """What `package.module:name` names; `setting` is the one that names it, for errors.
+    """What `package.module:name` names; `setting` is what names it, for errors.
 
     Raises ConfigError for another form, a module that can't be imported, and a name that it lacks.
     Whatever else the module raises while it is imported is a fault of its own, and comes as it is.
@@ -43,6 +44,22 @@ def load_reference(reference: str, setting: str) -> Any:
     return found
 
 
-def lacking(found: Any, members: tuple[str, ...]) -> list[str]:
-    """Members of a contract that an object lacks, in order."""
-    return [name for name in members if not hasattr(found, name)]
+def load_function(reference: str, setting: str) -> Callable[..., Any]:
+    """The same for something that is called; raises ConfigError for what is not callable, too."""
+    found = load_reference(reference, setting)
+    if not callable(found):
+        raise ConfigError(
+            f"{setting} = '{reference}': is a {type(found).__name__}, not callable; name a function"
+        )
+    function: Callable[..., Any] = found
+    return function
+
+
+def check_members(found: object, contract: str, members: Sequence[str], place: str) -> None:
+    """Raise ConfigError, naming what it lacks, for an object that doesn't fulfil a contract."""
+    lacks = [name for name in members if not hasattr(found, name)]
+    if lacks:
+        raise ConfigError(
+            f"{place}: gave a {type(found).__name__}, which is no {contract}: it lacks {', '.join(lacks)}; "
+            "see docs/howto/extend.md"
+        )

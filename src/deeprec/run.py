@@ -110,7 +110,7 @@ class Run:
 
     def rival(self, name: str) -> Path:
         """What a rival learned."""
-        return self.folder / "rivals" / name
+        return self.folder / "rivals" / name.replace(":", "-")  # one of your own: no colon in a file's name
 
     def policy(self, stage: str) -> Path:
         """Policy weights after `warm_start`, `cold_start` or `recommendation`."""

@@ -25,7 +25,7 @@ def list_rivals(run: RunOption = DEFAULT_RUN, as_json: JsonOption = False) -> No
 
     Example: deeprec rival list --run runs/ml-100k
     """
-    from deeprec.methods import RIVALS
+    from deeprec.methods import RIVALS, own_rivals
     from deeprec.rivals.registry import find_rival
     from deeprec.run import Run
     from deeprec.stages import RIVAL
@@ -33,7 +33,7 @@ def list_rivals(run: RunOption = DEFAULT_RUN, as_json: JsonOption = False) -> No
     finished = Run.open(run).finished() if (run / "run.toml").is_file() else {}
     rows = [
         {"name": name, "summary": find_rival(name).summary, "fitted": RIVAL + name in finished}
-        for name in RIVALS
+        for name in (*RIVALS, *own_rivals(finished))
     ]
     if as_json:
         print_json(rows)

@@ -16,12 +16,12 @@ from typing import Any, Protocol, runtime_checkable
 from deeprec.data.dataset import Dataset
 from deeprec.data.split import refit_data
 from deeprec.disk import whole_folder
-from deeprec.errors import EvaluationError
+from deeprec.errors import ConfigError, EvaluationError
 from deeprec.ledger import write_ledger
 from deeprec.locks import hold
 from deeprec.methods import RIVALS, find_method
 from deeprec.recommender import Recommender
-from deeprec.references import load_reference
+from deeprec.references import check_members, load_reference
 from deeprec.run import Run, fingerprint, writing
 from deeprec.stages import DATA, RIVAL, TRM
 from deeprec.trm.base import ExplorableRetriever
@@ -57,10 +57,16 @@ class Explains(Protocol):
 
 
 def find_rival(name: str) -> Rival:
-    """The rival of that name; raises EvaluationError naming the nearest known one."""
-    method = find_method(name, RIVALS, "rival")
-    rival: Rival = load_reference(method.rival or "", f"rival '{name}'")
-    return rival
+    """The rival of that name, ours or `package.module:name`.
+
+    Raises EvaluationError naming the nearest known one, ConfigError for one of your own that can't be used.
+    """
+    found = load_reference(find_method(name, RIVALS, "rival").rival or "", "rival")
+    if not isinstance(found, Rival):
+        raise ConfigError(
+            f"rival = '{name}': is a {type(found).__name__}; name a deeprec.rivals.registry.Rival"
+        )
+    return found
 
 
 def run_rival(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> None:
@@ -69,8 +75,8 @@ def run_rival(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -
     Raises EvaluationError for an unknown rival, RunLocked while another process fits it or writes into the run.
     """
     find_rival(name)
-    lock = run.folder / "rivals" / f"{name}.lock"
-    with writing(run.folder, beside=True), hold(lock, run.rival(name)):
+    folder = run.rival(name)
+    with writing(run.folder, beside=True), hold(folder.with_name(f"{folder.name}.lock"), folder):
         _run_rival(run, dataset, trm, name)
 
 
@@ -87,6 +93,10 @@ def _run_rival(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) 
     write_ledger(run, stage, known.fit_histories())
     with whole_folder(folder) as part:
         facts = rival.fit(run, known, trm, part)
+        if not isinstance(facts, dict):
+            raise ConfigError(
+                f"rival = '{name}': its fit gave a {type(facts).__name__}; give a dict of facts"
+            )
     run.finish(stage, inputs, (time.monotonic() - started) / 60, **facts)
 
 
@@ -94,7 +104,13 @@ def load_rival(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) 
     """A fitted rival; raises RunError naming the command that fits it."""
     rival = find_rival(name)
     run.require(RIVAL + name)
-    return rival.load(run, refit_data(dataset), trm, run.rival(name))
+    found = rival.load(run, refit_data(dataset), trm, run.rival(name))
+    check_members(found, "Recommender", ("name", "recommend"), f"rival = '{name}'")
+    if found.name != name:
+        raise ConfigError(
+            f"rival = '{name}': its recommender calls itself '{found.name}'; tables want '{name}'"
+        )
+    return found
 
 
 def explain_rival(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str, example: Example) -> str:

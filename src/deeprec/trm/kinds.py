@@ -11,6 +11,7 @@ from deeprec.config import TRMConfig
 from deeprec.data.dataset import Dataset
 from deeprec.errors import ConfigError
 from deeprec.methods import ITEM_KNN, POPULARITY
+from deeprec.references import is_reference
 from deeprec.trm.base import ExplorableRetriever, Retriever, TextEncoder
 from deeprec.trm.baselines import ItemKNN, Popularity
 from deeprec.trm.own import build_own
@@ -24,8 +25,7 @@ KINDS = (*NETWORKS, POPULARITY, ITEM_KNN, "vectors")
 
 def check_kind(config: TRMConfig) -> None:
     """Raise ConfigError for a `trm.kind` that is neither known nor `package.module:factory`."""
-    module, colon, name = config.kind.partition(":")
-    if config.kind not in KINDS and not (colon and module and name):
+    if config.kind not in KINDS and not is_reference(config.kind):
         raise ConfigError(
             f"trm.kind = '{config.kind}': choose {', '.join(KINDS)}, or name a factory as package.module:factory"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from deeprec.config import TRMConfig
 from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
 from deeprec.errors import ConfigError, RetrievalError
+from deeprec.references import check_members, load_function
 from deeprec.trm.base import Histories, Preferences, Retriever
 from deeprec.trm.baselines import item_counts
 from deeprec.trm.ranking import Scored, check_histories, check_preferences
@@ -116,31 +116,13 @@ def build_own(kind: str, dataset: Dataset, config: TRMConfig) -> Retriever:
     Raises ConfigError for a place that can't be imported or called, and for an object that is
     no Retriever of this catalogue.
     """
-    place = f"trm.kind = '{kind}'"
-    module_name, _, name = kind.partition(":")
-    try:
-        module = import_module(module_name)
-    except ImportError as error:
-        raise ConfigError(
-            f"{place}: can't import '{module_name}' ({error}); install it, or put its folder on PYTHONPATH"
-        ) from None
-    if not hasattr(module, name):
-        raise ConfigError(f"{place}: module '{module_name}' has no attribute '{name}'")
-    factory = getattr(module, name)
-    if not callable(factory):
-        raise ConfigError(f"{place}: is a {type(factory).__name__}, not callable; name a function")
-    return check_retriever(factory(dataset, config), dataset, place)
+    factory = load_function(kind, "trm.kind")
+    return check_retriever(factory(dataset, config), dataset, f"trm.kind = '{kind}'")
 
 
 def check_retriever(found: Any, dataset: Dataset, place: str) -> Retriever:
     """The object, if it is a Retriever of this catalogue; raises ConfigError naming what it lacks."""
-    members = ("n_items", "score", "retrieve", "item_vectors")
-    lacks = [name for name in members if not hasattr(found, name)]
-    if lacks:
-        raise ConfigError(
-            f"{place}: gave a {type(found).__name__}, which is no Retriever: it lacks {', '.join(lacks)}; "
-            "see docs/howto/own-trm.md"
-        )
+    check_members(found, "Retriever", ("n_items", "score", "retrieve", "item_vectors"), place)
     if found.n_items != dataset.catalog.n_items:
         raise ConfigError(
             f"{place}: the retriever ranks {found.n_items} items, the catalogue holds {dataset.catalog.n_items}"
