@@ -11,12 +11,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from toy_language import OPENINGS, Reward, Words, build_tokenizer, distinct_share, whole_share
 
 from deeprec.config import PolicyConfig, RLConfig
 from deeprec.policy.tiny import build_tiny
-from deeprec.rl.advantages import center, groups_without_signal, whiten
+from deeprec.rl.advantages import (
+    center,
+    credit_trajectory,
+    groups_without_signal,
+    token_sums,
+    whiten,
+)
 from deeprec.rl.scoring import score_sampled
 from deeprec.rollout.codec import TokenizerCodec
 from deeprec.rollout.engines.base import Request, Sampling, Segment
@@ -68,12 +75,20 @@ class Batch:
 def clipped_loss(logprobs: Tensor, old: Tensor, advantages: Tensor, sampled: Tensor) -> Tensor:
     """PPO's clipped loss as a mean over sampled tokens.
 
-    `logprobs`, `old` and `sampled` are (B, T), `advantages` (B,). A token that the policy did not
+    All are (B, T). A token that the policy did not
     sample (`sampled` 0) adds nothing and gets no gradient, whatever its text earned.
     """
-    ratio, advantage = (logprobs - old).exp(), advantages[:, None]
-    gain = torch.minimum(ratio * advantage, ratio.clamp(_CLIP_LOW, _CLIP_HIGH) * advantage)
+    ratio = (logprobs - old).exp()
+    gain = torch.minimum(ratio * advantages, ratio.clamp(_CLIP_LOW, _CLIP_HIGH) * advantages)
     return -(gain * sampled).sum() / sampled.sum()
+
+
+def token_advantages(rewards: NDArray[np.float64], sampled: Tensor) -> Tensor:
+    """Each text's reward (B,) less its group's mean, whitened over all sampled tokens: (B, T)."""
+    mask = sampled.numpy().astype(np.int64)
+    credits = [credit_trajectory(row, reward) for row, reward in zip(mask.tolist(), rewards, strict=True)]
+    centered = np.stack(center(credits, ROLLOUTS))
+    return torch.from_numpy(whiten(centered, mask, token_sums(centered, mask))).float()
 
 
 class ToyPolicy:
@@ -120,13 +135,12 @@ class ToyPolicy:
         for _ in range(steps):
             segments = self.sample()
             batch = Batch.of(self.openings, segments)
-            lengths = batch.sampled.sum(dim=1).numpy().astype(np.int64)
             texts = [
                 self.codec.decode([opening, *segment.token_ids]).split()
                 for opening, segment in zip(self.openings, segments, strict=True)
             ]
             rewards = np.array([reward(words) for words in texts])
-            advantages = torch.from_numpy(whiten(center(rewards, ROLLOUTS), lengths)).float()
+            advantages = token_advantages(rewards, batch.sampled)
             entropies = []
             for _ in range(UPDATES):
                 logprobs, entropy = score_sampled(self.model, batch.ids, batch.attention, batch.sampled, 1.0)

@@ -113,7 +113,8 @@ def test_the_loss_clips_and_leaves_unsampled_tokens_alone(example: Any) -> None:
     old = torch.zeros(2, 3)
     ratios = torch.tensor([[1.5, 1.0, 9.0], [0.5, 1.5, 9.0]])
     logprobs = ratios.log().requires_grad_()
-    loss = clipped_loss(logprobs, old, torch.tensor([1.0, -1.0]), torch.tensor([[1.0, 1, 0], [1, 1, 0]]))
+    advantages = torch.tensor([[1.0], [-1.0]]).expand(2, 3)
+    loss = clipped_loss(logprobs, old, advantages, torch.tensor([[1.0, 1, 0], [1, 1, 0]]))
     # Gains: 1.28 (clipped), 1.0; -0.8 (clipped), -1.5 (a worse text may always be pushed down).
     assert loss.item() == pytest.approx(-(1.28 + 1.0 - 0.8 - 1.5) / 4, abs=1e-6)
     loss.backward()
