@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import glob
+import hashlib
 import itertools
 import json
 import os
@@ -93,6 +94,12 @@ def _remove(place: Path) -> None:
         place.unlink(missing_ok=True)
 
 
+def file_hash(file: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
 @contextmanager
 def alone(file: Path) -> Iterator[None]:
     """For the moment of a change to `file`, no other process changes a file of its folder.
@@ -135,6 +142,16 @@ def rewrite_jsonl(file: Path, change: Callable[[list[dict[str, Any]]], Sequence[
     """Replace the records of a JSON-lines file by what `change` makes of them."""
     with alone(file):
         write_jsonl(file, change(read_jsonl(file)))
+
+
+def drop_rows(
+    file: Path, stage: str, keep: Callable[[Mapping[str, Any]], bool] = lambda row: False
+) -> list[dict[str, Any]]:
+    """Forget a stage's rows of a log but those to `keep`, which are returned: the others will be written again."""
+    found = [row for row in read_jsonl(file) if row.get("stage") == stage]
+    if not all(keep(row) for row in found):
+        rewrite_jsonl(file, lambda rows: [row for row in rows if row.get("stage") != stage or keep(row)])
+    return [row for row in found if keep(row)]
 
 
 def write_jsonl(file: Path, records: Sequence[Mapping[str, Any]]) -> None:

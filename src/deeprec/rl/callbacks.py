@@ -224,13 +224,3 @@ def warn_of_others(folder: Path, stage: str) -> None:
                 "until this stage is finished: with those settings back, the stage goes on from it.",
                 stage, found[0],
             )  # fmt: skip
-
-
-def drop_rows(file: Path, stage: str, after_step: int = -1) -> None:
-    """Forget a stage's rows beyond a step, or all of them: those will be written again."""
-    if not file.exists():
-        return
-    rewrite_jsonl(
-        file,
-        lambda rows: [row for row in rows if row.get("stage") != stage or row.get("step", 0) <= after_step],
-    )

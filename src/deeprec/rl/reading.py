@@ -24,14 +24,18 @@ from deeprec.rollout.codec import Codec
 from deeprec.rollout.titles import TitleTexts
 from deeprec.settings.rivals import ItemTokensConfig
 from deeprec.trm.epochs import Log
+from deeprec.trm.resuming import EpochCheckpoint
 from deeprec.types import Example
 
 
-def read_histories(policy: Policy, dataset: Dataset, config: RunConfig, log: Log) -> None:
+def read_histories(
+    policy: Policy, dataset: Dataset, config: RunConfig, log: Log, checkpoint: EpochCheckpoint | None = None
+) -> None:
     """Train `policy` in place as the rival `llm-title-tokens` is trained, by the defaults of that family.
 
     On `dataset.fit_histories()` alone, for `warm_start.reading_epochs` at most; the best epoch on
-    validation users is kept. Raises ConfigError for a policy whose titles are several tokens.
+    validation users is kept, and `checkpoint` is what an interrupted reading goes on from. Raises ConfigError
+    for a policy whose titles are several tokens.
     """
     texts = TitleTexts(policy.codec, dataset.catalog)
     if not texts.is_compact:
@@ -56,7 +60,16 @@ def read_histories(policy: Policy, dataset: Dataset, config: RunConfig, log: Log
         )
 
     items = ItemModel(policy.model, policy.tokenizer, names)
-    fit_items(items, dataset, settings, recommender, seed=config.seed, log=log, title="Warm start: reading")
+    fit_items(
+        items,
+        dataset,
+        settings,
+        recommender,
+        seed=config.seed,
+        log=log,
+        title="Warm start: reading",
+        checkpoint=checkpoint,
+    )
 
 
 def reading_documents(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from deeprec.config import RunConfig, StageConfig
 from deeprec.data.dataset import Dataset
 from deeprec.device import best_device
+from deeprec.disk import drop_rows
 from deeprec.errors import ConfigError, RunError, TrainingError
 from deeprec.ledger import write_ledger
 from deeprec.rewards.mixture import RewardSpace, check_weights
@@ -55,7 +56,6 @@ def run_rl(
     """
     from deeprec.policy.loading import load_policy, save_policy
     from deeprec.policy.probe import training_piece
-    from deeprec.rl.callbacks import drop_rows
     from deeprec.rl.context import check_context
     from deeprec.rl.extras import require_extra
     from deeprec.rl.trl import train_stage

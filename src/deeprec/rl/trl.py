@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deeprec.config import RLConfig, StageConfig
+from deeprec.disk import drop_rows
 from deeprec.errors import ConfigError, DeepRecError, TrainingError
 from deeprec.progress import progress_bar
 from deeprec.rl.callbacks import (
@@ -21,7 +22,6 @@ from deeprec.rl.callbacks import (
     Evaluate,
     IterationLog,
     check_collapsed,
-    drop_rows,
     latest_checkpoint,
     restore_rows,
 )

@@ -5,14 +5,13 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from deeprec.config import RunConfig
 from deeprec.data.dataset import Dataset
 from deeprec.device import best_device
-from deeprec.disk import append_jsonl, read_jsonl
+from deeprec.disk import append_jsonl, drop_rows, read_jsonl
 from deeprec.errors import TrainingError
 from deeprec.ledger import write_ledger
 from deeprec.policy.context import longer_context
@@ -22,7 +21,7 @@ from deeprec.policy.probe import training_piece
 from deeprec.policy.tiny import build_tiny, start_titles
 from deeprec.policy.tokenizer import build_tokenizer
 from deeprec.progress import progress_bar
-from deeprec.rl.callbacks import drop_rows, latest_checkpoint
+from deeprec.rl.callbacks import latest_checkpoint
 from deeprec.rl.extras import require_extra
 from deeprec.rl.reading import read_histories, reading_documents
 from deeprec.rl.scripts import (
@@ -38,6 +37,8 @@ from deeprec.run import Run, fingerprint, writes
 from deeprec.stages import TRM, WARM_START
 from deeprec.threads import stage_threads
 from deeprec.trm.base import Retriever
+from deeprec.trm.resuming import FitLog
+from deeprec.trm.stage import fit_checkpoint
 from deeprec.types import Example
 
 STAGE = WARM_START
@@ -161,23 +162,22 @@ def _read(run: Run, dataset: Dataset, policy: Policy) -> float:
         read = [row for row in read_jsonl(run.metrics) if row.get("stage") == READING]
         return float(read[-1]["seconds"]) if read else 0.0
     (place / _INPUTS).unlink(missing_ok=True)
-    drop_rows(run.metrics, READING)
-
-    def log(record: dict[str, Any]) -> None:
-        append_jsonl(run.metrics, {**record, "stage": READING})
-
+    checkpoint = fit_checkpoint(place, inputs)
+    earlier = checkpoint.seconds
+    log = FitLog(run, READING, checkpoint)
     policy.model.to(best_device())
-    read_histories(policy, dataset, config, log)
+    read_histories(policy, dataset, config, log, checkpoint)
     save_policy(policy.model, policy.tokenizer, place)
     (place / _INPUTS).write_text(inputs, encoding="utf-8")
-    return 0.0
+    checkpoint.remove()
+    return earlier
 
 
 def _logged(run: Run, place: Path) -> set[float]:
     """Steps of the rows that an interrupted run with these inputs left; forgets any other's."""
     if not place.is_dir():
         shutil.rmtree(_checkpoints(run), ignore_errors=True)
-        drop_rows(run.metrics, STAGE, after_step=-1)
+        drop_rows(run.metrics, STAGE)
     return {row["step"] for row in read_jsonl(run.metrics) if row.get("stage") == STAGE}
 
 

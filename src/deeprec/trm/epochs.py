@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from deeprec.progress import progress_bar
+from deeprec.trm.resuming import Course, EpochCheckpoint, Resumable
 from deeprec.trm.windows import Window
 
 Log = Callable[[dict[str, Any]], None]
@@ -47,7 +48,7 @@ class Limits(Protocol):
         ...
 
 
-class Trainer(Protocol):
+class Trainer(Resumable, Protocol):
     """What `run_epochs` drives."""
 
     @property
@@ -70,37 +71,52 @@ def run_epochs(
     validate: Callable[[dict[str, Tensor]], Validation] | None,
     log: Log | None,
     title: str,
+    checkpoint: EpochCheckpoint | None = None,
 ) -> dict[str, Tensor]:
     """Epochs until validation NDCG@10 stops rising, the limit, or the time; the best weights.
 
     Without `validate` there is nothing to stop on and the last epoch counts. `title` is what
-    the progress bar says.
+    the progress bar says. With a `checkpoint` an interrupted fit goes on, and ends as an uninterrupted one.
     """
     config = trainer.config
-    best, best_ndcg, waited, started = trainer.weights(), -1.0, 0, time.monotonic()
+    course = (checkpoint.load(trainer) if checkpoint else None) or Course(trainer.weights())
+    started = time.monotonic() - course.seconds
     with progress_bar(title, config.epochs) as bar:
-        for epoch in range(1, config.epochs + 1):
-            begun = time.monotonic()
-            loss, tokens = trainer.epoch(histories)
-            record: dict[str, Any] = {"stage": "trm", "epoch": epoch, "loss": round(loss, 5)}
-            record.update(tokens=tokens, train_seconds=round(time.monotonic() - begun, 3))
-            weights = trainer.weights()
-            if validate is None:
-                best = weights
-            else:
-                found = validate(weights)
-                record.update(found.record())
-                waited = 0 if found.ndcg > best_ndcg else waited + 1
-                if found.ndcg > best_ndcg:
-                    best, best_ndcg = weights, found.ndcg
-            record["seconds"] = round(time.monotonic() - started, 2)
+        bar.advance(course.epoch)
+        while not course.is_over and course.epoch < config.epochs:
+            record = _run_epoch(trainer, histories, validate, course)
+            record["seconds"] = course.seconds = round(time.monotonic() - started, 2)
             if log is not None:
                 log(record)
-            bar.advance(1, f"loss {loss:.3f}, validation NDCG@10 {max(best_ndcg, 0):.4f}")
-            late = config.max_minutes is not None and record["seconds"] > 60 * config.max_minutes
-            if waited >= config.patience or late:
-                break
-    return best
+            bar.advance(1, f"loss {record['loss']:.3f}, validation NDCG@10 {max(course.best_ndcg, 0):.4f}")
+            late = config.max_minutes is not None and course.seconds > 60 * config.max_minutes
+            course.is_over = course.waited >= config.patience or late or course.epoch == config.epochs
+            if checkpoint is not None:
+                checkpoint.save(trainer, course)
+    return course.best
+
+
+def _run_epoch(
+    trainer: Trainer,
+    histories: Sequence[Window],
+    validate: Callable[[dict[str, Tensor]], Validation] | None,
+    course: Course,
+) -> dict[str, Any]:
+    """One epoch and its validation; moves `course` on, and returns the record for the log."""
+    begun = time.monotonic()
+    loss, tokens = trainer.epoch(histories)
+    course.epoch += 1
+    record: dict[str, Any] = {"stage": "trm", "epoch": course.epoch, "loss": round(loss, 5)}
+    record.update(tokens=tokens, train_seconds=round(time.monotonic() - begun, 3))
+    weights = trainer.weights()
+    if validate is None:
+        course.best = weights
+        return record
+    found = validate(weights)
+    course.waited += 1
+    if found.ndcg > course.best_ndcg:
+        course.best, course.best_ndcg, course.waited = weights, found.ndcg, 0
+    return record | found.record()
 
 
 _Tensors = tuple[Tensor, ...] | list[Tensor]

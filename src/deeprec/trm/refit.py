@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import Any
 
 from deeprec import stages
 from deeprec.data.dataset import Dataset
 from deeprec.data.split import refit_data
-from deeprec.disk import append_jsonl
 from deeprec.ledger import write_ledger
 from deeprec.run import Run, fingerprint, writes
 from deeprec.threads import stage_threads
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.kinds import NETWORKS, build_retriever
+from deeprec.trm.resuming import FitLog
 from deeprec.trm.retriever import TRM
-from deeprec.trm.stage import fit_seed, save_network, stage_inputs
+from deeprec.trm.stage import fit_checkpoint, fit_seed, save_network, stage_inputs
 from deeprec.trm.text import build_text_encoder
 from deeprec.trm.training import fit
 
@@ -35,23 +34,30 @@ def run_trm_refit(run: Run, dataset: Dataset) -> ExplorableRetriever:
         return load_trm_refit(run, dataset)
     run.begin(STAGE)
     started = time.monotonic()
+    checkpoint = fit_checkpoint(run.trm_refit, inputs)
+    earlier = checkpoint.seconds
     if run.config.trm.kind in NETWORKS:
         config, seed = run.config.trm, fit_seed(run)
         cache = run.trm_refit / "cache"
         encoder = build_text_encoder(config, dataset.catalog, seed, cache)
-
-        def log(record: dict[str, Any]) -> None:
-            append_jsonl(run.metrics, {**record, "stage": STAGE})
-
+        log = FitLog(run, STAGE, checkpoint)
         witness = partial(write_ledger, run, STAGE)
         threads = partial(stage_threads, run, STAGE, inputs)
         fitted = fit(
-            refit_data(dataset), encoder, config, seed=seed, log=log, witness=witness, threads=threads
+            refit_data(dataset),
+            encoder,
+            config,
+            seed=seed,
+            log=log,
+            witness=witness,
+            threads=threads,
+            checkpoint=checkpoint,
         )
         save_network(fitted, run.trm_refit, cache)
     else:
         write_ledger(run, STAGE, refit_data(dataset).fit_histories())
-    run.finish(STAGE, inputs, (time.monotonic() - started) / 60)
+    run.finish(STAGE, inputs, (earlier + time.monotonic() - started) / 60)
+    checkpoint.remove()
     return load_trm_refit(run, dataset)
 
 

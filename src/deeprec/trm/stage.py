@@ -7,17 +7,17 @@ import shutil
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from deeprec.config import TRMConfig
 from deeprec.data.dataset import Dataset
-from deeprec.disk import append_jsonl, whole_folder
+from deeprec.disk import whole_folder
 from deeprec.errors import RetrievalError, RunError
 from deeprec.ledger import write_ledger
 from deeprec.run import Run, fingerprint, writes
 from deeprec.threads import stage_threads
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.kinds import NETWORK, NETWORKS, build_retriever, check_kind, source_fingerprint
+from deeprec.trm.resuming import EpochCheckpoint, FitLog
 from deeprec.trm.retriever import TRM
 from deeprec.trm.text import CachedEncoder, build_text_encoder, load_text_encoder
 from deeprec.trm.training import fit
@@ -30,8 +30,8 @@ def run_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
     A TRM of another kind than ours (`trm.kind`) is built from the data set each time it is
     loaded; only its text encoder is kept.
 
-    Epochs are appended to `run.metrics`. An interrupted fit leaves the former TRM's files,
-    but not its record: the stage runs again.
+    Epochs are appended to `run.metrics`. An interrupted fit leaves the former TRM's files, but not its
+    record: it goes on from its checkpoint, and ends as an uninterrupted one.
     """
     check_kind(run.config.trm)
     inputs = stage_inputs(run, dataset)
@@ -39,14 +39,9 @@ def run_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
         return load_trm(run, dataset)
     run.begin("trm")
     started = time.monotonic()
-    best: dict[str, Any] = {}
-
-    def log(record: dict[str, Any]) -> None:
-        append_jsonl(run.metrics, record)
-        if record.get("ndcg", -1.0) > best.get("ndcg", -2.0):
-            best.update(record)
-        best.update({key: value for key, value in record.items() if key.endswith("_true_phrase")})
-
+    checkpoint = fit_checkpoint(run.trm, inputs)
+    earlier = checkpoint.seconds
+    log = FitLog(run, "trm", checkpoint)
     config = run.config.trm
     cache = run.trm / "cache"
     seed = fit_seed(run)
@@ -54,16 +49,33 @@ def run_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
     if config.kind in NETWORKS:
         witness = partial(write_ledger, run, "trm")
         threads = partial(stage_threads, run, "trm", inputs)
-        fitted = fit(dataset, encoder, config, seed=seed, log=log, witness=witness, threads=threads)
+        fitted = fit(
+            dataset,
+            encoder,
+            config,
+            seed=seed,
+            log=log,
+            witness=witness,
+            threads=threads,
+            checkpoint=checkpoint,
+        )
         save_network(fitted, run.trm, cache)
     else:
         write_ledger(run, "trm", dataset.fit_histories())
         _save_other(build_retriever(dataset, config, encoder), config, dataset, encoder, run.trm)
     facts = {
-        key: best[key] for key in ("epoch", "ndcg", "median_rank", "median_rank_true_phrase") if key in best
+        key: log.best[key]
+        for key in ("epoch", "ndcg", "median_rank", "median_rank_true_phrase")
+        if key in log.best
     }
-    run.finish("trm", inputs, (time.monotonic() - started) / 60, validation=facts)
+    run.finish("trm", inputs, (earlier + time.monotonic() - started) / 60, validation=facts)
+    checkpoint.remove()
     return load_trm(run, dataset)
+
+
+def fit_checkpoint(folder: Path, inputs: str) -> EpochCheckpoint:
+    """Where a fit that leaves its result at `folder` keeps what it goes on from."""
+    return EpochCheckpoint(folder.with_name(f"{folder.name}.checkpoints") / inputs)
 
 
 def load_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:

@@ -31,6 +31,7 @@ from deeprec.trm.model import SequentialEncoder
 from deeprec.trm.periods import WEIGHTS, count_periods, month_phrase
 from deeprec.trm.quality import draw_preferences
 from deeprec.trm.ranking import target_ranks
+from deeprec.trm.resuming import EpochCheckpoint
 from deeprec.trm.retriever import TRM, ItemTexts, build_network, catalog_texts
 from deeprec.trm.softmax import fast_dtype, softmax_backward
 from deeprec.trm.steering import fit_branch
@@ -58,13 +59,14 @@ def fit(
     device: str | None = None,
     witness: Callable[[Sequence[Example]], None] | None = None,
     threads: Callable[[Callable[[], object]], AbstractContextManager[object]] | None = None,
+    checkpoint: EpochCheckpoint | None = None,
 ) -> TRM:
     """Train on `dataset.fit_histories()`, stop early on validation NDCG@10, return the best epoch.
 
     Nothing of the rl, validation and test parts is trained on; the validation part decides
     when to stop. `witness` is told what is trained on; `threads` gets a step to measure with and says how many the
-    epochs compute with (`deeprec.threads`). Raises TrainingError when there is
-    nothing to train on, or the loss is lost.
+    epochs compute with (`deeprec.threads`); `checkpoint` is what an interrupted fit goes on from. Raises TrainingError
+    when there is nothing to train on, or the loss is lost.
     """
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     histories = fit_histories(dataset)
@@ -87,7 +89,7 @@ def fit(
             return measure(plain, dataset, examples)
 
         with threads(trainer.probe) if threads is not None else nullcontext():
-            best = run_epochs(trainer, histories, validate if examples else None, log, "fit TRM")
+            best = run_epochs(trainer, histories, validate if examples else None, log, "fit TRM", checkpoint)
         network.encoder.load_state_dict(best)
     trm = TRM(network, text_encoder, dataset.catalog, config, seen, texts)
     started = time.monotonic()
@@ -158,7 +160,7 @@ class EncoderTrainer:
         config: TRMConfig,
         rng: np.random.Generator,
     ) -> None:
-        self.encoder = encoder
+        self.encoder = self.network = encoder
         self.device = encoder.start.device
         self.dtype = fast_dtype(self.device) if config.precision == "auto" else torch.float32
         self.text = torch.from_numpy(texts.whole).to(self.device)

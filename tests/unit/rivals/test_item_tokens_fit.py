@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from small_world import build_codec
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
@@ -20,6 +21,7 @@ from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
 from deeprec.data.split import refit_data
 from deeprec.data.stage import run_data
+from deeprec.disk import read_jsonl
 from deeprec.errors import ConfigError, DataError, EvaluationError, PolicyError, RunError
 from deeprec.evaluation.recommenders import TRMRecommender
 from deeprec.policy.loading import save_policy
@@ -246,3 +248,37 @@ def test_time_is_up_after_one_epoch(tmp_path: Path) -> None:
     run, dataset, trm = start(tmp_path / "run", "rivals.item_tokens.max_minutes=0.0001")
     run_rival(run, dataset, trm, BOTH[0])
     assert run.finished()[f"rival:{BOTH[0]}"]["epoch"] == 1
+
+
+def test_an_interrupted_fit_goes_on_and_ends_as_an_uninterrupted_one(
+    fitted: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "llm-title-tokens"
+    run, dataset, trm = start(tmp_path / "run")
+    monkeypatch.setattr("deeprec.trm.resuming._COST", 1e9)  # a checkpoint after every epoch
+    epoch, calls = ItemTrainer.epoch, []
+
+    def interrupted(self: ItemTrainer, histories: list) -> tuple[float, int]:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return epoch(self, histories)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ItemTrainer, "epoch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_rival(run, dataset, trm, name)
+    assert len(rows_of(run, name)) == 3
+    run_rival(run, dataset, trm, name)
+    assert rows_of(run, name) == rows_of(fitted[0], name)
+    expected, found = (
+        load_file(next(one.rival(name).rglob("model.safetensors"))) for one in (fitted[0], run)
+    )
+    for weight in expected:
+        np.testing.assert_array_equal(expected[weight], found[weight], err_msg=weight)
+    assert not list((run.folder / "rivals").glob("*.checkpoints"))
+
+
+def rows_of(run: Run, name: str) -> list[dict]:
+    rows = [row for row in read_jsonl(run.metrics) if row["stage"] == f"rival:{name}"]
+    return [{key: value for key, value in row.items() if "seconds" not in key} for row in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from deeprec.policy.loading import Policy
 from deeprec.policy.tiny import build_tiny
 from deeprec.rl.reading import read_histories, reading_documents
 from deeprec.rollout.lists import ListWriter
+from deeprec.trm.epochs import Log
+from deeprec.trm.resuming import EpochCheckpoint
 
 COUNT = len(TITLES)
 USERS = 20 * COUNT
@@ -79,6 +82,31 @@ def test_the_same_seed_reads_alike_and_leaves_the_global_state_alone() -> None:
         tables.append(model.get_input_embeddings().weight.detach().clone())
     assert torch.equal(*tables)
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_an_interrupted_reading_ends_as_an_uninterrupted_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deeprec.trm.resuming._COST", 1e9)  # a checkpoint after every epoch
+    dataset, codec, settings = walking(), build_codec(), config("warm_start.reading_epochs=4")
+    checkpoint = EpochCheckpoint(tmp_path / "reading.checkpoints" / "x")
+
+    def read(log: Log, kept: EpochCheckpoint | None) -> np.ndarray:
+        model = build_tiny(settings.policy, codec.tokenizer, 0)
+        read_histories(Policy(model, codec.tokenizer, codec), dataset, settings, log, kept)
+        return model.get_input_embeddings().weight.detach().numpy()
+
+    def interrupt(record: dict[str, Any]) -> None:
+        if record["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        read(interrupt, checkpoint)
+    assert checkpoint.epoch == 2
+    epochs: list[int] = []
+    resumed = read(lambda record: epochs.append(record["epoch"]), checkpoint)
+    assert epochs == [3, 4]
+    np.testing.assert_array_equal(resumed, read(lambda _: None, None))
 
 
 def test_titles_of_many_tokens_are_sent_to_text_epochs() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from deeprec.config import TRMConfig
 from deeprec.data.dataset import Dataset
-from deeprec.disk import append_jsonl, read_jsonl
+from deeprec.disk import read_jsonl
 from deeprec.errors import RunError
 from deeprec.evaluation.recommenders import TRMRecommender
 from deeprec.methods import LLM_ENHANCED_TRM as NAME
@@ -28,7 +28,7 @@ from deeprec.rivals.enhanced_trm.prompts import Prompts, build_prompts
 from deeprec.rivals.enhanced_trm.writer import load_writer, model_name, tiny_recipe, writer_key
 from deeprec.rivals.enhanced_trm.written import WrittenTexts
 from deeprec.rivals.registry import Rival
-from deeprec.run import Run
+from deeprec.run import Run, fingerprint
 from deeprec.stages import RIVAL
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.kinds import NETWORK, NETWORKS
@@ -59,9 +59,9 @@ def trm_config(config: TRMConfig) -> TRMConfig:
 
 
 def _fit(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> dict[str, Any]:
-    from deeprec.rl.callbacks import drop_rows
+    from deeprec.trm.resuming import FitLog
     from deeprec.trm.retriever import TRM
-    from deeprec.trm.stage import fit_seed, save_network
+    from deeprec.trm.stage import fit_checkpoint, fit_seed, save_network
     from deeprec.trm.text import build_text_encoder
     from deeprec.trm.training import fit
 
@@ -72,22 +72,20 @@ def _fit(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> 
     plain = {field.name: getattr(dataset, field.name) for field in fields(Dataset)}
     added = added_items(augmented, catalog)
     known = AugmentedDataset(**{**plain, "catalog": catalog}, added=added)
-    best: dict[str, Any] = {}
-    drop_rows(run.metrics, RIVAL + NAME)  # of a former fit
-
-    def log(record: dict[str, Any]) -> None:
-        append_jsonl(run.metrics, {**record, "stage": RIVAL + NAME})
-        if record.get("ndcg", -1.0) > best.get("ndcg", -2.0):
-            best.update(record)
-
     started = time.monotonic()
     settings, seed = trm_config(run.config.trm), fit_seed(run)
     cache = _work(run, dataset) / "vectors"
     encoder = build_text_encoder(settings, catalog, seed, cache)
-    fitted: TRM = fit(known, encoder, settings, seed=seed, log=log)
+    inputs = fingerprint(NAME, known.fingerprint, sorted(added.items()), settings.model_dump(), seed)
+    checkpoint = fit_checkpoint(run.rival(NAME), inputs)
+    log = FitLog(run, RIVAL + NAME, checkpoint)
+    fitted: TRM = fit(known, encoder, settings, seed=seed, log=log, checkpoint=checkpoint)
     save_network(fitted, folder / "trm", cache)
+    checkpoint.remove()
     facts["minutes_fit"] = round((time.monotonic() - started) / 60, 3)
-    return facts | {"validation": {key: best[key] for key in ("epoch", "ndcg", "recall") if key in best}}
+    return facts | {
+        "validation": {key: log.best[key] for key in ("epoch", "ndcg", "recall") if key in log.best}
+    }
 
 
 def _write(run: Run, dataset: Dataset) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any]]:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from deeprec import methods
 from deeprec.data.dataset import Dataset
-from deeprec.disk import append_jsonl
 from deeprec.errors import ConfigError
 from deeprec.rivals.registry import Rival
-from deeprec.run import Run
+from deeprec.run import Run, fingerprint
 from deeprec.stages import RIVAL
 from deeprec.trm.base import ExplorableRetriever
 
@@ -41,28 +40,29 @@ def _fit(name: str, run: Run, dataset: Dataset, trm: ExplorableRetriever, folder
     from deeprec.rivals.item_tokens.recommender import ItemTokensRecommender
     from deeprec.rivals.item_tokens.training import fit_items
     from deeprec.rivals.item_tokens.trie import Trie
+    from deeprec.trm.resuming import FitLog
+    from deeprec.trm.stage import fit_checkpoint
 
     config, seed = run.config.rivals.item_tokens, run.config.seed
     if name == CODES:
         config = config.model_copy(update={"history": config.code_history})
     names, facts = _names(name, run, dataset, trm)
     trie = Trie(names.codes)
-    best: dict[str, Any] = {}
 
     def recommender(model: ItemModel) -> ItemTokensRecommender:
         return ItemTokensRecommender(name, model, trie, dataset, history=config.history, beams=config.beams)
 
-    def log(record: dict[str, Any]) -> None:
-        append_jsonl(run.metrics, {**record, "stage": RIVAL + name})
-        if record.get("ndcg", -1.0) > best.get("ndcg", -2.0):
-            best.update(record)
-
+    checkpoint = fit_checkpoint(
+        run.rival(name), fingerprint(name, dataset.fingerprint, config.model_dump(), seed)
+    )
+    log = FitLog(run, RIVAL + name, checkpoint)
     model = build_model(config, names, dataset.catalog, seed)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    fit_items(model, dataset, config, recommender, seed=seed, log=log)
+    fit_items(model, dataset, config, recommender, seed=seed, log=log, checkpoint=checkpoint)
     recommender(model).save(folder)
+    checkpoint.remove()
     facts["parameters"] = sum(weight.numel() for weight in model.model.parameters())
-    return facts | {key: best[key] for key in ("epoch", "ndcg", "recall") if key in best}
+    return facts | {key: log.best[key] for key in ("epoch", "ndcg", "recall") if key in log.best}
 
 
 def _names(

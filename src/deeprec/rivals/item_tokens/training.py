@@ -17,6 +17,7 @@ from deeprec.recommender import Recommender
 from deeprec.rivals.item_tokens.model import ItemModel, dropout
 from deeprec.settings.rivals import ItemTokensConfig
 from deeprec.trm.epochs import Log, Validation, run_epochs, running_mean
+from deeprec.trm.resuming import EpochCheckpoint
 from deeprec.trm.softmax import fast_dtype, softmax_backward
 from deeprec.trm.training import fit_histories, validation_examples
 from deeprec.trm.windows import Window, cut_batches, cut_windows, pad_right
@@ -34,11 +35,13 @@ def fit_items(
     seed: int,
     log: Log,
     title: str = "fit item tokens",
+    checkpoint: EpochCheckpoint | None = None,
 ) -> None:
     """Train `model` in place on `dataset.fit_histories()`; keeps the epoch that is best on validation.
 
     Nothing of the validation and test parts is trained on; the validation part decides when
-    to stop. `recommender` makes what is validated of a model. Raises TrainingError when there
+    to stop. `recommender` makes what is validated of a model; `checkpoint` is what an interrupted fit goes on
+    from. Raises TrainingError when there
     is nothing to train on, or the loss is lost.
     """
     histories = fit_histories(dataset)
@@ -52,7 +55,7 @@ def fit_items(
             shown.model.load_state_dict(weights)
             return measure(recommender(shown), examples)
 
-        best = run_epochs(trainer, histories, validate if examples else None, log, title)
+        best = run_epochs(trainer, histories, validate if examples else None, log, title, checkpoint)
     model.model.load_state_dict(best)
     model.model.eval()
 
@@ -76,7 +79,7 @@ class ItemTrainer:
         self.autocast = self.dtype != torch.float32 and self.device.type == "cuda"
         self.table = model.item_ids.to(self.device)
         self.codes = torch.from_numpy(model.names.codes).to(self.device)
-        whole = model.model
+        whole = self.network = model.model
         tables = {id(layer.weight) for layer in (whole.get_input_embeddings(), whole.get_output_embeddings())}
         decay = [p for p in whole.parameters() if p.ndim > 1 and id(p) not in tables]
         rest = [p for p in whole.parameters() if p.ndim <= 1 or id(p) in tables]

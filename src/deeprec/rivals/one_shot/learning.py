@@ -11,7 +11,7 @@ from typing import Any
 from deeprec.config import RolloutConfig, RunConfig, StageConfig
 from deeprec.data.dataset import Dataset
 from deeprec.device import best_device
-from deeprec.disk import append_jsonl, read_jsonl
+from deeprec.disk import append_jsonl, drop_rows, read_jsonl
 from deeprec.errors import ConfigError
 from deeprec.evaluation.heldout import heldout_evaluator
 from deeprec.evaluation.recommenders import TRMRecommender
@@ -24,7 +24,6 @@ from deeprec.rivals.one_shot.prompts import Task, build_tasks
 from deeprec.rivals.one_shot.ranker import rank_tasks
 from deeprec.rivals.one_shot.recommender import OneShotRecommender
 from deeprec.rivals.tuning import METRIC, tuning_examples, validation_ndcg
-from deeprec.rl.callbacks import drop_rows
 from deeprec.rl.extras import require_extra
 from deeprec.rl.sampling import Sampler
 from deeprec.rl.scripts import Document, fact_documents, history_documents
@@ -87,7 +86,7 @@ def fit_supervised(
 
     stage = RIVAL + name
     if not work.is_dir():  # nothing to go on from: rows of a former fit tell of another model
-        drop_rows(run.metrics, stage, after_step=-1)
+        drop_rows(run.metrics, stage)
     logged = {row["step"] for row in read_jsonl(run.metrics) if row.get("stage") == stage}
 
     def log(figures: dict[str, float]) -> None:
