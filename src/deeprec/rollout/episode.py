@@ -47,7 +47,7 @@ class Episode:
 
     Loop: while not `is_done`, sample `request()` and `feed` the segment; when a
     `preference` is pending, `answer` it with the TRM's items; when `awaits_list`, `write_list`.
-    Then `finish`.
+    Then `finish`. A move that raises leaves the episode as it was before.
     """
 
     def __init__(
@@ -108,9 +108,9 @@ class Episode:
         """Take what the policy sampled for `request()`."""
         if self.is_done or self.preference is not None or self.awaits_list:
             raise ValueError(f"episode {self.key}: is done or waits for an answer; it can't be fed")
-        self._append(segment.token_ids, segment.logprobs, sampled=True)
         # Where a tag is ordinary text, the token that completes it may bring a line break along.
         text = self._codec.decode(list(segment.token_ids)).rstrip()
+        self._append(segment.token_ids, segment.logprobs, sampled=True)
         if segment.stopped and text.endswith(TAGS.end_preference):
             self._take_preference(text)
         elif segment.stopped and text.endswith(TAGS.begin_list):
@@ -126,9 +126,9 @@ class Episode:
         """Write the TRM's items behind the pending preference, best first."""
         if self.preference is None:
             raise ValueError(f"episode {self.key}: no preference is waiting for an answer")
+        ids = self._codec.encode(render_items(item_indices, self.catalog, self._config.list_fields))
         self._turns.append(Turn(self._thought, self.preference, item_indices, scores))
         self.preference = None
-        ids = self._codec.encode(render_items(item_indices, self.catalog, self._config.list_fields))
         if len(self._ids) + len(ids) >= self._room:
             self._stop = StopReason.TOKEN_LIMIT
             return
@@ -138,9 +138,9 @@ class Episode:
         """Close the opened list with these items, best first. The lines are not the policy's: masked."""
         if not self.awaits_list:
             raise ValueError(f"episode {self.key}: no list is open")
-        self.awaits_list = False
         text = render_ranking(item_indices, self.catalog).removeprefix(TAGS.begin_list)
         ids = self._codec.encode(text)
+        self.awaits_list = False
         self._append(ids, [0.0] * len(ids), sampled=False)
         self._take_answer(self._opening + text)
         self._stop = StopReason.FINISHED

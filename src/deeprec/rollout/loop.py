@@ -67,21 +67,22 @@ class EpisodeLoop:
         """Let an episode go, wherever it stands. False where it isn't in flight (any more)."""
         return self._episodes.pop(key, None) is not None
 
-    def step(self) -> list[Episode]:
+    def step(self, only: int | None = None) -> list[Episode]:
         """One turn of everybody in flight: a segment each, then answers of the TRM, then lists.
 
         Returns the episodes that are done, in the order in which they joined; these have left
-        the loop. Without episodes it does nothing.
+        the loop. Without episodes it does nothing. `only` is the key of the one episode that
+        takes its turn, and the others stand still.
 
         An error of the engine, the TRM, the list writer or `watch` is passed on, and leaves
         every episode in flight between two of its moves: step again and each goes on from
-        there (nothing is sampled or answered twice), or cancel some first, as after a lack of
-        memory.
+        there (what it was fed or answered is kept), or cancel some first, as after a lack of
+        memory. To find out whose doing it was, have the engine forget and step one at a time.
         """
         environment, clock = self._environment, self._environment.clock
         # After an error some may still wait for an answer or a list; they get it below.
         writing = self._in_flight(
-            lambda one: not one.is_done and one.preference is None and not one.awaits_list
+            only, lambda one: not one.is_done and one.preference is None and not one.awaits_list
         )
         if writing:
             started = time.perf_counter()
@@ -90,25 +91,25 @@ class EpisodeLoop:
             for episode, segment in zip(writing, segments, strict=True):
                 episode.feed(segment)
             self._notify(writing)
-        asking = self._in_flight(lambda one: one.preference is not None)
+        asking = self._in_flight(only, lambda one: one.preference is not None)
         if asking:
             started = time.perf_counter()
             answer_preferences(asking, environment.dataset, environment.retriever, environment.config)
             clock.retrieval += time.perf_counter() - started
             self._notify(asking)
-        opened = self._in_flight(lambda one: one.awaits_list)
+        opened = self._in_flight(only, lambda one: one.awaits_list)
         if opened:
             started = time.perf_counter()
             write_lists(opened, environment.lists, self._ranking, environment.config)
             clock.engine += time.perf_counter() - started
             self._notify(opened)
-        done = self._in_flight(lambda one: one.is_done)
+        done = self._in_flight(only, lambda one: one.is_done)
         for episode in done:
             del self._episodes[episode.key]
         return done
 
-    def _in_flight(self, chosen: Callable[[Episode], bool]) -> list[Episode]:
-        return [episode for episode in self._episodes.values() if chosen(episode)]
+    def _in_flight(self, only: int | None, chosen: Callable[[Episode], bool]) -> list[Episode]:
+        return [one for key, one in self._episodes.items() if only in (None, key) and chosen(one)]
 
     def _notify(self, episodes: Sequence[Episode]) -> None:
         if self._watch is not None:

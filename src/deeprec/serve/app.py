@@ -26,6 +26,8 @@ from deeprec.serve.routes import catalogue_routes, run_routes, state_routes, use
 from deeprec.serve.service import Service
 
 log = logging.getLogger("deeprec.serve")
+_TOLD = 10  # errors of a request at most
+_SHOWN = 100  # characters of a key that a client made up
 _ABOUT = "Recommendations by a language model that explores the catalogue, turn by turn."
 
 
@@ -54,8 +56,8 @@ def create_app(service: Service, *, key: str | None = None, hosts: Iterable[str]
         app.include_router(router(service))
     add_page(app)
     _handle_errors(app)
-    describe(app, needs_key=key is not None)
     caps = service.caps
+    describe(app, caps, needs_key=key is not None)
     gate = Gate(
         app,
         hosts=hosts,
@@ -109,11 +111,9 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> Response:
-        found = error.errors()
-        unread = any(entry["type"] == "json_invalid" for entry in found)
-        fields = [_field_error(entry) for entry in found]
+        fields = [_field_error(entry) for entry in error.errors()[:_TOLD]]
         detail = "; ".join(f"{field.field}: {field.remedy}" for field in fields[:3])
-        return Problem(400 if unread else 422, detail, fields).response(request.url.path)
+        return Problem(422, detail, fields).response(request.url.path)
 
     @app.exception_handler(HTTPException)
     async def on_refused(request: Request, error: HTTPException) -> Response:
@@ -137,13 +137,9 @@ def _methods(app: FastAPI, request: Request) -> str:
 
 
 def _field_error(entry: Mapping[str, Any]) -> FieldError:
-    where = [str(part) for part in entry["loc"][1:]] if entry["type"] != "json_invalid" else []
-    remedies = {
-        "extra_forbidden": "there is no such key; leave it out",
-        "missing": "is needed",
-        "json_invalid": f"is not JSON ({entry.get('ctx', {}).get('error', 'can not be read')})",
-    }
-    value = None if entry["type"] in ("missing", "json_invalid") else entry.get("input")
+    where = [str(part)[:_SHOWN] for part in entry["loc"][1:]]
+    remedies = {"extra_forbidden": "there is no such key; leave it out", "missing": "is needed"}
+    value = None if entry["type"] == "missing" else entry.get("input")
     remedy = remedies.get(entry["type"], entry["msg"])
     return FieldError(
         field=clean(".".join(where) or str(entry["loc"][0])), value=plain(value), remedy=clean(remedy)

@@ -4,21 +4,53 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from deeprec.data.times import check_seconds
+from deeprec.errors import DataError
 from deeprec.store import FeedbackKind
-from deeprec.store.base import ID_LENGTH, KEY_LENGTH
+from deeprec.store.base import ID_LENGTH, KEY_LENGTH, RATING_LIMIT
+from deeprec.texts import fault_of, is_blank
 
 Mode = Literal["deeprec", "trm"]
+_KEYS = 20  # of an object: more than any has
+_LARGEST = 2**31  # of a count: what it may be in earnest is a setting
 
-# What no database keeps is no text here either: see `deeprec.store.base.check_text`.
-_TEXT = r"^[^\x00]*[^\x00\s][^\x00]*$"
-Id = Annotated[str, Field(min_length=1, max_length=ID_LENGTH, pattern=_TEXT)]
-Key = Annotated[str, Field(min_length=1, max_length=KEY_LENGTH, pattern=_TEXT)]
-Title = Annotated[str, Field(min_length=1)]
+
+def _kept(text: str) -> str:
+    """Text that can be an id: what no database keeps is none here either."""
+    fault = fault_of(text, len(text))
+    if fault is not None:
+        raise PydanticCustomError("text", "{fault}", {"fault": fault})
+    return text
+
+
+def _searched(text: str) -> str:
+    """What to look for: as an id, but it may be empty."""
+    return "" if is_blank(text) else _kept(text)
+
+
+def _plausible(seconds: float) -> float:
+    try:
+        check_seconds(seconds)
+    except DataError as error:
+        raise PydanticCustomError("time", "{told}", {"told": str(error)}) from None
+    return seconds
+
+
+Id = Annotated[str, Field(min_length=1, max_length=ID_LENGTH), AfterValidator(_kept)]
+Key = Annotated[str, Field(min_length=1, max_length=KEY_LENGTH), AfterValidator(_kept)]
+Title = Annotated[str, Field(min_length=1), AfterValidator(_kept)]
 # In a body a number is a number: neither text nor true and false. A query holds text alone.
-Number = Annotated[float, Field(strict=True)]
-Count = Annotated[int, Field(strict=True, ge=1)]
+Rating = Annotated[float, Field(strict=True, ge=-RATING_LIMIT, le=RATING_LIMIT)]
+Seconds = Annotated[
+    float,
+    Field(strict=True, ge=0, description="Seconds since 1970, ten years from now at most."),
+    AfterValidator(_plausible),
+]
+Count = Annotated[int, Field(strict=True, ge=1, le=_LARGEST)]
+Place = Annotated[int, Field(ge=0, le=_LARGEST)]
 Name = Annotated[str, Field(min_length=1, max_length=ID_LENGTH)]
 
 
@@ -26,6 +58,16 @@ class Sent(BaseModel):
     """A body or query: no other keys, no infinite numbers."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_keys(cls, value: Any) -> Any:
+        """One error for an object of thousands of keys, in place of thousands."""
+        if isinstance(value, dict) and len(value) > _KEYS:
+            raise PydanticCustomError(
+                "keys", "holds {count} keys; send those described", {"count": len(value)}
+            )
+        return value
 
 
 class Given(BaseModel):
@@ -39,15 +81,19 @@ class ItemSent(Sent):
 
     item_id: Id | None = None
     title: Title | None = None
-    timestamp: Annotated[Number, Field(ge=0, description="Seconds since 1970.")] | None = None
-    rating: Number | None = None
+    timestamp: Seconds | None = None
+    rating: Rating | None = None
+
+
+# Whoever sends a thousand wrong items is told of the first one.
+History = Annotated[list[ItemSent], Field(fail_fast=True, description="Oldest first.")]
 
 
 class RecommendationRequest(Sent):
-    """For whom and how. Exactly one of `user_id` and `history`."""
+    """For whom and how. Exactly one of `user_id` and `history`; a stranger, or no history, gets popular items."""
 
     user_id: Id | None = None
-    history: Annotated[list[ItemSent], Field(min_length=1, description="Oldest first.")] | None = None
+    history: History | None = None
     k: Annotated[Count, Field(description="Items wanted; none: as trained.")] | None = None
     max_turns: Annotated[Count, Field(description="Retrievals at most.")] | None = None
     deadline_ms: Annotated[Count, Field(description="After this time the TRM's ranking answers.")] | None = (
@@ -132,7 +178,7 @@ class ItemsGiven(Given):
 class Search(Sent):
     """What to look for; an empty query finds the first ones."""
 
-    query: Annotated[str, Field(max_length=ID_LENGTH)] = ""
+    query: Annotated[str, Field(max_length=ID_LENGTH), AfterValidator(_searched)] = ""
     limit: Annotated[int, Field(ge=1, le=100)] = 20
 
 
@@ -168,7 +214,7 @@ class HistoryGiven(Given):
 class HistorySent(Sent):
     """The history that takes the place of the present one, oldest first."""
 
-    history: Annotated[list[ItemSent], Field(min_length=1)]
+    history: Annotated[History, Field(min_length=1)]
 
 
 class FeedbackSent(Sent):
@@ -177,7 +223,7 @@ class FeedbackSent(Sent):
     user_id: Id
     item_id: Id
     kind: FeedbackKind
-    value: Number | None = Field(None, description="The rating of a `rating`; not for others.")
+    value: Rating | None = Field(None, description="The rating of a `rating`; not for others.")
     request_id: Annotated[Key, Field(description="Of the answer that showed the item.")] | None = None
     run: Annotated[Name, Field(description="Name of the run that recommended; none: the first.")] | None = (
         None
@@ -216,10 +262,10 @@ class TrajectoryFilter(Sent):
     min_reward: float | None = None
     max_reward: float | None = None
     stop_reason: Annotated[str, Field(max_length=64)] | None = None
-    turns: Annotated[int, Field(ge=0)] | None = None
-    step: Annotated[int, Field(ge=0)] | None = None
+    turns: Place | None = None
+    step: Place | None = None
     stage: Annotated[str, Field(max_length=64)] | None = None
-    offset: Annotated[int, Field(ge=0)] = 0
+    offset: Place = 0
     limit: Annotated[int, Field(ge=1, le=100)] = 20
 
 

@@ -16,15 +16,19 @@ class Gathering(Generic[K, V]):
 
     A thread for each request would cost more than what it does: each waits for the
     interpreter's lock, and makes the policy's thread wait for it. `answers` gives one answer
-    a key, in order; an answer that is an exception is raised where its key was asked, an
-    exception of the whole call everywhere. Used by one event loop.
+    a key, in order; an answer that is an exception is raised where its key was asked. A call
+    that raises is made again for each half of its keys, until it is known whose doing it
+    was; an error of the kinds in `common` is everybody's. Used by one event loop.
     """
 
     def __init__(
-        self, answers: Callable[[Sequence[K]], Sequence[V | Exception]], executor: Executor | None = None
+        self,
+        answers: Callable[[Sequence[K]], Sequence[V | Exception]],
+        executor: Executor | None = None,
+        common: tuple[type[Exception], ...] = (),
     ) -> None:
         """`executor` makes the calls; none: the event loop's own."""
-        self._answers, self._executor = answers, executor
+        self._answers, self._executor, self._common = answers, executor, common
         self._waiting: list[tuple[K, asyncio.Future[V]]] = []
         self._work: asyncio.Task[None] | None = None
 
@@ -43,19 +47,25 @@ class Gathering(Generic[K, V]):
                 # Who hung up has a future that is done.
                 asked = [(key, future) for key, future in self._waiting if not future.done()]
                 self._waiting = []
-                found: Sequence[V | Exception]
-                try:
-                    found = await loop.run_in_executor(
-                        self._executor, self._answers, [key for key, _ in asked]
-                    )
-                # It is raised where each of the keys was asked.
-                except Exception as error:
-                    found = [error] * len(asked)
+                keys = [key for key, _ in asked]
+                found = await loop.run_in_executor(self._executor, self._contained, keys)
                 for (_, future), answer in zip(asked, found, strict=True):
                     if not future.done():
                         _settle(future, answer)
         finally:
             self._work = None
+
+    def _contained(self, keys: Sequence[K]) -> list[V | Exception]:
+        """The answers, and an error where its own key was asked."""
+        try:
+            return list(self._answers(keys))
+        except self._common as error:
+            return [error for _ in keys]
+        except Exception as error:
+            if len(keys) < 2:
+                return [error for _ in keys]
+        half = len(keys) // 2
+        return self._contained(keys[:half]) + self._contained(keys[half:])
 
 
 def _settle(future: asyncio.Future[V], answer: V | Exception) -> None:

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from deeprec.serve.problems import MEDIA_TYPE, ProblemDocument
+from deeprec.settings.serve import ServeConfig
 
 _PROBLEM = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
 _MEANINGS = {
@@ -52,8 +53,8 @@ def problems(*statuses: int, body: bool = False) -> dict[int | str, dict[str, An
     return {status: {"description": _MEANINGS[status], "content": _PROBLEM} for status in sorted(known)}
 
 
-def describe(app: FastAPI, *, needs_key: bool) -> None:
-    """Have the application publish its document with all of this."""
+def describe(app: FastAPI, caps: ServeConfig, *, needs_key: bool) -> None:
+    """Have the application publish its document with all of this, and with the caps that it holds clients to."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -64,6 +65,7 @@ def describe(app: FastAPI, *, needs_key: bool) -> None:
             own = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(own.pop("$defs"))
             schemas["ProblemDocument"] = own
+            _limit(schemas, caps)
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
             if needs_key:
@@ -73,3 +75,18 @@ def describe(app: FastAPI, *, needs_key: bool) -> None:
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
+
+
+def _limit(schemas: dict[str, Any], caps: ServeConfig) -> None:
+    """Write the settings' caps into the schemas of bodies: the models know none but what no setting may lift."""
+    limits: dict[tuple[str, str], dict[str, int]] = {
+        ("ItemSent", "title"): {"maxLength": caps.title},
+        ("HistorySent", "history"): {"maxItems": caps.history},
+        ("RecommendationRequest", "history"): {"maxItems": caps.history},
+        ("RecommendationRequest", "k"): {"maximum": caps.k},
+        ("RecommendationRequest", "max_turns"): {"maximum": caps.turns},
+        ("RecommendationRequest", "deadline_ms"): {"maximum": int(1000 * caps.max_deadline)},
+    }
+    for (model, name), limit in limits.items():
+        described = schemas[model]["properties"][name]
+        described.get("anyOf", [described])[0].update(limit)  # the other one is null

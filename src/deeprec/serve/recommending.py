@@ -22,7 +22,7 @@ from deeprec.serve.bodies import (
 )
 from deeprec.serve.openapi import STREAM, problems
 from deeprec.serve.problems import Problem
-from deeprec.serve.reading import JsonRoute
+from deeprec.serve.reading import json_route
 from deeprec.serve.served import ServedRun, Wanted
 from deeprec.serve.service import Service
 from deeprec.serve.worker import Task
@@ -56,7 +56,7 @@ class TurnItems(Given):
 
 def recommendation_routes(service: Service) -> APIRouter:
     """Both ways to ask for recommendations."""
-    router = APIRouter(tags=["recommendations"], route_class=JsonRoute)
+    router = APIRouter(tags=["recommendations"], route_class=json_route(service.caps.history))
 
     @router.post(
         "/v1/recommendations",

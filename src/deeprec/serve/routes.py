@@ -28,7 +28,7 @@ from deeprec.serve.bodies import (
 )
 from deeprec.serve.openapi import problems
 from deeprec.serve.problems import Problem, problem_of, wrong_field
-from deeprec.serve.reading import JsonRoute
+from deeprec.serve.reading import json_route
 from deeprec.serve.service import Service
 from deeprec.store import Feedback
 
@@ -58,7 +58,7 @@ def catalogue_routes(service: Service) -> APIRouter:
 
 def user_routes(service: Service) -> APIRouter:
     """Users, their histories, and what they did with recommendations."""
-    router = APIRouter(tags=["users"], route_class=JsonRoute)
+    router = APIRouter(tags=["users"], route_class=json_route(service.caps.history))
 
     @router.get("/v1/users", responses=problems(503))
     def find_users(search: Annotated[Search, Query()]) -> UsersGiven:
@@ -74,7 +74,7 @@ def user_routes(service: Service) -> APIRouter:
     @router.put("/v1/users/{user_id:path}/history", responses=problems(503, body=True))
     def put_history(user_id: UserId, sent: HistorySent) -> HistoryGiven:
         """Replace a user's history, or make a user. Items by id or title, oldest first."""
-        service.check_history(sent.history)
+        service.check_titles(sent.history)
         users = service.default.users
         entries = users.resolve(sent.history)
         users.put(user_id, entries)

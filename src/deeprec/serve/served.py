@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
+import numpy as np
+
 from deeprec.data.dataset import Dataset
 from deeprec.errors import DeepRecError
 from deeprec.methods import TRM
@@ -29,6 +31,7 @@ from deeprec.serve.worker import QueueFullError, Task, Worker
 from deeprec.types import Example, Turn
 
 DEEPREC = "deeprec"
+NEWCOMER = "newcomer: nothing is known of this user, so these are the items that most users had"
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class ServedRun:
         self.dataset: Dataset = environment.dataset
         self.titles = TitleSearch(self.dataset.catalog)
         self.users = Users(self.dataset, self.titles, door)
+        self._popular = popular_items(self.dataset)
         self.records = Records(run, self.dataset.catalog)
         self._measures = measures
         self._environment = replace(environment, retriever=SharedRetriever(environment.retriever))
@@ -92,7 +96,7 @@ class ServedRun:
 
         `on_turn` hears each turn in the event loop. Raises Problem (429) where too many wait.
         """
-        if wanted.mode == TRM:
+        if wanted.mode == TRM or not wanted.example.history:
             return None
         task = self._task(wanted, on_turn)
         try:
@@ -106,6 +110,9 @@ class ServedRun:
 
         Cancelling this cancels the request's work.
         """
+        if not wanted.example.history:
+            found = Recommendation(tuple(self._popular[: wanted.k]), TRM, NEWCOMER)
+            return self._answer(wanted, found, (), "newcomer")
         if task is None:
             return await self._plain(wanted, None, "asked")
         limit = asyncio.timeout(wanted.deadline - time.monotonic())
@@ -178,6 +185,12 @@ class ServedRun:
         )
         self._measures.answer(self.name, answer.source, word, tokens)
         return answer
+
+
+def popular_items(dataset: Dataset) -> list[int]:
+    """All items, those first that were chosen most often; equals by index."""
+    counts = np.bincount(dataset.interactions["item_index"].to_numpy(), minlength=dataset.catalog.n_items + 1)
+    return [int(item) for item in np.argsort(-counts[1:], kind="stable") + 1]
 
 
 def _told(error: Exception) -> str:

@@ -61,11 +61,11 @@ class Service:
         _at_most("k", k, caps.k, "items in an answer")
         if sent.max_turns is not None:
             _at_most("max_turns", sent.max_turns, caps.turns, "retrievals")
-        seconds = caps.deadline if sent.deadline_ms is None else sent.deadline_ms / 1000
         if sent.deadline_ms is not None:
             _at_most("deadline_ms", sent.deadline_ms, int(1000 * caps.max_deadline), "milliseconds")
+        seconds = caps.deadline if sent.deadline_ms is None else sent.deadline_ms / 1000
         if sent.history is not None:
-            self.check_history(sent.history)
+            self.check_titles(sent.history)
             # Ids are looked up at once; what an unknown title may mean takes longer to find out.
             if all(item.title is None for item in sent.history):
                 example = run.users.anonymous(sent.history)
@@ -75,9 +75,8 @@ class Service:
             example = await run.users.example(sent.user_id or "")
         return Wanted(example, k, started + seconds, sent.mode, sent.max_turns, started)
 
-    def check_history(self, history: Sequence[ItemSent]) -> None:
-        """Raise Problem for a history or a title that is too long."""
-        _at_most("history", len(history), self.caps.history, "items; send the latest ones")
+    def check_titles(self, history: Sequence[ItemSent]) -> None:
+        """Raise Problem for a title that is too long."""
         for place, item in enumerate(history):
             if item.title is not None and len(item.title) > self.caps.title:
                 raise wrong_field(

@@ -10,12 +10,15 @@ from deeprec.data.dataset import Dataset
 from deeprec.errors import StoreUnavailable
 from deeprec.serve.bodies import HistoryGiven, HistoryItem, ItemSent, UserGiven
 from deeprec.serve.gathering import Gathering
+from deeprec.serve.ids import IdSearch
 from deeprec.serve.problems import Problem, wrong_field
 from deeprec.serve.titles import TitleSearch
-from deeprec.store import HistoryEntry, Store, open_store
+from deeprec.store import HistoryEntry, KnownUser, Store, open_store
+from deeprec.store.merging import merge
 from deeprec.types import Example
 
 ANONYMOUS = "(history)"  # the user id of a history that came with a request
+_CHECKED = 500  # users of the data that are asked about at once
 
 
 class StoreDoor:
@@ -49,30 +52,32 @@ class StoreDoor:
 
 
 class Users:
-    """Users of one run's data and of the store."""
+    """Users of one run, each of a tenant: those of the data set are the first tenant's, whose name is empty."""
 
     def __init__(self, dataset: Dataset, titles: TitleSearch, door: StoreDoor) -> None:
         self._dataset, self._titles, self._door = dataset, titles, door
-        self._known = dict.fromkeys(dataset.user_ids)
-        self._asked = Gathering(self._examples)
+        ids = dataset.user_ids
+        self._ids, self._search = frozenset(ids), IdSearch(ids)
+        self._asked = Gathering(self._examples, common=(StoreUnavailable,))
 
-    def entries(self, user_id: str) -> Sequence[HistoryEntry]:
-        """A user's history. Raises Problem (404) for a user whom neither knows, or who was deleted."""
-        store = self._door.open()
-        stored = store.history(user_id)
-        if stored is not None:
-            return stored
-        if user_id not in self._known or store.is_deleted(user_id):
+    def entries(self, user_id: str, tenant: str = "") -> Sequence[HistoryEntry]:
+        """A user's history, with what they took since. Raises Problem (404) for one of whom nothing is known."""
+        known = self._store(tenant).known([user_id]).get(user_id, KnownUser())
+        found = self._merged(user_id, tenant, known)
+        if found is None:
             raise Problem(
                 404,
                 f"no user is called '{user_id[:80]}'; /v1/users?query=NAME finds users, "
                 "PUT /v1/users/NAME/history makes one",
             )
-        return self._data_entries(user_id)
+        return found
 
-    async def example(self, user_id: str) -> Example:
-        """What is known of a user, as a policy is asked; items that the catalogue lacks are left out."""
-        return await self._asked.ask(user_id)
+    async def example(self, user_id: str, tenant: str = "") -> Example:
+        """What is known of a user, as a policy is asked: nothing, for a stranger or one who was forgotten.
+
+        Items that the catalogue lacks are left out.
+        """
+        return await self._asked.ask((user_id, tenant))
 
     def anonymous(self, items: Sequence[ItemSent], field: str = "history") -> Example:
         """The history that came with a request. No store is asked."""
@@ -95,16 +100,18 @@ class Users:
             entries.append(HistoryEntry(self._dataset.catalog[index].item_id, sent.timestamp, sent.rating))
         return entries
 
-    def put(self, user_id: str, entries: Sequence[HistoryEntry]) -> None:
+    def put(self, user_id: str, entries: Sequence[HistoryEntry], tenant: str = "") -> None:
         """Replace a user's history."""
-        self._door.open().put_history(user_id, entries)
+        self._store(tenant).put_history(user_id, entries)
 
-    def delete(self, user_id: str) -> None:
+    def delete(self, user_id: str, tenant: str = "") -> None:
         """Forget a user. Raises Problem (404) for one whom nobody knows; deleting again is no error."""
-        store = self._door.open()
-        known = user_id in self._known or store.is_deleted(user_id)
-        if not store.delete_user(user_id) and not known:
+        store = self._store(tenant)
+        known = self._is_of_data(user_id, tenant) or store.is_deleted(user_id)
+        # A stranger is not looked for by forgetting them: their hash would remain.
+        if not known and user_id not in store.known([user_id]):
             raise Problem(404, f"no user is called '{user_id[:80]}', so there is nothing to delete")
+        store.delete_user(user_id)
 
     def given(self, user_id: str, entries: Sequence[HistoryEntry]) -> HistoryGiven:
         """A history as clients get it."""
@@ -121,27 +128,43 @@ class Users:
             ],
         )
 
-    def find(self, query: str, limit: int) -> list[UserGiven]:
-        """Users whose id holds `query`, the same one first; those of the data, then the store's own."""
-        store = self._door.open()
-        matching = [user for user in self._known if query in user]
-        matching.sort(key=lambda user: (user != query, not user.startswith(query)))  # stable
-        found: list[UserGiven] = []
-        while matching and len(found) < limit:
-            part, matching = matching[:limit], matching[limit:]
+    def find(self, query: str, limit: int, tenant: str = "") -> list[UserGiven]:
+        """A tenant's users whose id holds `query`: the same one first, then those that begin with it."""
+        store = self._store(tenant)
+        found = dict.fromkeys([*self._of_data(query, limit, store), *store.find_users(query, limit)])
+        best = sorted(found, key=lambda user: (user != query, not user.startswith(query)))[:limit]  # stable
+        known = store.known(best)
+        return [
+            UserGiven(user_id=user, interactions=len(self._merged(user, tenant, known.get(user)) or ()))
+            for user in best
+        ]
+
+    def _of_data(self, query: str, limit: int, store: Store) -> list[str]:
+        """The first users of the data set that match and were not forgotten."""
+        found: list[str] = []
+        matching = iter(()) if store.tenant else self._search.find(query)
+        while len(found) < limit and (part := list(islice(matching, max(limit, _CHECKED)))):
             gone = store.deleted(part)
-            for user in part:
-                stored = store.history(user)
-                if stored is None and user in gone:
-                    continue
-                count = len(self._dataset.known_history(user).history) if stored is None else len(stored)
-                found.append(UserGiven(user_id=user, interactions=count))
-        own = (
-            UserGiven(user_id=history.user_id, interactions=len(history.entries))
-            for history in store.histories()
-            if query in history.user_id and history.user_id not in self._known
-        )
-        return [*found[:limit], *islice(own, max(0, limit - len(found)))]
+            found += [user for user in part if user not in gone]
+        return found[:limit]
+
+    def _store(self, tenant: str) -> Store:
+        return self._door.open().of(tenant)
+
+    def _is_of_data(self, user_id: str, tenant: str) -> bool:
+        return not tenant and user_id in self._ids
+
+    def _merged(self, user_id: str, tenant: str, known: KnownUser | None) -> Sequence[HistoryEntry] | None:
+        """A user's history and what they took; None where neither is known."""
+        known = known or KnownUser()
+        history: Sequence[HistoryEntry] | None = known.history
+        if history is None and self._is_of_data(user_id, tenant) and not known.is_deleted:
+            history = self._data_entries(user_id)
+        if not known.taken:
+            return history
+        entries = history or ()
+        timed = all(entry.timestamp is not None for entry in entries)
+        return merge(entries, known.taken, self._dataset.allow_repeats, timed)
 
     def _data_entries(self, user_id: str) -> list[HistoryEntry]:
         known = self._dataset.known_history(user_id)
@@ -156,19 +179,25 @@ class Users:
             )
         ]
 
-    def _examples(self, user_ids: Sequence[str]) -> list[Example | Exception]:
+    def _examples(self, asked: Sequence[tuple[str, str]]) -> list[Example | Exception]:
         """In a thread, for all who wait; a store that can't be reached is waited for once."""
-        found: list[Example | Exception] = []
-        for user_id in user_ids:
-            try:
-                found.append(self._example(user_id, self.entries(user_id)))
-            except Problem as problem:
-                found.append(problem)
-        return found
+        names: dict[str, list[str]] = {}
+        for user_id, tenant in asked:
+            names.setdefault(tenant, []).append(user_id)
+        known = {tenant: self._store(tenant).known(users) for tenant, users in names.items()}
+        return [
+            self._example(user_id, self._merged(user_id, tenant, known[tenant].get(user_id)) or (), tenant)
+            for user_id, tenant in asked
+        ]
 
-    def _example(self, user_id: str, entries: Sequence[HistoryEntry]) -> Example:
+    def _example(self, user_id: str, entries: Sequence[HistoryEntry], tenant: str = "") -> Example:
         known = [(self._dataset.catalog.index_of(entry.item_id), entry) for entry in entries]
         kept = [(index, entry) for index, entry in known if index is not None]
+        if not self._dataset.allow_repeats:  # the first of several counts, as where data are prepared
+            firsts: dict[int, HistoryEntry] = {}
+            for index, entry in kept:
+                firsts.setdefault(index, entry)
+            kept = list(firsts.items())
         ratings = [entry.rating for _, entry in kept if entry.rating is not None]
         times = [entry.timestamp for _, entry in kept if entry.timestamp is not None]
         return Example(
@@ -176,7 +205,7 @@ class Users:
             tuple(index for index, _ in kept),
             ratings=tuple(ratings) if len(ratings) == len(kept) else (),  # parallel to the items, or nothing
             timestamps=tuple(times) if len(times) == len(kept) else (),
-            profile=self._dataset.known_history(user_id).profile if user_id in self._known else {},
+            profile=self._dataset.known_history(user_id).profile if self._is_of_data(user_id, tenant) else {},
         )
 
     def _title(self, item_id: str) -> str | None:

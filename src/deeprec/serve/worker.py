@@ -55,9 +55,10 @@ class Task:
 class Worker:
     """Owns an engine and its loop. `submit` and `cancel` may be called by any thread.
 
-    What goes wrong fails the requests in flight, with the error as their result's exception;
-    the next ones start afresh. A request is one trajectory or, with `inference.rollouts`,
-    several; at most `in_flight` are written together, and `queue` requests wait.
+    What goes wrong fails the request that it goes wrong for, with the error as its result's
+    exception: where a turn of all together fails, each takes it alone. A request is one
+    trajectory or, with `inference.rollouts`, several; at most `in_flight` are written
+    together, and `queue` requests wait.
     """
 
     def __init__(
@@ -117,18 +118,13 @@ class Worker:
     def _run(self) -> None:
         error = EngineError("the service is being stopped")
         while self._admit():
-            try:
-                self._gauges.batch(len(self._loop))
-                for episode in self._loop.step():
-                    self._finish(episode)
-            # Whatever an engine raises: the service outlives it, and the operator reads it.
-            except Exception as failure:
-                log.exception("the engine failed with %d trajectories in flight", len(self._loop))
-                self._fail(failure)
-                continue
+            self._gauges.batch(len(self._loop))
+            for episode in self._step():
+                self._finish(episode)
             if not len(self._loop):
                 self._environment.engine.forget()  # its memory is for others now
-        self._fail(error)
+        for task in self._in_hand():
+            self._fail(task, error)
         with self._changed:
             waiting, self._waiting = list(self._waiting), deque()
         for task in waiting:
@@ -178,6 +174,31 @@ class Worker:
             self._leave(task)
             _settle(task, error)
 
+    def _step(self) -> list[Episode]:
+        """A turn of everybody; where it fails, each one's own, so that nobody fails for another."""
+        together = len(self._loop)
+        try:
+            return self._loop.step()
+        # Whatever an engine raises: the service outlives it, and the operator reads it.
+        except Exception as failure:
+            log.exception("a turn failed with %d trajectories in flight", together)
+            self._environment.engine.forget()  # it may have been interrupted half-way
+            if together == 1:
+                self._fail(next(iter(self._tasks.values())), failure)
+        return [episode for key in list(self._tasks) for episode in self._step_alone(key)]
+
+    def _step_alone(self, key: int) -> list[Episode]:
+        self._drop_cancelled()  # of many, the last ones may be past their deadline before it is their turn
+        if key not in self._tasks:
+            return []
+        try:
+            return self._loop.step(key)
+        except Exception as failure:
+            log.warning("a trajectory failed alone: %s", type(failure).__name__)
+            self._environment.engine.forget()
+            self._fail(self._tasks[key], failure)
+            return []
+
     def _heard(self, episode: Episode) -> None:
         task = self._tasks[episode.key]
         if episode.key != next(iter(task.episodes)) or len(episode.turns) == len(task.turns):
@@ -188,22 +209,33 @@ class Worker:
                 task.on_turn(number, turn)
 
     def _finish(self, episode: Episode) -> None:
-        task = self._tasks.pop(episode.key)
-        task.episodes[episode.key] = episode.finish()
+        if episode.key not in self._tasks:  # another trajectory of its request failed in the same turn
+            return
+        task = self._tasks[episode.key]
+        try:
+            task.episodes[episode.key] = episode.finish()
+        except Exception as failure:
+            log.exception("a trajectory can't be read")
+            self._fail(task, failure)
+            return
+        del self._tasks[episode.key]
         found: Sequence[Trajectory] = [one for one in task.episodes.values() if one is not None]
         if len(found) == len(task.episodes):
             _settle(task, list(found))
 
     def _drop_cancelled(self) -> None:
-        for task in {id(task): task for task in self._tasks.values() if task.is_cancelled}.values():
-            self._leave(task)
-            task.result.cancel()
+        for task in self._in_hand():
+            if task.is_cancelled:
+                self._leave(task)
+                task.result.cancel()
 
-    def _fail(self, error: BaseException) -> None:
-        for task in {id(task): task for task in self._tasks.values()}.values():
-            self._leave(task)
-            _settle(task, error)
-        self._environment.engine.forget()
+    def _in_hand(self) -> list[Task]:
+        """Each request in flight, once."""
+        return list({id(task): task for task in self._tasks.values()}.values())
+
+    def _fail(self, task: Task, error: BaseException) -> None:
+        self._leave(task)
+        _settle(task, error)
 
     def _leave(self, task: Task) -> None:
         for key in task.episodes:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from deeprec.errors import MissingExtraError
-from deeprec.store.base import Feedback, FeedbackKind, HistoryEntry, Store, StoredHistory, StoreInfo
+from deeprec.store.base import (
+    Feedback,
+    FeedbackKind,
+    HistoryEntry,
+    KnownUser,
+    Store,
+    StoredHistory,
+    StoreInfo,
+)
 
 __all__ = [
     "Feedback",
     "FeedbackKind",
     "HistoryEntry",
+    "KnownUser",
     "Store",
     "StoreInfo",
     "StoredHistory",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Protocol, Self, get_args
 
+from deeprec.data.times import check_seconds
 from deeprec.errors import DataError
+from deeprec.texts import fault_of
 
 FeedbackKind = Literal["impression", "click", "rating"]
 FEEDBACK_KINDS: tuple[str, ...] = get_args(FeedbackKind)
@@ -16,6 +19,10 @@ FEEDBACK_KINDS: tuple[str, ...] = get_args(FeedbackKind)
 # An index entry of PostgreSQL holds some 2,700 bytes, and a character takes up to four.
 ID_LENGTH = 256  # characters of a user's, an item's or a run's id
 KEY_LENGTH = 128  # characters of an id that the client made up for a request
+TENANT_LENGTH = 64  # characters of a tenant's name
+TAKEN = 1000  # clicks and ratings of a user that are read for a recommendation, the latest ones
+RATING_LIMIT = 1e9  # either way: exports hold ratings as 32-bit floats
+_TENANT = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{TENANT_LENGTH - 1}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +39,7 @@ class HistoryEntry:
     def __post_init__(self) -> None:
         check_text("item_id", self.item_id)
         _check_time("timestamp", self.timestamp)
-        _check_finite("rating", self.rating)
+        _check_number("rating", self.rating)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,7 @@ class Feedback:
         if (self.kind == "rating") != (self.value is not None):
             wanted = "needs a value" if self.kind == "rating" else "takes no value"
             raise DataError(f"feedback: value = {self.value!r}, but a {self.kind} {wanted}")
-        _check_finite("value", self.value)
+        _check_number("value", self.value)
         _check_time("time", self.time)
         for name, text, length in (
             ("run", self.run, ID_LENGTH),
@@ -83,6 +90,19 @@ class StoredHistory:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownUser:
+    """What a store knows of one user, to recommend with.
+
+    `history` is None where none was put. `taken` are clicks and ratings, oldest first, the
+    latest `TAKEN` of them. A forgotten user has neither.
+    """
+
+    history: tuple[HistoryEntry, ...] | None = None
+    taken: tuple[Feedback, ...] = ()
+    is_deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class StoreInfo:
     """What a store holds: counts, and the version of its schema."""
 
@@ -98,6 +118,9 @@ class StoreInfo:
 class Store(Protocol):
     """Histories and feedback of users; safe to share between threads.
 
+    It shows the users of one `tenant`, whose name is empty unless `of` gave another: no method
+    reads or changes anything of another tenant's, and the same id in two of them is two users.
+
     What a method has returned from is on disk. Every method raises StoreUnavailable when
     the database is locked or can't be reached, after the store's `wait` at most for each
     step, and StoreError when it can't be used at all; both name the URL without its
@@ -108,8 +131,31 @@ class Store(Protocol):
     def url(self) -> str:
         """Where it is, without a password."""
 
+    @property
+    def tenant(self) -> str:
+        """Whose users it shows."""
+
+    def of(self, tenant: str) -> Store:
+        """The same store for the users of another tenant; raises DataError for a name that can't be one."""
+
+    def tenants(self) -> list[str]:
+        """All that have users, by name."""
+
+    def pseudonym(self, user_id: str) -> str:
+        """What stands for a user where their id must not: the same one always, of nobody else, in this store."""
+
     def history(self, user_id: str) -> tuple[HistoryEntry, ...] | None:
         """The history that was put, oldest first; None when none was. One that was put empty is `()`."""
+
+    def known(self, user_ids: Sequence[str]) -> dict[str, KnownUser]:
+        """What is stored of each of these users; who was never heard of is not in it."""
+
+    def find_users(self, query: str, limit: int) -> list[str]:
+        """Users with a history, a click or a rating whose id holds `query`, in regard of case.
+
+        The id that equals it first, then those that begin with it, then the others, each in
+        the order in which they first came; `limit` at most.
+        """
 
     def put_history(self, user_id: str, entries: Sequence[HistoryEntry]) -> None:
         """Replace a user's history by `entries`, oldest first.
@@ -165,12 +211,19 @@ class Store(Protocol):
 
 def check_text(name: str, text: str, length: int = ID_LENGTH) -> None:
     """Raise DataError, naming the field, for text that no database keeps as it is."""
-    if not text.strip():
-        raise DataError(f"{name} is empty; give one")
-    if len(text) > length:
-        raise DataError(f"{name} has {len(text)} characters; at most {length} are kept")
-    if "\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text):
-        raise DataError(f"{name} = {text!r}: holds a character that can't be stored; leave it out")
+    fault = fault_of(text, length)
+    if fault is not None:
+        raise DataError(f"{name} {fault}")
+
+
+def check_tenant(name: str) -> str:
+    """The name of a tenant; raises DataError for one that isn't."""
+    if name and not _TENANT.fullmatch(name):
+        raise DataError(
+            f"tenant = {name[:80]!r}: give up to {TENANT_LENGTH} letters, digits, '-', '_' or '.', beginning with a "
+            "letter or digit"
+        )
+    return name
 
 
 def check_order(entries: Sequence[HistoryEntry]) -> None:
@@ -187,12 +240,19 @@ def check_order(entries: Sequence[HistoryEntry]) -> None:
         latest = entry.timestamp
 
 
-def _check_finite(name: str, value: float | None) -> None:
-    if value is not None and not math.isfinite(value):
+def _check_number(name: str, value: float | None) -> None:
+    if value is None:
+        return
+    if not math.isfinite(value):
         raise DataError(f"{name} = {value} is not a finite number; correct it or leave it out")
+    if abs(value) > RATING_LIMIT:
+        raise DataError(f"{name} = {value:g} is no rating; give one between -1e9 and 1e9")
 
 
 def _check_time(name: str, value: float | None) -> None:
-    _check_finite(name, value)
-    if value is not None and value < 0:
-        raise DataError(f"{name} = {value:g} is negative; times are seconds since 1970")
+    if value is None:
+        return
+    try:
+        check_seconds(value)
+    except DataError as error:
+        raise DataError(f"{name} = {error}") from None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from deeprec.disk import whole_folder
 from deeprec.errors import StoreError
 from deeprec.run import Run
 from deeprec.store.base import Feedback, HistoryEntry, Store, StoredHistory
+from deeprec.store.merging import merge
 from deeprec.toml import to_toml
 
 _SCHEMA = pl.Schema(
@@ -64,7 +63,7 @@ def export_interactions(store: Store, dataset: Dataset) -> pl.DataFrame:
     merged = [
         (user, entry.item_id, entry.timestamp if timed else None, entry.rating)
         for user in changed
-        for entry in _merge(before.get(user, []), events.get(user, []), dataset.allow_repeats, timed)
+        for entry in merge(before.get(user, []), events.get(user, []), dataset.allow_repeats, timed)
     ]
     others = rows.filter(~pl.col("user_id").is_in([*changed, *store.deleted(dataset.user_ids)]))
     found = pl.concat([others.cast(_SCHEMA), pl.DataFrame(merged, schema=_SCHEMA, orient="row")])
@@ -102,30 +101,6 @@ def write_export(store: Store, run: Run, folder: Path) -> Export:
         forgotten_users=len(store.deleted(dataset.user_ids)),
         unknown_items=rows.filter(~pl.col("item_id").is_in(known)).height,
     )
-
-
-def _merge(
-    entries: Iterable[HistoryEntry], events: Iterable[Feedback], allow_repeats: bool, timed: bool
-) -> list[HistoryEntry]:
-    """One user's interactions, oldest first; at equal times the history comes before what was said since."""
-    moments: list[tuple[float, HistoryEntry | Feedback]] = []
-    moments += [((entry.timestamp or 0.0) if timed else -math.inf, entry) for entry in entries]
-    moments += [(event.time, event) for event in events]
-    merged: list[HistoryEntry] = []
-    latest: dict[str, int] = {}  # item -> position in `merged`
-    for _, moment in sorted(moments, key=lambda pair: pair[0]):
-        if isinstance(moment, HistoryEntry):
-            entry, only_rates = moment, False
-        else:
-            entry = HistoryEntry(moment.item_id, moment.time, moment.value)
-            only_rates = moment.kind == "rating"
-        known = latest.get(entry.item_id)
-        if known is None or (allow_repeats and not only_rates):
-            latest[entry.item_id] = len(merged)
-            merged.append(entry)
-        elif entry.rating is not None:
-            merged[known] = replace(merged[known], rating=entry.rating)
-    return merged
 
 
 def _known_entries(rows: pl.DataFrame) -> dict[str, list[HistoryEntry]]:

@@ -5,29 +5,34 @@ from __future__ import annotations
 import hmac
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from sqlalchemy import Connection, Engine, RowMapping, Select, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Engine, RowMapping, Select, delete, insert, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 
 from deeprec.errors import StoreError, StoreUnavailable
+from deeprec.store import queries
 from deeprec.store.base import (
     FEEDBACK_KINDS,
     Feedback,
     HistoryEntry,
+    KnownUser,
     StoredHistory,
     StoreInfo,
     check_order,
+    check_tenant,
     check_text,
 )
 from deeprec.store.engines import translated, without_transaction, writing
 from deeprec.store.schema import latest_version
 from deeprec.store.tables import FEEDBACK, HISTORY, OWNED, SECRET, USERS
 
+_NAMED = 500  # values in one statement
 _PAGE = 1000  # rows of a bulk read at a time: no transaction lasts as long as its reader pleases
 
 
@@ -48,20 +53,22 @@ class SqlStore:
         if salt is None:
             raise StoreError(f"{place}: its salt is gone, so nobody can be found in it; restore a copy")
         self._salt = bytes(salt)
+        self.tenant = ""
+
+    def of(self, tenant: str) -> SqlStore:
+        found = copy(self)  # of the handle alone: connections and locks are shared
+        found.tenant = check_tenant(tenant)
+        return found
+
+    def tenants(self) -> list[str]:
+        with self._reading() as connection:
+            return list(connection.scalars(select(USERS.c.tenant).distinct().order_by(USERS.c.tenant)))
+
+    def pseudonym(self, user_id: str) -> str:
+        return self._digest(user_id).hex()[:16]
 
     def history(self, user_id: str) -> tuple[HistoryEntry, ...] | None:
-        columns = (USERS.c.history_stored, HISTORY.c.item_id, HISTORY.c.timestamp, HISTORY.c.rating)
-        query = (
-            select(*columns)
-            .select_from(USERS.outerjoin(HISTORY))
-            .where(USERS.c.digest == self._digest(user_id))
-            .order_by(HISTORY.c.position)
-        )
-        with self._reading() as connection:
-            rows = connection.execute(query).mappings().all()
-        if not rows or rows[0]["history_stored"] is None:
-            return None
-        return tuple(_entry(row) for row in rows if row["item_id"] is not None)
+        return self.known([user_id]).get(user_id, KnownUser()).history
 
     def put_history(self, user_id: str, entries: Sequence[HistoryEntry]) -> None:
         check_order(entries)
@@ -100,15 +107,39 @@ class SqlStore:
         return known
 
     def is_deleted(self, user_id: str) -> bool:
-        query = select(USERS.c.id).where(USERS.c.digest == self._digest(user_id), USERS.c.user_id.is_(None))
-        with self._reading() as connection:
-            return connection.execute(query).first() is not None
+        return user_id in self.deleted([user_id])
 
     def deleted(self, user_ids: Iterable[str]) -> frozenset[str]:
+        asked = list(user_ids)
         with self._reading() as connection:
-            rows = connection.execute(select(USERS.c.digest).where(USERS.c.user_id.is_(None))).scalars()
+            if len(asked) > _NAMED:  # there are few forgotten ones, mostly none
+                rows = connection.scalars(queries.all_deleted(self.tenant))
+            else:
+                rows = connection.scalars(queries.deleted_among([self._digest(user) for user in asked]))
             gone = {bytes(digest) for digest in rows}
-        return frozenset(user for user in user_ids if self._digest(user) in gone) if gone else frozenset()
+        return frozenset(user for user in asked if self._digest(user) in gone) if gone else frozenset()
+
+    def known(self, user_ids: Sequence[str]) -> dict[str, KnownUser]:
+        digests = {self._digest(user): user for user in user_ids}
+        found: dict[str, KnownUser] = {}
+        with self._reading() as connection:
+            for part in _parts(list(digests)):
+                rows = connection.execute(queries.users_of(part)).mappings().all()
+                entries = self._entries(
+                    connection, [row["id"] for row in rows if row["history_stored"] is not None]
+                )
+                for row in rows:
+                    user = digests[bytes(row["digest"])]
+                    history = None if row["history_stored"] is None else tuple(entries.get(row["id"], ()))
+                    taken = self._taken(connection, row["id"], user) if row["has_taken"] else ()
+                    found[user] = KnownUser(history, taken, row["user_id"] is None)
+        return found
+
+    def find_users(self, query: str, limit: int) -> list[str]:
+        with self._reading() as connection:
+            return list(
+                connection.scalars(queries.users_like(self.tenant, query, limit, sqlite=self._sqlite))
+            )
 
     def add_feedback(self, *feedback: Feedback) -> int:
         # Users in one order for everybody, so that no two transactions wait for each other.
@@ -125,24 +156,16 @@ class SqlStore:
             )
 
     def feedback(self, user_id: str | None = None, since: float | None = None) -> Iterator[Feedback]:
-        query = select(FEEDBACK, USERS.c.user_id).join(USERS).order_by(FEEDBACK.c.time, FEEDBACK.c.id)
+        query = queries.feedback_of(self.tenant, since)
         if user_id is not None:
             query = query.where(USERS.c.digest == self._digest(user_id))
-        if since is not None:
-            query = query.where(FEEDBACK.c.time >= since)
         return self._feedback_pages(query)
 
     def histories(self) -> Iterator[StoredHistory]:
         last = 0
         while True:
-            query = (
-                select(USERS.c.id, USERS.c.user_id, USERS.c.history_stored)
-                .where(USERS.c.history_stored.is_not(None), USERS.c.id > last)
-                .order_by(USERS.c.id)
-                .limit(_PAGE)
-            )
             with self._reading() as connection:
-                owners = connection.execute(query).all()
+                owners = connection.execute(queries.histories_after(self.tenant, last, _PAGE)).all()
                 entries = self._entries(connection, [owner for owner, _, _ in owners])
             for owner, user_id, stored in owners:
                 yield StoredHistory(user_id, tuple(entries.get(owner, ())), stored)
@@ -152,12 +175,9 @@ class SqlStore:
 
     def info(self) -> StoreInfo:
         with self._reading() as connection:
-            people = connection.execute(
-                select(func.count(USERS.c.user_id), func.count(), func.count(USERS.c.history_stored))
-            ).one()
-            entries = connection.execute(select(func.count()).select_from(HISTORY)).scalar_one()
-            kinds = select(FEEDBACK.c.kind, func.count()).group_by(FEEDBACK.c.kind)
-            counts = {row[0]: row[1] for row in connection.execute(kinds)}
+            people = connection.execute(queries.people(self.tenant)).one()
+            entries = connection.execute(queries.history_size(self.tenant)).scalar_one()
+            counts = {row[0]: row[1] for row in connection.execute(queries.feedback_counts(self.tenant))}
         return StoreInfo(
             url=self.url,
             schema=latest_version(),
@@ -188,7 +208,8 @@ class SqlStore:
 
     def _digest(self, user_id: str) -> bytes:
         check_text("user_id", user_id)
-        return hmac.digest(self._salt, user_id.encode(), "sha256")
+        name = f"{self.tenant}\0{user_id}" if self.tenant else user_id  # no id holds the separator
+        return hmac.digest(self._salt, name.encode(), "sha256")
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -214,7 +235,7 @@ class SqlStore:
 
     def _lock_user(self, connection: Connection, digest: bytes, user_id: str | None) -> tuple[int, bool]:
         """The user's row, made if need be and locked until the end; and whether they are known, not forgotten."""
-        row = self._insert(USERS).values(digest=digest, user_id=user_id)
+        row = self._insert(USERS).values(digest=digest, tenant=self.tenant, user_id=user_id)
         connection.execute(row.on_conflict_do_nothing(index_elements=["digest"]))
         query = select(USERS.c.id, USERS.c.user_id).where(USERS.c.digest == digest).with_for_update()
         owner, name = connection.execute(query).one()
@@ -247,17 +268,15 @@ class SqlStore:
             page = query.where(after).limit(_PAGE)
 
     def _entries(self, connection: Connection, owners: Sequence[int]) -> dict[int, list[HistoryEntry]]:
-        if not owners:
-            return {}
-        query = (
-            select(HISTORY)
-            .where(HISTORY.c.owner >= owners[0], HISTORY.c.owner <= owners[-1])
-            .order_by(HISTORY.c.owner, HISTORY.c.position)
-        )
         found: dict[int, list[HistoryEntry]] = {}
-        for row in connection.execute(query).mappings():
-            found.setdefault(row["owner"], []).append(_entry(row))
+        for part in _parts(owners):
+            for row in connection.execute(queries.entries_of(part)).mappings():
+                found.setdefault(row["owner"], []).append(_entry(row))
         return found
+
+    def _taken(self, connection: Connection, owner: int, user_id: str) -> tuple[Feedback, ...]:
+        rows = connection.execute(queries.taken_by(owner)).mappings().all()
+        return tuple(_feedback({**row, "user_id": user_id}) for row in reversed(rows))
 
     def _empty_log(self) -> None:
         """Write SQLite's log back and cut it, so that what was deleted isn't left in it."""
@@ -266,10 +285,19 @@ class SqlStore:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
+T = TypeVar("T")
+
+
+def _parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """The values in parts that one statement can name."""
+    for start in range(0, len(values), _NAMED):
+        yield values[start : start + _NAMED]
+
+
 def _entry(row: RowMapping) -> HistoryEntry:
     return HistoryEntry(row["item_id"], row["timestamp"], row["rating"])
 
 
-def _feedback(row: RowMapping) -> Feedback:
+def _feedback(row: Mapping[Any, Any]) -> Feedback:
     names = ("user_id", "item_id", "kind", "time", "value", "run", "request_id", "key")
     return Feedback(**{name: row[name] for name in names})

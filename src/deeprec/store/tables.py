@@ -15,9 +15,10 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    text,
 )
 
-from deeprec.store.base import FEEDBACK_KINDS, ID_LENGTH, KEY_LENGTH
+from deeprec.store.base import FEEDBACK_KINDS, ID_LENGTH, KEY_LENGTH, TENANT_LENGTH
 
 # The database may hold other people's tables too, hence the prefix.
 VERSION_TABLE = "deeprec_schema"
@@ -42,15 +43,18 @@ SECRET = Table(
     Column("salt", LargeBinary(32), nullable=False),
 )
 
-# A row for each user that was ever here. `user_id` is empty for the forgotten, whose hash alone remains. Whoever
-# writes about a user locks this row first, so that nothing slips in behind a deletion.
+# A row for each user that was ever here; the same id in two tenants is two users. `user_id` is empty for the
+# forgotten, whose hash alone remains. Whoever writes about a user locks this row first, so that nothing slips in
+# behind a deletion.
 USERS = Table(
     "deeprec_users",
     metadata,
     Column("id", _NUMBER, primary_key=True),
     Column("digest", LargeBinary(32), nullable=False, unique=True),
+    Column("tenant", String(TENANT_LENGTH), nullable=False, server_default=""),
     Column("user_id", String(ID_LENGTH)),
     Column("history_stored", Double),  # seconds since 1970; null: no history was put
+    Index(None, "tenant", "id"),
 )
 
 HISTORY = Table(
@@ -64,6 +68,8 @@ HISTORY = Table(
 )
 
 _KINDS = ", ".join(f"'{kind}'" for kind in FEEDBACK_KINDS)
+
+_TAKEN = text("kind <> 'impression'")
 
 FEEDBACK = Table(
     "deeprec_feedback",
@@ -79,6 +85,8 @@ FEEDBACK = Table(
     Column("key", String(KEY_LENGTH)),
     UniqueConstraint("owner", "key"),
     Index(None, "time", "id"),
+    # What a user took, the latest first, however many impressions there are.
+    Index("ix_deeprec_feedback_taken", "owner", "time", "id", sqlite_where=_TAKEN, postgresql_where=_TAKEN),
 )
 
 # Everything that hangs on a user, a later table too: this is what forgetting empties.

@@ -49,12 +49,28 @@ def test_who_comes_while_a_call_runs_shares_the_next_one() -> None:
     asyncio.run(play())
 
 
-def test_a_call_that_fails_fails_all_of_it_and_the_next_one_works() -> None:
+def test_whoever_makes_a_call_fail_fails_alone() -> None:
     async def play() -> None:
         halves = Halves()
         halves.go.set()
         gathering: Gathering[int, int] = Gathering(halves)
-        for error in await asyncio.gather(gathering.ask(0), gathering.ask(2), return_exceptions=True):
+        keys = [*range(2, 40, 2), 0, *range(40, 60, 2)]
+        found = await asyncio.gather(*map(gathering.ask, keys), return_exceptions=True)
+        assert isinstance(found[19], OSError)
+        assert [*found[:19], *found[20:]] == [key // 2 for key in keys if key]
+        assert len(halves.calls) <= 11  # halved again and again, not one by one
+
+    asyncio.run(play())
+
+
+def test_what_concerns_everybody_is_tried_once_and_the_next_call_works() -> None:
+    async def play() -> None:
+        halves = Halves()
+        halves.go.set()
+        gathering: Gathering[int, int] = Gathering(halves, common=(OSError,))
+        found = await asyncio.gather(gathering.ask(0), gathering.ask(2), return_exceptions=True)
+        assert halves.calls == [[0, 2]]
+        for error in found:
             assert isinstance(error, OSError)
         assert await gathering.ask(2) == 1
         with pytest.raises(ValueError, match="3 is odd"):

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from deeprec.errors import DataError
-from deeprec.store import Feedback, HistoryEntry, Store, open_store
+from deeprec.store import Feedback, HistoryEntry, KnownUser, Store, open_store
+from deeprec.store.base import TAKEN
+from deeprec.store.schema import latest_version
 
 ENTRIES = (HistoryEntry("i3", 10.0, 4.0), HistoryEntry("i1", 10.0), HistoryEntry("i2"))
 CLICK = Feedback("u1", "i5", "click", 100.0, run="shop", request_id="r1")
@@ -171,7 +173,7 @@ def test_counts(store: Store, store_url: str) -> None:
     info = store.info()
     assert (info.users, info.forgotten, info.histories, info.history_entries) == (3, 1, 2, 3)
     assert info.feedback == {"impression": 0, "click": 2, "rating": 1}
-    assert info.schema == "0001"
+    assert info.schema == latest_version()
     assert info.url == store_url == store.url
 
 
@@ -186,6 +188,9 @@ def test_counts(store: Store, store_url: str) -> None:
         (lambda store: store.put_history("u1", [HistoryEntry("")]), "item_id is empty"),
         (lambda store: store.put_history("u1", [HistoryEntry("i1", float("nan"))]), "timestamp = nan"),
         (lambda store: store.put_history("u1", [HistoryEntry("i1", -1.0)]), "negative"),
+        (lambda store: store.put_history("u1", [HistoryEntry("i1", 1.6e12)]), "seconds since 1970"),
+        (lambda store: store.put_history("u1", [HistoryEntry("i1", 1.0, 1e10)]), "rating = 1e+10"),
+        (lambda store: store.history("\x1c\u200b"), "user_id is empty"),
         (lambda store: store.put_history("u1", [HistoryEntry("i1", 1.0, float("inf"))]), "rating = inf"),
         (
             lambda store: store.put_history("u1", [HistoryEntry("i1", 2.0), HistoryEntry("i2", 1.0)]),
@@ -275,3 +280,68 @@ def test_nothing_of_a_user_is_logged(store: Store, caplog: pytest.LogCaptureFixt
     store.history("secret-user")
     store.delete_user("secret-user")
     assert "secret" not in caplog.text
+
+
+def test_what_is_known_of_many_at_once(store: Store) -> None:
+    store.put_history("u1", ENTRIES)
+    store.put_history("u2", ())
+    store.add_feedback(
+        CLICK, RATING, replace(CLICK, user_id="u3"), replace(CLICK, user_id="u4", kind="impression")
+    )
+    store.delete_user("u5")
+    known = store.known(["u1", "u2", "u3", "u4", "u5", "u6"])
+    assert known == {
+        "u1": KnownUser(ENTRIES, (CLICK, RATING)),
+        "u2": KnownUser(()),
+        "u3": KnownUser(None, (replace(CLICK, user_id="u3"),)),
+        "u4": KnownUser(),
+        "u5": KnownUser(is_deleted=True),
+    }
+    assert store.known([]) == {}
+
+
+def test_of_many_clicks_the_latest_are_read(store: Store) -> None:
+    clicks = [replace(CLICK, item_id=f"i{number}", time=float(number)) for number in range(TAKEN + 5)]
+    store.add_feedback(*clicks, *(replace(CLICK, kind="impression", time=5e8) for _ in range(3)))
+    assert list(store.known(["u1"])["u1"].taken) == clicks[5:]
+
+
+def test_users_are_found_by_a_part_of_their_id(store: Store) -> None:
+    for user in ("xab", "abx", "ab", "b", "AB", "a%b"):
+        store.put_history(user, ENTRIES)
+    store.add_feedback(replace(CLICK, user_id="abc"), replace(CLICK, user_id="abd", kind="impression"))
+    store.delete_user("abx")
+    assert store.find_users("ab", 10) == ["ab", "abc", "xab"]
+    assert store.find_users("ab", 2) == ["ab", "abc"]
+    assert store.find_users("", 3) == ["xab", "ab", "b"]
+    assert store.find_users("%", 10) == ["a%b"]
+    assert store.find_users("' OR 1=1", 10) == []
+
+
+def test_tenants_never_meet(store: Store) -> None:
+    one, two = store.of("one"), store.of("two")
+    assert (store.tenant, one.tenant) == ("", "one")
+    store.put_history("u1", ENTRIES)
+    one.put_history("u1", ENTRIES[:1])
+    two.add_feedback(CLICK, replace(CLICK, user_id="u2"))
+    assert (store.history("u1"), one.history("u1"), two.history("u1")) == (ENTRIES, ENTRIES[:1], None)
+    assert [sorted(view.find_users("u", 9)) for view in (store, one, two)] == [["u1"], ["u1"], ["u1", "u2"]]
+    assert [len(list(view.histories())) for view in (store, one, two)] == [1, 1, 0]
+    assert [len(list(view.feedback())) for view in (store, one, two)] == [0, 0, 2]
+    assert [view.info().users for view in (store, one, two)] == [1, 1, 2]
+    assert two.info().feedback["click"] == 2
+    assert one.delete_user("u1")
+    assert not one.delete_user("u2")
+    assert [view.is_deleted("u1") for view in (store, one, two)] == [False, True, False]
+    assert one.deleted(f"u{number}" for number in range(1000)) == {"u1", "u2"}
+    assert store.history("u1") == ENTRIES
+    assert list(two.feedback("u1")) == [CLICK]
+    assert store.tenants() == ["", "one", "two"]
+    assert len({view.pseudonym("u1") for view in (store, one, two)}) == 3
+    assert one.pseudonym("u1") == store.of("one").pseudonym("u1")
+
+
+@pytest.mark.parametrize("name", ["a b", "a/b", "-a", "a\0b", "x" * 65, " ", "ä"])
+def test_names_that_no_tenant_may_have(store: Store, name: str) -> None:
+    with pytest.raises(DataError, match="tenant = "):
+        store.of(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import shutil
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ MIGRATION = """
 import sqlalchemy as sa
 from alembic import op
 
-revision, down_revision = "0002", "0001"
+revision, down_revision = "9999", "0002"
 
 def upgrade():
     op.create_table("deeprec_later", sa.Column("id", sa.Integer, primary_key=True))
@@ -70,7 +71,7 @@ def upgrade():
 def with_migration(folder: Path, text: str) -> Path:
     """The package's migrations and one more."""
     shutil.copytree(_SCRIPTS, folder)
-    (folder / "versions" / "v0002_later.py").write_text(text)
+    (folder / "versions" / "v9999_later.py").write_text(text)
     return folder
 
 
@@ -91,12 +92,49 @@ def test_an_older_schema_is_brought_up_to_date(
     with monkeypatch.context() as patch:
         patch.setattr("deeprec.store.schema._SCRIPTS", with_migration(tmp_path / "scripts", MIGRATION))
         with open_store(store_url, create=False) as store:
-            assert store.info().schema == "0002"
+            assert store.info().schema == "9999"
             assert store.history("u1") == (HistoryEntry("i1"),)
             assert store.is_deleted("u2")  # the salt is the old one
     assert "deeprec_later" in tables(store_url)
-    with pytest.raises(StoreError, match="schema '0002', made by a newer deeprec"):
+    with pytest.raises(StoreError, match="schema '9999', made by a newer deeprec"):
         open_store(store_url)
+
+
+FIRST = """
+INSERT INTO deeprec_users (id, digest, user_id, history_stored) VALUES (1, :digest, 'u1', 5), (2, :other, NULL, NULL);
+INSERT INTO deeprec_history (owner, position, item_id, timestamp, rating)
+VALUES (1, 0, 'i1', 1.5e9, 4), (1, 1, 'i2', 1.6e12, 1e10);
+INSERT INTO deeprec_feedback (id, owner, item_id, kind, value, time)
+VALUES (1, 1, 'i3', 'rating', 1e300, 5), (2, 1, 'i3', 'rating', 2, 6)
+"""
+
+
+def test_a_store_of_the_first_schema_keeps_its_users(
+    store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(_SCRIPTS, tmp_path / "scripts")
+    for script in (tmp_path / "scripts" / "versions").glob("v000[2-9]*"):
+        script.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("deeprec.store.schema._SCRIPTS", tmp_path / "scripts")
+        with open_store(store_url) as old:
+            salt = old._salt  # type: ignore[attr-defined]
+            digests = {
+                "digest": hmac.digest(salt, b"u1", "sha256"),
+                "other": hmac.digest(salt, b"gone", "sha256"),
+            }
+            with old._engine.begin() as connection:  # type: ignore[attr-defined]
+                for statement in FIRST.split(";"):
+                    found = {name: digests[name] for name in digests if f":{name}" in statement}
+                    connection.execute(text(statement), found)
+    with open_store(store_url, create=False) as store:
+        assert store.info().schema == latest_version()
+        # What no reader could take is unknown now; all else is as it was.
+        assert store.history("u1") == (HistoryEntry("i1", 1.5e9, 4.0), HistoryEntry("i2"))
+        assert [(one.item_id, one.value) for one in store.feedback()] == [("i3", 2.0)]
+        assert store.is_deleted("gone")
+        assert store.tenants() == [""]
+        assert differences(store) == []
 
 
 def test_a_migration_that_fails_leaves_the_store_as_it_was(
