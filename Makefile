@@ -1,6 +1,6 @@
 # `make quickstart` and `make test` work on a fresh machine with Python 3.11 or newer; nothing else is needed.
 .DEFAULT_GOAL := help
-.PHONY: help venv peers quickstart test lint site docs clean
+.PHONY: help venv peers quickstart pretrained test lint site docs clean
 
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
@@ -30,6 +30,12 @@ peers: .venv-peers/installed ## Install the libraries that benchmarks compare wi
 
 quickstart: venv ## Data, TRM, policy, two-stage RL, evaluation, report (simulated data; no download).
 	$(BIN)/deeprec quickstart --run $(RUN)
+
+pretrained: venv models/smollm2-135m ## The same with a real pretrained model, SmolLM2-135M, on MovieLens 100K.
+	$(BIN)/deeprec quickstart --preset smollm2-135m --set policy.model=models/smollm2-135m --run runs/smollm2-135m
+
+models/smollm2-135m: | venv
+	$(BIN)/python tools/fetch_smollm2.py $@
 
 # One thread a worker: two workers that each take every core are slower than one.
 test: venv ## Run all tests that need no GPU and no network.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,7 @@ def fit_documents(
             f"lower warm_start.trajectories_per_step ({config.trajectories_per_step})"
         )
     arguments = _arguments(model, config, steps, seed, folder)
-    with progress_bar(title, steps) as bar, silently():
+    with progress_bar(title, steps) as bar, silently(), _checkpointing(model, config.gradient_checkpointing):
         trainer = _MaskedTrainer(
             model=model,
             args=arguments,
@@ -108,6 +109,22 @@ def _arguments(
         data_seed=seed,
         use_cpu=not torch.cuda.is_available(),
     )
+
+
+@contextmanager
+def _checkpointing(model: PreTrainedModel, wanted: bool) -> Iterator[None]:
+    """Activations are computed again in the backward pass rather than kept, where `wanted`."""
+    if not wanted:
+        yield
+        return
+    # Since transformers 5.23 under another name.
+    kind = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
+    # The re-entrant way would want the embeddings trained, which adapters leave alone.
+    getattr(model, f"{kind}_checkpointing_enable")({"use_reentrant": False})
+    try:
+        yield
+    finally:
+        getattr(model, f"{kind}_checkpointing_disable")()
 
 
 def batched_by_length(documents: Sequence[Document], size: int, seed: int) -> list[Document]:

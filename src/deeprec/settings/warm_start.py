@@ -33,6 +33,9 @@ class WarmStartConfig(Section):
     trajectories_per_step: Positive = Field(16, description="Scripted trajectories per optimizer step.")
     learning_rate: float = Field(4e-3, gt=0, description="Peak learning rate.")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay.")
+    gradient_checkpointing: bool = Field(
+        False, description="Recompute activations: less memory, more time, the same weights."
+    )
 
     @property
     def reads(self) -> bool:
@@ -40,6 +43,7 @@ class WarmStartConfig(Section):
         return self.enabled and self.reading_epochs > 0
 
     def identity(self) -> dict[str, Any]:
-        """What the policy depends on; reading only where there is some, so that older runs stay current."""
-        unused = set() if self.reads else {"reading_epochs", "reading_minutes"}
+        """What the policy depends on. Settings of what is off are left out, so that older runs stay current."""
+        unused = {"gradient_checkpointing"}
+        unused |= set() if self.reads else {"reading_epochs", "reading_minutes"}
         return self.model_dump(exclude=unused)

@@ -171,3 +171,20 @@ class TestBatches:
             "attention_mask": [[1, 1, 1], [1, 0, 0]],
             "wanted": [[0, 1, 0], [0, 0, 0]],
         }
+
+
+def test_checkpointed_activations_are_computed_again_and_give_the_same_weights(
+    tmp_path: Path, documents: list[Document]
+) -> None:
+    trained, passes = [], []
+    for checkpointing in (False, True):
+        model, calls = build_model(), []
+        handle = model.model.layers[0].self_attn.register_forward_hook(
+            lambda *_, calls=calls: calls.append(1)
+        )
+        fit(tmp_path, documents[:4], model=model, gradient_checkpointing=checkpointing)
+        handle.remove()
+        trained.append(model)
+        passes.append(len(calls))
+    assert passes == [1, 2]
+    assert same_weights(*trained)

@@ -22,8 +22,8 @@ from transformers import (
 from deeprec.errors import EngineError
 from deeprec.rollout.engines import local as local_module
 from deeprec.rollout.engines.base import Request, Sampling, Segment
+from deeprec.rollout.engines.lean import lean_pass
 from deeprec.rollout.engines.local import LocalEngine
-from deeprec.rollout.engines.qwen2 import lean_pass
 
 VOCABULARY = 97
 STOPS = frozenset({3, 5, 8, 13, 21})
@@ -183,7 +183,7 @@ def test_a_prompt_that_a_group_shares_is_read_once() -> None:
         assert segment.logprobs == pytest.approx(logprobs_of(model, request.context, segment), abs=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["qwen2", "gpt2"])
+@pytest.mark.parametrize("kind", ["qwen2", "llama", "gpt2"])
 def test_rows_that_join_in_mid_flight_are_like_rows_of_a_fresh_engine(kind) -> None:
     model = make_model(kind)
     engine, fresh = (LocalEngine(model, NumberCodec(), seed=0) for _ in range(2))
@@ -260,11 +260,20 @@ def test_guesses_change_nothing_but_the_number_of_passes(kind, temperature, monk
     assert counts[1] < counts[0] / 2
 
 
-def test_the_lean_pass_is_for_a_plain_qwen2_alone() -> None:
-    model = make_model()
+@pytest.mark.parametrize("kind", ["qwen2", "llama"])
+def test_the_lean_pass_is_for_a_plain_model_alone(kind: str) -> None:
+    model = make_model(kind)
     assert lean_pass(model, 64) is not None
-    assert lean_pass(make_model("llama"), 64) is None
-    assert lean_pass(make_model().bfloat16(), 64) is None
+    assert lean_pass(make_model("gpt2"), 64) is None
+    assert lean_pass(make_model(kind).bfloat16(), 64) is None
+    for name, value in (
+        ("hidden_act", "gelu"),
+        ("mlp_bias", True),
+        ("rope_parameters", {"rope_type": "yarn"}),
+    ):
+        odd = make_model(kind)
+        setattr(odd.config, name, value)
+        assert lean_pass(odd, 64) is None, name
     handle = model.model.layers[0].register_forward_hook(lambda *given: None)
     assert lean_pass(model, 64) is None
     handle.remove()
@@ -352,7 +361,7 @@ def test_equal_keys_are_refused() -> None:
 
 
 def test_out_of_memory_names_the_setting_and_the_engine_stays_usable(monkeypatch) -> None:
-    model = make_model("llama")
+    model = make_model("gpt2")  # its own forward pass runs, where the lack can be staged
     engine = LocalEngine(model, NumberCodec(), seed=0)
     greedy = Sampling(0.0, 1.0, 5, frozenset())
     expected = engine.generate([Request(0, (1, 2, 3), 5)], greedy)

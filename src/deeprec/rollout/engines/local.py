@@ -28,8 +28,8 @@ from deeprec.rollout.engines.causal_lm import (
     usable_context,
 )
 from deeprec.rollout.engines.drafts import LONGEST, Drafts, worthwhile
+from deeprec.rollout.engines.lean import LeanPass, lean_pass
 from deeprec.rollout.engines.limits import holds_stop, new_token_cap, portions
-from deeprec.rollout.engines.qwen2 import LeanQwen2, lean_pass
 from deeprec.rollout.engines.rows import Row, Rows
 from deeprec.rollout.engines.sampling import WIDTH, draw, uniforms_for
 
@@ -76,7 +76,7 @@ class LocalEngine:
         self._rows = Rows()
         self._guesses = guesses
         self._drafts = Drafts()
-        self._lean: LeanQwen2 | None = None
+        self._lean: LeanPass | None = None
         self._is_stale = True  # the weights may have changed since `_lean` was made
 
     @property

@@ -1,4 +1,4 @@
-"""A forward pass of Qwen2, the tiny policy's architecture, that leaves out what a rollout doesn't need.
+"""A forward pass of Qwen2 (the tiny policy's architecture) and Llama without what a rollout doesn't need.
 
 Against the library's own: in the last layer only tokens behind which something is predicted go
 on past keys and values (nothing else of the others is looked at), keys and values are not repeated for the queries
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import PreTrainedModel, Qwen2ForCausalLM
+from transformers import LlamaForCausalLM, PreTrainedModel, Qwen2ForCausalLM
 
 from deeprec.rollout.engines.cache import RowCache
 
@@ -20,26 +20,36 @@ _PROBED = 8  # tokens on which a replaced forward pass is compared
 _ROUNDING = 1e-4  # of the largest logit; bfloat16 is off by some 1e-2
 
 
-def lean_pass(model: PreTrainedModel, context_length: int) -> LeanQwen2 | None:
-    """A LeanQwen2 for this model as it is now, or None where only its own forward pass will do."""
+def lean_pass(model: PreTrainedModel, context_length: int) -> LeanPass | None:
+    """A LeanPass for this model as it is now, or None where only its own forward pass will do."""
     # Adapters, hooks (sharding) and mixed precision want to be run.
     if (
-        type(model) is not Qwen2ForCausalLM
+        not isinstance(model, Qwen2ForCausalLM | LlamaForCausalLM)
+        or not _is_plain(model)
         or model.dtype != torch.float32
         or torch.is_autocast_enabled(model.device.type)
         or any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     ):
         return None
-    rope = getattr(model.config, "rope_parameters", None) or {}
-    if rope.get("rope_type", "default") != "default":
-        return None
-    lean = LeanQwen2(model, context_length)
+    lean = LeanPass(model, context_length)
     replaced = getattr(model.forward, "__func__", None) is not type(model).forward
     return None if replaced and not _agrees(lean, model, min(_PROBED, context_length)) else lean
 
 
+def _is_plain(model: PreTrainedModel) -> bool:
+    """Whether the model is one of the two as they are, not a kind of its own, and with the usual parts."""
+    config = model.config
+    rope = getattr(config, "rope_parameters", None) or {}
+    return (
+        type(model) in (Qwen2ForCausalLM, LlamaForCausalLM)
+        and rope.get("rope_type", "default") == "default"
+        and config.hidden_act == "silu"
+        and not getattr(config, "mlp_bias", False)
+    )
+
+
 @torch.inference_mode()
-def _agrees(lean: LeanQwen2, model: PreTrainedModel, tokens: int) -> bool:
+def _agrees(lean: LeanPass, model: PreTrainedModel, tokens: int) -> bool:
     """Whether the model's forward pass, which somebody replaced, gives the same logits as the lean one.
 
     TRL puts one in front that changes nothing unless it is asked for losses, Accelerate one that
@@ -60,10 +70,10 @@ def _agrees(lean: LeanQwen2, model: PreTrainedModel, tokens: int) -> bool:
     return bool((ours - theirs).abs().max() <= _ROUNDING * theirs.abs().max())
 
 
-class LeanQwen2:
+class LeanPass:
     """Logits after the last tokens of each row. Made anew after each change of weights."""
 
-    def __init__(self, model: Qwen2ForCausalLM, context_length: int) -> None:
+    def __init__(self, model: Qwen2ForCausalLM | LlamaForCausalLM, context_length: int) -> None:
         config, rotary = model.config, model.model.rotary_emb
         self._model = model
         self._eps, self._width = config.rms_norm_eps, config.hidden_size
@@ -140,20 +150,19 @@ class LeanQwen2:
             mask = mask.repeat(1, 1, self._shared, 1)
         found = functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
         found = found.view(rows, heads, self._shared, tokens, width).permute(0, 3, 1, 2, 4)
-        return functional.linear(found.reshape(rows, tokens, -1), layer.o_proj.weight)
+        return functional.linear(found.reshape(rows, tokens, -1), layer.o_proj.weight, layer.o_proj.bias)
 
 
-def _in_pairs(projection: Any, head_dim: int) -> tuple[Tensor, Tensor]:
+def _in_pairs(projection: Any, head_dim: int) -> tuple[Tensor, Tensor | None]:
     """Weight and bias, rows of each head reordered so that the two that turn together are neighbours.
 
     Queries and keys are reordered alike, which leaves their products as they are.
     """
     half = head_dim // 2
     order = torch.arange(head_dim, device=projection.weight.device).view(2, half).t().flatten()
-    weight, bias = projection.weight.detach(), projection.bias.detach()
-    return weight.view(-1, head_dim, weight.shape[1])[:, order].reshape(weight.shape), bias.view(
-        -1, head_dim
-    )[:, order].flatten()
+    weight, bias = projection.weight.detach(), projection.bias
+    turned = weight.view(-1, head_dim, weight.shape[1])[:, order].reshape(weight.shape)
+    return turned, None if bias is None else bias.detach().view(-1, head_dim)[:, order].flatten()
 
 
 def _turned(states: Tensor, turns: Tensor) -> Tensor:
