@@ -52,6 +52,8 @@ def read_histories(
         epochs=config.warm_start.reading_epochs,
         max_minutes=config.warm_start.reading_minutes,
     )
+    if config.warm_start.reading_learning_rate:
+        settings = settings.model_copy(update={"learning_rate": config.warm_start.reading_learning_rate})
     trie = Trie(codes)
 
     def recommender(shown: ItemModel) -> ItemTokensRecommender:

@@ -151,7 +151,7 @@ def _read(run: Run, dataset: Dataset, policy: Policy) -> float:
         READING,
         dataset.fingerprint,
         config.policy.model_dump(),
-        config.warm_start.model_dump(include={"reading_epochs", "reading_minutes"}),
+        config.warm_start.reading_identity(),
         config.rollout.reranker_history,
         config.seed,
         policy.tokenizer.get_vocab(),

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from deeprec.settings.section import Positive, Section
 
+_READING = {"reading_epochs", "reading_minutes", "reading_learning_rate"}
+
 
 class WarmStartConfig(Section):
     """Supervised start for a policy that can't speak the format yet."""
@@ -21,6 +23,9 @@ class WarmStartConfig(Section):
     )
     reading_minutes: float | None = Field(
         None, gt=0, description="Tiny: no such epoch begins after so many minutes."
+    )
+    reading_learning_rate: float | None = Field(
+        None, gt=0, description="Tiny: its learning rate; none: 4e-3, which suits widths of about a hundred."
     )
     text_epochs: int = Field(
         2,
@@ -45,5 +50,10 @@ class WarmStartConfig(Section):
     def identity(self) -> dict[str, Any]:
         """What the policy depends on. Settings of what is off are left out, so that older runs stay current."""
         unused = {"gradient_checkpointing"}
-        unused |= set() if self.reads else {"reading_epochs", "reading_minutes"}
+        unused |= set() if self.reads else _READING
+        unused |= set() if self.reading_learning_rate else {"reading_learning_rate"}
         return self.model_dump(exclude=unused)
+
+    def reading_identity(self) -> dict[str, Any]:
+        """What the policy as it has read depends on."""
+        return {name: value for name, value in self.identity().items() if name in _READING}

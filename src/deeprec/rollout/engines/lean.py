@@ -7,6 +7,8 @@ that share them, and rotary positions are one complex product. The same numbers 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -32,8 +34,10 @@ def lean_pass(model: PreTrainedModel, context_length: int) -> LeanPass | None:
     ):
         return None
     lean = LeanPass(model, context_length)
-    replaced = getattr(model.forward, "__func__", None) is not type(model).forward
-    return None if replaced and not _agrees(lean, model, min(_PROBED, context_length)) else lean
+    if getattr(model.forward, "__func__", None) is type(model).forward:
+        return lean
+    with _exact_products():
+        return lean if _agrees(lean, model, min(_PROBED, context_length)) else None
 
 
 def _is_plain(model: PreTrainedModel) -> bool:
@@ -46,6 +50,17 @@ def _is_plain(model: PreTrainedModel) -> bool:
         and config.hidden_act == "silu"
         and not getattr(config, "mlp_bias", False)
     )
+
+
+@contextmanager
+def _exact_products() -> Iterator[None]:
+    """Whole float32 products, also where TF32 was allowed: its rounding says nothing about who replaced what."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @torch.inference_mode()
