@@ -23,6 +23,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from deeprec import stages
 from deeprec.config import RunConfig, parse_config
+from deeprec.device import check_one_process
 from deeprec.disk import alone, write_atomically
 from deeprec.distribution import installed_version
 from deeprec.errors import RunError
@@ -158,7 +159,11 @@ class Run:
         return self.finished().get(stage, {}).get("inputs") == inputs
 
     def begin(self, stage: str) -> None:
-        """Forget that this stage and all that is made from it were finished."""
+        """Forget that this stage and all that is made from it were finished.
+
+        Raises ConfigError in one of several processes that were started for one command.
+        """
+        check_one_process()
         if stage.startswith(RIVAL):
             later: tuple[str, ...] = (stage,)  # an evaluation knows which fits it compared
         else:

@@ -15,6 +15,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from deeprec.config import WarmStartConfig
+from deeprec.device import check_one_gpu, check_one_process
 from deeprec.errors import TrainingError
 from deeprec.policy.likelihood import logits_of
 from deeprec.policy.loading import silently
@@ -52,6 +53,8 @@ def fit_documents(
     """
     if not documents or epochs == 0:
         return
+    check_one_process()
+    check_one_gpu()
     require_extra()
     order = [
         document

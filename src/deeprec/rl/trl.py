@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deeprec.config import RLConfig, StageConfig
+from deeprec.device import check_one_gpu, check_one_process
 from deeprec.disk import drop_rows
 from deeprec.errors import ConfigError, DeepRecError, TrainingError
 from deeprec.progress import progress_bar
@@ -78,9 +79,11 @@ def train_stage(
     An interrupted stage ends with the weights of an uninterrupted one. Checkpoints stay
     until the caller removes them. Raises TrainingError when the loss is not a number or
     the policy has collapsed or memory or disk run out, MissingExtraError without the extra
-    `train`.
+    `train`, ConfigError where several processes or GPUs would share the work.
     """
     require_extra()
+    check_one_process()
+    check_one_gpu()
     collapsed = plan.checkpoints / COLLAPSED
     check_collapsed(collapsed, plan.config)
     resumed = latest_checkpoint(plan.checkpoints)
