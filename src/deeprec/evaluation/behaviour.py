@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from deeprec.data.dataset import Dataset
 from deeprec.evaluation.bootstrap import paired_differences
 from deeprec.evaluation.summary import Behaviour, Dependence, PoolTurn
+from deeprec.evaluation.thoughts import distinct_within, true_thoughts
 from deeprec.metrics import target_ranks
 from deeprec.rewards.process import DIVERSITY_SCALE, diversity_reward, preferences_of
 from deeprec.trm.base import Retriever, TextEncoder
@@ -55,6 +56,8 @@ def describe_behaviour(
         diversity_users=len(known),
         dependence=preference_dependence(trajectories),
         pool=pool_by_turn(trajectories, examples, dataset, retriever, resamples, seed) if retriever else [],
+        true_thoughts=true_thoughts(trajectories, examples, dataset.catalog),
+        distinct_within=distinct_within(trajectories),
     )
 
 

@@ -63,6 +63,9 @@ class Behaviour(_Record):
     diversity_users: int
     dependence: Dependence | None  # None when nobody wrote a preference
     pool: list[PoolTurn]
+    # Evaluations from before they were measured have neither (evaluation/thoughts.py).
+    true_thoughts: float | None = None
+    distinct_within: float | None = None
 
 
 class MethodSummary(_Record):

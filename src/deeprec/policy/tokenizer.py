@@ -1,8 +1,9 @@
 """The tiny policy's tokenizer, built from a catalogue.
 
 A whole item label is one token, and so is the start of a numbered line: a rendered list
-costs two tokens an item. Everything else is made of sub-word pieces learned from the
-texts, and of single bytes for what those don't know, so that any text reads back exactly.
+costs two tokens an item. So is each phrase that a policy is taught to ask for ("Hair Care"): over a phrase of
+several tokens a small policy stutters ("Nail Art Art Art"). Everything else is made of sub-word pieces learned
+from the texts, and of single bytes for what those don't know, so that any text reads back exactly.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from transformers import PreTrainedTokenizerFast
 from deeprec.data.catalog import Catalog
 from deeprec.errors import PolicyError
 from deeprec.rollout.tags import TAGS
+from deeprec.trm.phrases import spoken_phrases
 
 PAD = "<|pad|>"
 EOS = "<|end_of_text|>"
@@ -32,9 +34,7 @@ _STRETCHES = (
     r" ?\p{Ll}[\p{L}\p{M}'’]*|\p{L}[\p{L}\p{M}'’&-]*"
     r"|\p{N}{4}-\p{N}{2}(?!\p{N})|\p{N}{4}s?|\p{N}|[;,:.] | ?[^\s\p{L}\p{N}]|\s"
 )
-# The commonest phrases of the catalogue are repeated often enough to end as one piece while pieces
-# last. Not all: shops put whole sentences among their categories.
-_PHRASES, _PHRASE_REPEATS = 200, 50
+_YEARS, _YEAR_REPEATS = 200, 50  # the commonest years are repeated often enough to end as one piece
 
 
 def build_tokenizer(
@@ -44,7 +44,7 @@ def build_tokenizer(
 
     `texts` are what the policy will read and write besides labels (prompts, thoughts,
     facts); `pieces` is how many sub-word pieces are learned from them and from the
-    catalogue, besides 256 bytes. Numbered lines "\\n1. " to "\\n{lines}. " are one token each.
+    catalogue, besides 256 bytes. Numbered lines "\\n1. " to "\\n{lines}. " and `spoken_phrases` are one token each.
     Deterministic. A label that occurs as whole words in free text is its token there too. No piece
     is a label, but for single letters: the film "M" and the letter share an id.
     Raises PolicyError for a label that holds a tag.
@@ -65,8 +65,9 @@ def build_tokenizer(
     starts = [AddedToken(f"\n{number}. ", normalized=False) for number in range(1, lines + 1)]
     starts.append(AddedToken("\n- ", normalized=False))
     # Whole words only: the film "M" is not the first letter of "Music".
-    labels = [AddedToken(item.label, normalized=False, single_word=True) for item in catalog.items]
-    tokenizer.add_tokens(starts + labels)
+    whole = [*(item.label for item in catalog.items), *spoken_phrases(catalog)]
+    words = [AddedToken(text, normalized=False, single_word=True) for text in dict.fromkeys(whole)]
+    tokenizer.add_tokens(starts + words)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token=PAD, eos_token=EOS, clean_up_tokenization_spaces=False
     )
@@ -74,12 +75,9 @@ def build_tokenizer(
 
 def _corpus(catalog: Catalog, texts: Iterable[str]) -> Iterator[str]:
     yield from texts
-    categories = Counter(category for item in catalog.items for category in item.categories)
     years = Counter(item.year for item in catalog.items if item.year is not None)
-    decades = Counter(f"{item.year // 10 * 10}s" for item in catalog.items if item.year is not None)
-    for counts in (categories, decades, Counter({str(year): count for year, count in years.items()})):
-        for place, (phrase, _) in enumerate(counts.most_common()):
-            yield "; ".join([phrase] * (_PHRASE_REPEATS if place < _PHRASES else 1))
+    for year, _ in years.most_common(_YEARS):
+        yield "; ".join([str(year)] * _YEAR_REPEATS)
     for item in catalog.items:
         yield item.label
 

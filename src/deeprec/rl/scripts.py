@@ -30,14 +30,14 @@ from deeprec.rollout.protocol import render_prompt, render_ranking
 from deeprec.rollout.tags import TAGS
 from deeprec.trm.base import Retriever
 from deeprec.trm.periods import NOW, month_phrase
-from deeprec.trm.phrases import item_phrases, join_phrases
+from deeprec.trm.phrases import item_phrases, join_phrases, spoken_phrases
 from deeprec.types import Example, Trajectory
 
 TURNS = (1, 2, 3)
 TURN_SHARES = (0.3, 0.4, 0.3)  # every count is sampled, so that stage 1 can choose among them
 NARROW_PHRASES = (1, 2)  # fewest and most in a preference that explores
 WIDE_PHRASES = (2, 4)  # and in the wide one
-LONGEST_PHRASE = 40  # characters: shops put sentences among their categories
+_RECENT = 10  # latest items that a script's thoughts are about
 OPEN_WISH = "no preference"  # steers nothing: what is never shown can't be chosen later
 OPEN_SHARE = 0.3  # of the wide wishes that are left open, or name the month alone
 DATED_SHARE = (
@@ -271,10 +271,11 @@ def _exploration(
     config: RolloutConfig,
 ) -> str:
     turn = len(episode.turns)
-    recent = episode.example.history[-10:]
-    counts = Counter(phrase for item in recent for phrase in _phrases(catalog, item))
-    # What the user has more of than the catalogue, not what everybody has.
-    usual = sorted(counts, key=lambda phrase: (-counts[phrase] * rarity[phrase], phrase))
+    recent = episode.example.history[-min(_RECENT, config.history) :]
+    counts = Counter(phrase for item in recent for phrase in _phrases(catalog, item, rarity))
+    # What the prompt shows most of: a thought that a small policy learns to say truly. (Ordered by how much more of
+    # it there is than in the catalogue, a thought is about the rarest phrase, and the policy guesses.)
+    usual = sorted(counts, key=lambda phrase: (-counts[phrase], rarity[phrase], phrase))
     shown = usual[turn : turn + 2] or usual[:2] or ["new"]
     preference = _preference(episode, catalog, rarity, rng, is_wide=is_wide)
     times = episode.example.timestamps
@@ -304,7 +305,7 @@ def _preference(
     text = ""
     for _ in range(4):
         items = sources[rng.integers(len(sources))]
-        phrases = list(dict.fromkeys(phrase for item in items for phrase in _phrases(catalog, item)))
+        phrases = list(dict.fromkeys(phrase for item in items for phrase in _phrases(catalog, item, rarity)))
         phrases = phrases or [catalog[items[-1]].label]
         share = np.array([rarity.get(phrase, 1.0) for phrase in phrases]) ** 0.5
         size = min(len(phrases), int(rng.integers(fewest, most + 1)))
@@ -315,19 +316,14 @@ def _preference(
     return text
 
 
-def _phrases(catalog: Catalog, item_index: int) -> list[str]:
-    """The item's phrases without its exact year, which is too narrow a wish, and whole sentences."""
-    return [
-        phrase
-        for phrase in item_phrases(catalog[item_index])
-        if not phrase.isdigit() and len(phrase) <= LONGEST_PHRASE
-    ]
+def _phrases(catalog: Catalog, item_index: int, spoken: Rarity) -> list[str]:
+    """The item's phrases that scripts say."""
+    return [phrase for phrase in item_phrases(catalog[item_index]) if phrase in spoken]
 
 
 def phrase_rarity(catalog: Catalog) -> Rarity:
-    """For every phrase one over the number of items that it describes."""
-    counts = Counter(phrase for item in catalog.items for phrase in item_phrases(item))
-    return {phrase: 1.0 / count for phrase, count in counts.items()}
+    """For every phrase that scripts say one over the number of items that it describes."""
+    return {phrase: 1.0 / count for phrase, count in spoken_phrases(catalog).items()}
 
 
 def _rank(episode: Episode, config: RolloutConfig) -> list[int]:

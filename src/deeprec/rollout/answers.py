@@ -24,10 +24,11 @@ def answer_preferences(
 ) -> None:
     """Retrieve for every pending preference, and write the items behind it.
 
+    Who asks again for what was asked for before gets what comes next: the same list twice would tell nothing.
     One call answers all who get equally many items; an answer never depends on the batch.
     """
     exclude = [
-        (*dataset.exclusions(episode.example), *(episode.retrieved if config.new_items_only else ()))
+        (*dataset.exclusions(episode.example), *_shown(episode, config.new_items_only))
         for episode in episodes
     ]
     # A small catalogue runs out of new items: then that user's list is shorter, or empty.
@@ -46,6 +47,21 @@ def answer_preferences(
         )
         for position, items, scores in zip(chosen, found.item_indices, found.scores, strict=True):
             episodes[position].answer(tuple(map(int, items)), tuple(map(float, scores)))
+
+
+def _shown(episode: Episode, everything: bool) -> tuple[int, ...]:
+    """Items that are not to be shown again: those of `everything` retrieved, or of answers to the same preference."""
+    if everything:
+        return episode.retrieved
+    wanted = _normal(episode.preference)
+    return tuple(
+        item for turn in episode.turns if _normal(turn.preference) == wanted for item in turn.retrieved
+    )
+
+
+def _normal(preference: str | None) -> frozenset[str]:
+    """What a preference asks for: neither case nor the order of its phrases makes it another one."""
+    return frozenset(phrase.casefold() for phrase in split_phrases(preference))
 
 
 def _asked(episode: Episode, config: RolloutConfig) -> str | None:

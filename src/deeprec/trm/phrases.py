@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
-from deeprec.data.catalog import clean_text
+from deeprec.data.catalog import Catalog, clean_text
 from deeprec.types import Item
 
+LONGEST_SPOKEN = 40  # characters: shops put sentences among their categories
+MOST_SPOKEN = 2000  # phrases of one catalogue
 SEPARATOR = "; "  # between the phrases of one preference, as in the published prompts
 _WORD = re.compile(r"\w+")
 
@@ -23,6 +26,21 @@ def item_phrases(item: Item) -> list[str]:
     if item.year is not None:
         phrases += [f"{item.year // 10 * 10}s", str(item.year)]
     return list(dict.fromkeys(phrase for phrase in phrases if phrase))
+
+
+def spoken_phrases(catalog: Catalog) -> dict[str, int]:
+    """What a policy is taught to say of a catalogue: its commonest phrases, and how many items each describes.
+
+    Not exact years, which are too narrow a preference, nor sentences. Commonest first, ties by the alphabet.
+    """
+    counts = Counter(
+        phrase
+        for item in catalog.items
+        for phrase in item_phrases(item)
+        if not phrase.isdigit() and len(phrase) <= LONGEST_SPOKEN
+    )
+    common = sorted(counts, key=lambda phrase: (-counts[phrase], phrase))[:MOST_SPOKEN]
+    return {phrase: counts[phrase] for phrase in common}
 
 
 def title_phrases(item: Item, most: int = 3) -> list[str]:

@@ -133,6 +133,15 @@ class TestExclusions:
         assert first.retrieved == second.retrieved  # this retriever reads no preference
         assert done[0].pool == first.retrieved
 
+    def test_who_asks_again_gets_what_comes_next(self) -> None:
+        """Case and the order of phrases don't make it another preference."""
+        again = (explore("Drama; 1990s"), explore("1990s; drama"), explore("Drama"), DIALOGUE[-1])
+        first, second, other = run_episodes(TESTED[:1], scripted([again]), greedy=True)[0].turns
+        assert len(second.retrieved) == len(first.retrieved) == 5
+        assert not set(first.retrieved) & set(second.retrieved)
+        assert min(first.scores) >= max(second.scores)
+        assert other.retrieved == first.retrieved  # this retriever reads no preference
+
     def test_the_history_may_come_again_where_the_data_allow_repeats(self) -> None:
         user = Example("u", tuple(range(1, 31)))
         done = run_episodes([user], scripted([DIALOGUE], repeats=True), greedy=True)

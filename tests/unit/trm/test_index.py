@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from deeprec.distribution import install_command
 from deeprec.errors import MissingExtraError, RetrievalError
 from deeprec.trm import index as module
 from deeprec.trm.base import Retrieval
@@ -190,7 +192,7 @@ def test_which_index_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(build_index(vectors, approximate=True), ApproximateIndex)
     monkeypatch.setattr(module, "_faiss", lambda: None)
     assert isinstance(build_index(vectors, large=300), ExactIndex)
-    with pytest.raises(MissingExtraError, match=r'pip install "deeprec\[index\]"'):
+    with pytest.raises(MissingExtraError, match=re.escape(install_command("index"))):
         build_index(vectors, approximate=True)
 
 

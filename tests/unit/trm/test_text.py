@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from deeprec.config import TRMConfig
 from deeprec.data.catalog import Catalog
+from deeprec.distribution import install_command
 from deeprec.errors import ConfigError, MissingExtraError, RetrievalError
 from deeprec.trm.text import (
     CachedEncoder,
@@ -111,7 +113,7 @@ def test_unreadable_model_is_a_config_error(tmp_path: Path) -> None:
 
 def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(MissingExtraError, match=r'pip install "deeprec\[encoders\]"'):
+    with pytest.raises(MissingExtraError, match=re.escape(install_command("encoders"))):
         build_text_encoder(TRMConfig(text_encoder="some/model"), CATALOG)
 
 
