@@ -27,7 +27,7 @@ from deeprec.run import Run, writing
 from deeprec.stages import POLICY_STAGES, RLStage
 from deeprec.trm import stage as trm_stage
 from deeprec.trm.base import ExplorableRetriever
-from deeprec.trm.stage import fit_seed, run_trm
+from deeprec.trm.stage import run_trm
 
 Part = Literal["test", "validation"]
 Announce = Callable[[str], None]
@@ -90,8 +90,7 @@ def plan_configs(plan: Plan, named: Iterable[str] = ()) -> tuple[dict[str, RunCo
 
     Raises ConfigError where one of the latter is in `named`, or when the full method is all that is left.
     """
-    seed = fit_seed(Run(plan.base.folder, plan.config))
-    shared = override_config(plan.config, [f"trm.seed={seed}"])
+    shared = override_config(plan.config, [f"trm.seed={plan.config.fit_seed}"])
     found, void = {}, []
     for variant in plan.variants:
         config = apply(shared, variant)
@@ -145,7 +144,7 @@ def _run_stages(plan: Plan, run: Run, announce: Announce) -> None:
     donors = list(_donors(plan, run))
     share(run, stages.DATA, plan.base.require(stages.DATA)["inputs"], donors)
     dataset = load_data(run)
-    wanted = trm_stage.stage_inputs(run, dataset)
+    wanted = trm_stage.stage_inputs(run, dataset).fingerprint
     share(run, stages.TRM, wanted, donors)
     if not run.is_current(stages.TRM, wanted):
         announce(stages.TRM)
@@ -168,9 +167,9 @@ def _train_policies(
     before = run.finished()[stages.TRM]["inputs"]
     for stage in POLICY_STAGES[: POLICY_STAGES.index(plan.final) + 1]:
         if stage == stages.WARM_START:
-            inputs = warm_start.stage_inputs(run.config, before)
+            inputs = warm_start.stage_inputs(run.config, before).fingerprint
         else:
-            inputs = rl_inputs(run.config, dataset, _rl_name(stage), before)
+            inputs = rl_inputs(run.config, dataset, _rl_name(stage), before).fingerprint
         share(run, stage, inputs, donors)
         if not run.is_current(stage, inputs):
             announce(stage)

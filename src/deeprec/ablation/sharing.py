@@ -19,7 +19,7 @@ from deeprec.run import Run
 from deeprec.trm.kinds import NETWORK
 from deeprec.trm.published import PUBLISHED, PublishedNetwork
 from deeprec.trm.retriever import TRM
-from deeprec.trm.stage import fit_seed, load_trm, save_network, stage_inputs
+from deeprec.trm.stage import load_trm, save_network, stage_inputs
 from deeprec.trm.training import fit_preferences
 
 
@@ -68,14 +68,14 @@ def share_encoder(run: Run, dataset: Dataset, donors: Sequence[Run]) -> None:
     Gives the TRM that a fit from the beginning would: the encoder's training is the same for both kinds.
     """
     inputs = stage_inputs(run, dataset)
-    if run.config.trm.kind != PUBLISHED or run.is_current(stages.TRM, inputs):
+    if run.config.trm.kind != PUBLISHED or run.is_current(stages.TRM, inputs.fingerprint):
         return
     plain = run.config.model_copy(update={"trm": run.config.trm.model_copy(update={"kind": NETWORK})})
-    wanted = stage_inputs(Run(run.folder, plain), dataset)
+    wanted = stage_inputs(Run(run.folder, plain), dataset).fingerprint
     donor = next((other for other in donors if other.is_current(stages.TRM, wanted)), None)
     if donor is None:
         return
-    run.begin(stages.TRM)
+    inputs.begin(run)
     started = time.monotonic()
     found = load_trm(Run(donor.folder, plain), dataset)
     if not isinstance(found, TRM):  # a network was fitted with these inputs, so this can't be
@@ -84,9 +84,9 @@ def share_encoder(run: Run, dataset: Dataset, donors: Sequence[Run]) -> None:
     trm = copy(found)  # whatever else it was fitted with stays
     trm.network, trm.config = network.eval(), run.config.trm
     trm.refresh()
-    fit_preferences(trm, dataset, fit_seed(run))
+    fit_preferences(trm, dataset, run.config.fit_seed)
     save_network(trm, run.trm, donor.trm / "cache")
-    run.finish(stages.TRM, inputs, (time.monotonic() - started) / 60)
+    inputs.finish(run, (time.monotonic() - started) / 60)
 
 
 def stage_folder(run: Run, stage: str) -> Path:

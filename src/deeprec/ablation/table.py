@@ -22,7 +22,6 @@ from deeprec.evaluation.tables import Cell, FigureTable
 from deeprec.methods import TRM
 from deeprec.run import environment
 from deeprec.stages import DATA, EVALUATION, WARM_START
-from deeprec.trm.stage import fit_seed
 
 METRICS = ("ndcg@10", "recall@10")
 _POLICY_METRICS = ("retrievals", "validity", "pool_recall")
@@ -217,7 +216,7 @@ def figure_table(plan: Plan, rows: Sequence[AblationRow], found: Sequence[SubRun
         part=plan.part,
         targets=summary.targets,
         users=summary.users,
-        seed=fit_seed(finished.run),
+        seed=finished.run.config.fit_seed,
         columns=COLUMNS,
         rows=tuple(cells(row) for row in rows),
         command=f"{rerun_command(plan.base.config)}\ndeeprec ablate {words}",

@@ -41,12 +41,13 @@ def check_stages(run: Run, dataset: Dataset) -> list[Finding]:
     finished = run.finished()
     wanted: dict[str, str] = {}
     if TRM in finished:
-        wanted[TRM] = trm_inputs(run, dataset)
+        wanted[TRM] = trm_inputs(run, dataset).fingerprint
     if WARM_START in finished and TRM in finished:
-        wanted[WARM_START] = warm_inputs(run.config, finished[TRM]["inputs"])
+        wanted[WARM_START] = warm_inputs(run.config, finished[TRM]["inputs"]).fingerprint
     for stage, before in STARTS_FROM.items():
         if stage in finished and before in finished:
-            wanted[stage] = stage_inputs(run.config, dataset, stage, finished[before]["inputs"])
+            inputs = stage_inputs(run.config, dataset, stage, finished[before]["inputs"])
+            wanted[stage] = inputs.fingerprint
     if not wanted:
         return []
     stale = [stage for stage, inputs in wanted.items() if finished[stage]["inputs"] != inputs]

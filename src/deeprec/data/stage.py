@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from deeprec.config import DataConfig
+from deeprec.config import DataConfig, RunConfig
 from deeprec.data.dataset import Dataset
 from deeprec.data.files import hash_file
 from deeprec.data.format import FORMAT, read_dataset, write_dataset
 from deeprec.data.prepare import prepare
+from deeprec.inputs import Inputs
 from deeprec.run import Run, fingerprint, writes
-
-_TIME_SPLIT = {"split", "time_cuts", "rl_share", "validation_share", "test_share"}
 
 
 @writes
@@ -23,17 +22,18 @@ def run_data(run: Run, cache: Path | None = None) -> Dataset:
     there is no reason to prepare again.
     """
     config = run.config.data
-    inputs = _inputs(config)
+    inputs = stage_inputs(run.config)
     state = _source_state(config)
     record = run.finished().get("data", {})
-    if run.is_current("data", inputs) and state in (None, record.get("source_state")):
+    if run.is_current("data", inputs.fingerprint) and state in (None, record.get("source_state")):
         return read_dataset(run.data)
+    inputs.refuse_earlier(run)  # before minutes of reading
     started = time.perf_counter()
     dataset = prepare(config, config.synthetic.seed, cache)
-    run.begin("data")
+    inputs.begin(run)
     write_dataset(dataset, run.data)
     minutes = (time.perf_counter() - started) / 60
-    run.finish("data", inputs, minutes, fingerprint=dataset.fingerprint, source_state=state)
+    inputs.finish(run, minutes, fingerprint=dataset.fingerprint, source_state=state)
     return dataset
 
 
@@ -43,17 +43,9 @@ def load_data(run: Run) -> Dataset:
     return read_dataset(run.data)
 
 
-def _inputs(config: DataConfig) -> str:
-    settings = config.model_dump(mode="json", exclude={"source", "items", "users"})
-    # What is off by default counts only where it is on: sets prepared before it existed stay current.
-    if config.split != "time":
-        settings = {key: value for key, value in settings.items() if key not in _TIME_SPLIT}
-    if not config.pseudonyms:
-        del settings["pseudonyms"]
-    if config.name == "synthetic":
-        return fingerprint(FORMAT, settings)
-    del settings["synthetic"]
-    return fingerprint(FORMAT, settings)
+def stage_inputs(config: RunConfig) -> Inputs:
+    """What a prepared set depends on, besides the content of its source."""
+    return Inputs.of(config, "data", format=FORMAT)
 
 
 def _source_state(config: DataConfig) -> str | None:

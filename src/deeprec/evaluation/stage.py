@@ -20,11 +20,13 @@ from deeprec.errors import EvaluationError
 from deeprec.evaluation.evaluate import EvaluationResult, evaluate
 from deeprec.evaluation.outputs import SUMMARY, make_folder, write_outputs
 from deeprec.evaluation.summary import FORMAT, EvaluationSummary, format_of, read_summary
+from deeprec.inputs import Inputs
 from deeprec.recommender import Recommender
 from deeprec.rewards.mixture import mix, reward_parts
+from deeprec.rl import recipe
 from deeprec.rl.stage import reward_space
 from deeprec.rollout.recommender import DeepRecRecommender
-from deeprec.run import Run, environment, fingerprint, writes
+from deeprec.run import Run, environment, writes
 from deeprec.stages import EARLIER, EVALUATION, RIVAL, RL_STAGES
 from deeprec.threads import stage_threads
 from deeprec.types import Example, Trajectory
@@ -52,19 +54,19 @@ def run_evaluation(
     earlier stages and the set of methods stay the same.
     """
     folder = evaluation_folder(run, part)
-    inputs = _inputs(run, dataset, part, sorted(recommenders))
+    inputs = stage_inputs(run, dataset, part, sorted(recommenders))
     before = _before(folder / SUMMARY)
-    if before is not None and before.inputs == inputs:
+    if before is not None and before.inputs == inputs.fingerprint:
         return before
     started = time.perf_counter()
     if part == "test":
-        run.begin(EVALUATION)
+        inputs.begin(run)
     users = [example.history for example in dataset.examples(part)[:_PROBED]]
-    with stage_threads(run, EVALUATION, inputs, lambda: trm.score(users, [None] * len(users))):
+    with stage_threads(run, EVALUATION, inputs.fingerprint, lambda: trm.score(users, [None] * len(users))):
         result = evaluate_run(run, dataset, trm, list(recommenders.values()), part, run.config.evaluation)
     minutes = (time.perf_counter() - started) / 60
     summary = result.summary.model_copy(
-        update={"inputs": inputs, "minutes": minutes, "environment": environment()}
+        update={"inputs": inputs.fingerprint, "minutes": minutes, "environment": environment()}
     )
     make_folder(folder)
     _write_trajectories(
@@ -72,7 +74,7 @@ def run_evaluation(
     )
     write_outputs(folder, replace(result, summary=summary), dataset)
     if part == "test":
-        run.finish(EVALUATION, inputs, minutes, targets=summary.targets)
+        inputs.finish(run, minutes, targets=summary.targets)
     return summary
 
 
@@ -146,7 +148,8 @@ def _before(file: Path) -> EvaluationSummary | None:
     return None if written is not None and written < FORMAT else read_summary(file)
 
 
-def _inputs(run: Run, dataset: Dataset, part: str, methods: list[str]) -> str:
+def stage_inputs(run: Run, dataset: Dataset, part: str, methods: list[str]) -> Inputs:
+    """What an evaluation depends on: settings, data, the stages before, and which methods there are."""
     finished = run.finished()
     earlier = {
         stage: record["inputs"]
@@ -154,20 +157,17 @@ def _inputs(run: Run, dataset: Dataset, part: str, methods: list[str]) -> str:
         if stage in EARLIER or (stage.startswith(RIVAL) and stage.removeprefix(RIVAL) in methods)
     }
     config = run.config
-    settings = (
-        config.evaluation,
-        config.inference,
-        config.rollout,
-        config.rl.cold_start,
-        config.rl.recommendation,
-    )
-    return fingerprint(
-        FORMAT,
-        dataset.fingerprint,
-        part,
-        methods,
-        earlier,
-        [entry.model_dump(mode="json") for entry in settings],
+    stages = (config.rl.cold_start, config.rl.recommendation)
+    return Inputs.of(
+        config,
+        EVALUATION,
+        format=FORMAT,
+        data=dataset.fingerprint,
+        part=part,
+        methods=methods,
+        stages_before=earlier,
+        prompts=recipe.prompts(config.rollout),
+        rewards=[recipe.rewards(stage.weights) for stage in stages],
     )
 
 

@@ -19,6 +19,7 @@ from deeprec import methods
 from deeprec.data.dataset import Dataset
 from deeprec.errors import RunError
 from deeprec.evaluation.recommenders import TRMRecommender
+from deeprec.inputs import constants_of
 from deeprec.recommender import Recommender
 from deeprec.rivals.registry import Rival
 from deeprec.rivals.tuning import Settings, choose, tuning_examples, validation_ndcg
@@ -122,12 +123,8 @@ def _candidates(run: Run) -> list[Rule]:
     ]
 
 
-def _settings(run: Run) -> dict[str, Any]:
-    plain = run.config.rivals.plain
-    return {
-        key: getattr(plain, key)
-        for key in ("asked_latest", "asked_phrases", "asked_least", "validation_users")
-    }
+def _others(run: Run) -> dict[str, Any]:
+    return {"constants": constants_of("rivals.asked", "rivals.tuning")}
 
 
 def _fit(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> dict[str, Any]:
@@ -163,7 +160,7 @@ def _load(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) ->
 
 TRM_ASKED = Rival(
     "the TRM, asked by rule for categories that stand out in the latest items",
-    _settings,
+    _others,
     _fit,
     _load,
 )

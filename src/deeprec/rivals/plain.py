@@ -11,6 +11,7 @@ from deeprec import methods
 from deeprec.data.dataset import Dataset
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.recommenders import TRMRecommender
+from deeprec.inputs import constants_of
 from deeprec.recommender import Recommender
 from deeprec.rivals import factors
 from deeprec.rivals.registry import Rival
@@ -78,13 +79,11 @@ def _rival(
     candidates: Candidates,
     load: Callable[[Path, Dataset], Model],
     grid: tuple[str, ...],
-    fixed: tuple[str, ...] = (),
 ) -> Rival:
     """A rival whose settings are chosen from the product of `grid`, names of PlainConfig."""
 
-    def settings(run: Run) -> dict[str, Any]:
-        plain = run.config.rivals.plain
-        return {key: getattr(plain, key) for key in (*grid, *fixed, "validation_users")}
+    def others(run: Run) -> dict[str, Any]:
+        return {"constants": constants_of("rivals.plain", "rivals.tuning")}
 
     def wrap(dataset: Dataset) -> Callable[[Model], Recommender]:
         def recommender(model: Model) -> Recommender:
@@ -107,7 +106,7 @@ def _rival(
     def load_recommender(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> Recommender:
         return wrap(dataset)(load(folder / _FILE, dataset))
 
-    return Rival(summary, settings, fit, load_recommender)
+    return Rival(summary, others, fit, load_recommender)
 
 
 ITEM_KNN = _rival(
@@ -130,7 +129,6 @@ ALS = _rival(
     _als,
     lambda file, dataset: factors.ALS.load(file, dataset.catalog.n_items),
     ("als_factors", "als_regularization", "als_alpha", "decays"),
-    ("als_iterations",),
 )
 BPR = _rival(
     methods.BPR,
@@ -138,5 +136,4 @@ BPR = _rival(
     _bpr,
     lambda file, dataset: factors.BPR.load(file, dataset),
     ("bpr_factors", "bpr_learning_rate", "bpr_regularization"),
-    ("bpr_iterations",),
 )

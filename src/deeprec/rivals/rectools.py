@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from deeprec import methods
 from deeprec.data.dataset import Dataset
 from deeprec.errors import EvaluationError, RetrievalError, RunError
+from deeprec.inputs import constants_of
 from deeprec.progress import Bar, progress_bar
 from deeprec.recommender import Recommendation, Recommender
 from deeprec.rivals.registry import Rival
@@ -143,18 +144,19 @@ def _run(python: Path, *words: object, bar: Bar | None = None) -> None:
 
 
 def _rival(name: str, summary: str) -> Rival:
-    def settings(run: Run) -> dict[str, Any]:
-        return {key: getattr(run.config.rivals.plain, _PREFIX + key) for key in _KEYS}
+    def others(run: Run) -> dict[str, Any]:
+        return {"constants": constants_of("rivals.rectools")}
 
     def fit(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> dict[str, Any]:
         python = Path(run.config.rivals.plain.peers_python)
+        settings = {key: getattr(run.config.rivals.plain, _PREFIX + key) for key in _KEYS}
         job = {
             "model": name.removeprefix("rectools-"),
             "seed": run.config.seed,
             "lists": _LISTS,
             "allow_repeats": dataset.allow_repeats,
         }
-        (folder / "job.json").write_text(json.dumps({**job, **settings(run)}), encoding="utf-8")
+        (folder / "job.json").write_text(json.dumps({**job, **settings}), encoding="utf-8")
         known = dataset.fit_histories()
         _write_histories(folder / "fit.npz", [example.history for example in known])
         targets = {example.user_id: example.target for example in dataset.examples("validation")}
@@ -171,7 +173,7 @@ def _rival(name: str, summary: str) -> Rival:
     def load(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> Recommender:
         return RecToolsRecommender(name, folder, Path(run.config.rivals.plain.peers_python), dataset)
 
-    return Rival(summary, settings, fit, load)
+    return Rival(summary, others, fit, load)
 
 
 SASREC = _rival(methods.RECTOOLS_SASREC, "SASRec of RecTools, in an environment of its own (make peers)")

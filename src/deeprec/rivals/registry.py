@@ -8,7 +8,7 @@ under `rival:NAME`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -17,12 +17,13 @@ from deeprec.data.dataset import Dataset
 from deeprec.data.split import refit_data
 from deeprec.disk import whole_folder
 from deeprec.errors import ConfigError, EvaluationError
+from deeprec.inputs import Inputs
 from deeprec.ledger import write_ledger
 from deeprec.locks import hold
 from deeprec.methods import RIVALS, find_method
 from deeprec.recommender import Recommender
 from deeprec.references import check_members, load_reference
-from deeprec.run import Run, fingerprint, writing
+from deeprec.run import Run, writing
 from deeprec.stages import DATA, RIVAL, TRM
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.types import Example
@@ -32,14 +33,15 @@ from deeprec.types import Example
 class Rival:
     """How one rival is fitted and loaded; what it is called stands in `methods.METHODS`.
 
-    `settings` gives the plain values that its fit depends on, besides data, TRM and seed. `fit`
+    `others` gives the plain values that its fit depends on, by name, besides data, TRM and the settings
+    that say so themselves (`settings/effect.py`). `fit`
     gets the data set with everything before validation in its fit part, writes what it learned
     into an empty folder, and returns facts for `stages.json`. `load` gets the same data set and
     that folder.
     """
 
     summary: str
-    settings: Callable[[Run], Any]
+    others: Callable[[Run], Mapping[str, Any]]
     fit: Callable[[Run, Dataset, ExplorableRetriever, Path], dict[str, Any]]
     load: Callable[[Run, Dataset, ExplorableRetriever, Path], Recommender]
 
@@ -83,11 +85,10 @@ def run_rival(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -
 def _run_rival(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> None:
     rival = find_rival(name)
     stage, folder = RIVAL + name, run.rival(name)
-    before = {earlier: run.finished()[earlier]["inputs"] for earlier in (DATA, TRM)}
-    inputs = fingerprint(name, before, run.config.seed, rival.settings(run))
-    if run.is_current(stage, inputs) and folder.is_dir():
+    inputs = rival_inputs(run, name, rival)
+    if run.is_current(stage, inputs.fingerprint) and folder.is_dir():
         return
-    run.begin(stage)
+    inputs.begin(run)
     started = time.monotonic()
     known = refit_data(dataset)
     write_ledger(run, stage, known.fit_histories())
@@ -97,7 +98,14 @@ def _run_rival(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) 
             raise ConfigError(
                 f"rival = '{name}': its fit gave a {type(facts).__name__}; give a dict of facts"
             )
-    run.finish(stage, inputs, (time.monotonic() - started) / 60, **facts)
+    inputs.finish(run, (time.monotonic() - started) / 60, **facts)
+
+
+def rival_inputs(run: Run, name: str, rival: Rival) -> Inputs:
+    """What a rival's fit depends on."""
+    finished = run.finished()
+    before = {"data": finished[DATA]["inputs"], "TRM": finished[TRM]["inputs"]}
+    return Inputs.of(run.config, RIVAL + name, **before, **rival.others(run))
 
 
 def load_rival(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> Recommender:

@@ -11,10 +11,11 @@ from deeprec.data.dataset import Dataset
 from deeprec.device import best_device
 from deeprec.disk import drop_rows
 from deeprec.errors import ConfigError, RunError, TrainingError
+from deeprec.inputs import Inputs, constants_of
 from deeprec.ledger import write_ledger
 from deeprec.rewards.mixture import RewardSpace, check_weights
 from deeprec.rl.selection import Selection, select
-from deeprec.run import Run, fingerprint, writes
+from deeprec.run import Run, writes
 from deeprec.stages import POLICY_STAGES, RL_STAGES, RLStage, command_of
 
 if TYPE_CHECKING:
@@ -30,17 +31,6 @@ if TYPE_CHECKING:
 
 StageName = RLStage
 STARTS_FROM = dict(zip(RL_STAGES, POLICY_STAGES, strict=False))
-# Settings that say how a stage is run or watched, and leave its weights as they are.
-_WITHOUT_EFFECT = {
-    "save_every",
-    "evaluate_every",
-    "evaluate_users",
-    "trajectories_per_pass",
-    "collapse_steps",
-    "collapse_validity",
-    "collapse_entropy",
-    "collapse_repetition",
-}
 
 
 @writes
@@ -68,9 +58,9 @@ def run_rl(
     if not run.policy(before).is_dir():
         raise RunError(f"{run.policy(before)}: is gone; run `{command_of(before)} --run {run.folder}`")
     inputs = stage_inputs(run.config, dataset, stage, record["inputs"])
-    if run.is_current(stage, inputs) and run.policy(stage).is_dir():
+    if run.is_current(stage, inputs.fingerprint) and run.policy(stage).is_dir():
         return
-    run.begin(stage)
+    inputs.begin(run)
     for later in list(STARTS_FROM)[list(STARTS_FROM).index(stage) + 1 :]:
         for file in (run.metrics, run.trajectories):
             drop_rows(file, later)  # they tell of a policy that this one replaces
@@ -83,12 +73,12 @@ def run_rl(
         sampler = build_sampler(run, dataset, trm, policy, stage, selection)
         check_context(sampler, run.config.policy)
         watch = None if evaluate is None else lambda: evaluate(sampler.environment)
-        with stage_threads(run, stage, inputs, training_piece(policy.model)):
-            train_stage(policy, sampler, build_plan(run, stage, inputs), watch)
+        with stage_threads(run, stage, inputs.fingerprint, training_piece(policy.model)):
+            train_stage(policy, sampler, build_plan(run, stage, inputs.fingerprint), watch)
     save_policy(policy.model, policy.tokenizer, run.policy(stage))
     shutil.rmtree(_checkpoints(run, stage), ignore_errors=True)
     minutes = (time.perf_counter() - started) / 60
-    run.finish(stage, inputs, minutes, steps=settings.steps, selection=selection.counts)
+    inputs.finish(run, minutes, steps=settings.steps, selection=selection.counts)
 
 
 def stage_settings(config: RunConfig, stage: StageName) -> StageConfig:
@@ -101,23 +91,19 @@ def stage_settings(config: RunConfig, stage: StageName) -> StageConfig:
     return settings
 
 
-def stage_inputs(config: RunConfig, dataset: Dataset, stage: StageName, before: str) -> str:
-    """Fingerprint of what the stage's weights depend on; `before` is that of the stage before."""
-    others = {name for name in STARTS_FROM if name != stage}
-    # What is off by default counts only where it is on: runs made before it existed stay current.
-    chosen = [
-        name for name, on in (("vllm", config.engine.kind == "vllm"), ("autocast", config.rl.autocast)) if on
-    ]
-    return fingerprint(
+def stage_inputs(config: RunConfig, dataset: Dataset, stage: StageName, before: str) -> Inputs:
+    """What the stage's weights depend on; `before` is the fingerprint of the stage before."""
+    from deeprec.rl import recipe
+
+    settings: StageConfig = getattr(config.rl, stage)
+    return Inputs.of(
+        config,
         stage,
-        config.seed,
-        dataset.fingerprint,
-        before,
-        config.rl.model_dump(exclude=_WITHOUT_EFFECT | others | {"autocast"}),
-        config.rollout.identity(),
-        config.selection.model_dump(),
-        config.policy.lora_rank,
-        *chosen,
+        data=dataset.fingerprint,
+        the_policy_that_it_starts_from=before,
+        prompts=recipe.prompts(config.rollout),
+        rewards=recipe.rewards(settings.weights) if settings.steps else None,
+        constants_of_RL=constants_of("rl.advantages"),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from deeprec.data.dataset import Dataset
 from deeprec.device import best_device
 from deeprec.disk import append_jsonl, drop_rows, read_jsonl
 from deeprec.errors import TrainingError
+from deeprec.inputs import Inputs, constants_of
 from deeprec.ledger import write_ledger
 from deeprec.policy.context import longer_context
 from deeprec.policy.environment import READER
@@ -21,6 +23,7 @@ from deeprec.policy.probe import training_piece
 from deeprec.policy.tiny import build_tiny, start_titles
 from deeprec.policy.tokenizer import build_tokenizer
 from deeprec.progress import progress_bar
+from deeprec.rl import recipe
 from deeprec.rl.callbacks import latest_checkpoint
 from deeprec.rl.extras import require_extra
 from deeprec.rl.reading import read_histories, reading_documents
@@ -33,7 +36,7 @@ from deeprec.rl.scripts import (
 )
 from deeprec.rl.supervised import fit_documents
 from deeprec.rollout.codec import TokenizerCodec
-from deeprec.run import Run, fingerprint, writes
+from deeprec.run import Run, writes
 from deeprec.stages import TRM, WARM_START
 from deeprec.threads import stage_threads
 from deeprec.trm.base import Retriever
@@ -41,9 +44,15 @@ from deeprec.trm.resuming import FitLog
 from deeprec.trm.stage import fit_checkpoint
 from deeprec.types import Example
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 STAGE = WARM_START
 READING = "warm_start:reading"  # in the log
 _INPUTS = "inputs.txt"  # beside the weights that have read: what they depend on
+# Where numbers stand that another policy would come of.
+_RECIPE = ("policy.tiny", "policy.tokenizer", "rl.scripts", "rl.supervised")
+_READING_RECIPE = ("policy.tiny", "rivals.item_tokens.training")
 
 
 @writes
@@ -57,32 +66,41 @@ def run_warm_start(run: Run, dataset: Dataset, trm: Retriever) -> None:
     trm_inputs = run.require(TRM)["inputs"]
     inputs = stage_inputs(config, trm_inputs)
     folders = [run.policy(STAGE), *([run.policy(READER)] if config.warm_start.reads else [])]
-    if run.is_current(STAGE, inputs) and all(folder.is_dir() for folder in folders):
+    if run.is_current(STAGE, inputs.fingerprint) and all(folder.is_dir() for folder in folders):
         return
     if config.warm_start.enabled:
         require_extra()
-    run.begin(STAGE)
+    inputs.begin(run)
     started = time.perf_counter()
     policy = make_policy(config, dataset)
     if config.policy.model == "tiny" and config.policy.title_vectors:
         start_titles(policy.model, policy.tokenizer, dataset.catalog, trm.item_vectors(), config.seed)
     earlier = 0.0
     if config.warm_start.enabled:
-        with stage_threads(run, STAGE, inputs, training_piece(policy.model)):
-            earlier = _train(run, dataset, trm, policy, inputs)
+        with stage_threads(run, STAGE, inputs.fingerprint, training_piece(policy.model)):
+            earlier = _train(run, dataset, trm, policy, inputs.fingerprint)
     else:
         write_ledger(run, STAGE, ())
     save_policy(policy.model, policy.tokenizer, run.policy(STAGE))
     shutil.rmtree(_checkpoints(run), ignore_errors=True)
     parameters = sum(weight.numel() for weight in policy.model.parameters())
     seconds = earlier + time.perf_counter() - started
-    run.finish(STAGE, inputs, seconds / 60, parameters=parameters)
+    inputs.finish(run, seconds / 60, parameters=parameters)
 
 
-def stage_inputs(config: RunConfig, trm: str) -> str:
-    """Fingerprint of what the policy depends on; `trm` is that of the TRM."""
-    return fingerprint(trm, config.policy.model_dump(), config.warm_start.identity(), config.seed,
-                       config.rollout.identity())  # fmt: skip
+def stage_inputs(config: RunConfig, trm: str) -> Inputs:
+    """What the policy depends on; `trm` is the fingerprint of the TRM's inputs."""
+    taught: dict[str, Any] = {}
+    if config.warm_start.enabled:
+        taught = {"prompts": recipe.prompts(config.rollout), "scripts": recipe.scripts(config.rollout)}
+    return Inputs.of(
+        config,
+        STAGE,
+        TRM=trm,
+        tokenizer=recipe.tokenizer(config.policy),
+        constants_of_the_policy=constants_of(*_RECIPE),
+        **taught,
+    )
 
 
 def make_policy(config: RunConfig, dataset: Dataset) -> Policy:
@@ -147,15 +165,7 @@ def _read(run: Run, dataset: Dataset, policy: Policy) -> float:
     seconds that an earlier reading took.
     """
     config, place = run.config, run.policy(READER)
-    inputs = fingerprint(
-        READING,
-        dataset.fingerprint,
-        config.policy.model_dump(),
-        config.warm_start.reading_identity(),
-        config.rollout.reranker_history,
-        config.seed,
-        policy.tokenizer.get_vocab(),
-    )
+    inputs = reading_inputs(config, dataset, policy.tokenizer).fingerprint
     if (place / _INPUTS).is_file() and (place / _INPUTS).read_text(encoding="utf-8") == inputs:
         whole = config.policy.model_copy(update={"lora_rank": 0})
         policy.model.load_state_dict(load_policy(str(place), whole).model.state_dict())
@@ -171,6 +181,17 @@ def _read(run: Run, dataset: Dataset, policy: Policy) -> float:
     (place / _INPUTS).write_text(inputs, encoding="utf-8")
     checkpoint.remove()
     return earlier
+
+
+def reading_inputs(config: RunConfig, dataset: Dataset, tokenizer: PreTrainedTokenizerBase) -> Inputs:
+    """What the weights that have read depend on."""
+    return Inputs.of(
+        config,
+        READER,
+        data=dataset.fingerprint,
+        tokenizer=tokenizer.get_vocab(),
+        constants=constants_of(*_READING_RECIPE),
+    )
 
 
 def _logged(run: Run, place: Path) -> set[float]:

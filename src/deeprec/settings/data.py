@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from deeprec.settings.effect import DATA, PLACE, TRM, changes
 from deeprec.settings.section import Fraction, Positive, Section, Seed
+
+_BY_TIME = changes(DATA, when=lambda run: run.data.split == "time")
 
 
 class SyntheticConfig(Section):
     """Simulated catalogue and users (source `synthetic`)."""
+
+    effect = changes(DATA, when=lambda run: run.data.name == "synthetic")
 
     seed: Seed = Field(0, description="Seed of the simulation; the run's own seed leaves the data alone.")
     users: Positive = Field(800, description="Number of simulated users.")
@@ -26,10 +31,16 @@ class SyntheticConfig(Section):
 class DataConfig(Section):
     """What is read, how it is cut by time, and what the prompt may show."""
 
+    effect = changes(DATA)
+
     name: str = Field("synthetic", description="Data set: a known name, or `table` for your own files.")
-    source: str | None = Field(None, description="Path of the source; none: download, or simulate.")
-    items: str | None = Field(None, description="For `table`: path of the item file.")
-    users: str | None = Field(None, description="For `table`: path of the user file, if there is one.")
+    source: Annotated[str | None, PLACE] = Field(
+        None, description="Path of the source; none: download, or simulate."
+    )
+    items: Annotated[str | None, PLACE] = Field(None, description="For `table`: path of the item file.")
+    users: Annotated[str | None, PLACE] = Field(
+        None, description="For `table`: path of the user file, if there is one."
+    )
     columns: dict[str, str] = Field(
         default_factory=dict,
         description="For `table`: our column name = yours, e.g. {user_id = 'customer', title = 'name'}.",
@@ -51,21 +62,27 @@ class DataConfig(Section):
         description="Each user's last interactions are held out (`leave-one-out`), or nothing after a time that "
         "holds for everyone is seen by anything (`time`).",
     )
-    time_cuts: tuple[date, date, date] | None = Field(
+    time_cuts: Annotated[tuple[date, date, date] | None, _BY_TIME] = Field(
         None,
         description="For `time`: the days (UTC) from which RL, validation and test begin; none: by the shares.",
     )
-    rl_share: Fraction = Field(
+    rl_share: Annotated[Fraction, _BY_TIME] = Field(
         0.1, description="For `time`: share of interactions in the window of RL targets."
     )
-    validation_share: Fraction = Field(0.1, description="For `time`: the same for validation.")
-    test_share: Fraction = Field(0.1, description="For `time`: the same for test, the latest ones.")
+    validation_share: Annotated[Fraction, _BY_TIME] = Field(
+        0.1, description="For `time`: the same for validation."
+    )
+    test_share: Annotated[Fraction, _BY_TIME] = Field(
+        0.1, description="For `time`: the same for test, the latest ones."
+    )
     pseudonyms: bool = Field(
         False,
         description="Whether titles are replaced by made-up ones (years and categories stay): what is left of a "
         "result doesn't come from knowing the titles.",
     )
-    allow_repeats: bool = Field(False, description="Whether an item of the history may be recommended again.")
+    allow_repeats: Annotated[bool, changes(DATA, TRM)] = Field(
+        False, description="Whether an item of the history may be recommended again."
+    )
     unknown_items: Literal["refuse", "drop"] = Field(
         "refuse", description="Interactions with items that the item file lacks: an error, or left out."
     )

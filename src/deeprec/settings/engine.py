@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from deeprec.settings.effect import ONE_SHOT_RL, RL, SPEED, changes
 from deeprec.settings.section import Section
 
 
 class EngineConfig(Section):
     """What generates the policy's tokens."""
 
-    kind: Literal["local", "vllm"] = Field(
+    kind: Annotated[
+        Literal["local", "vllm"], changes(*RL, ONE_SHOT_RL, when=lambda run: run.engine.kind != "local")
+    ] = Field(
         "local",
         description="`local`: the policy itself, on CPU or GPU; `vllm` (extra `vllm`): a copy in vLLM, for GPUs.",
     )
-    vllm_memory: float = Field(
+    vllm_memory: Annotated[float, SPEED] = Field(
         0.3,
         gt=0,
         le=1,

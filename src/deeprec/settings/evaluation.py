@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from deeprec.settings.effect import EVALUATION, changes
 from deeprec.settings.section import Positive, Section
 
 
 class EvaluationConfig(Section):
     """Held-out evaluation over the whole catalogue."""
+
+    effect = changes(EVALUATION)
 
     max_users: Positive | None = Field(None, description="Evaluate a random sample of this many users.")
     methods: tuple[str, ...] = Field((), description="Methods to evaluate; none: all that the run knows.")

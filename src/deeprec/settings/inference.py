@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from deeprec.settings.effect import EVALUATION, changes
 from deeprec.settings.section import Positive, Section
 
 Ranking = Literal["generate", "score", "constrained", "retrieved", "reranked"]
@@ -13,6 +14,8 @@ Ranking = Literal["generate", "score", "constrained", "retrieved", "reranked"]
 
 class InferenceConfig(Section):
     """How a trained policy answers. Training always samples; who writes its lists says `rollout.answer`."""
+
+    effect = changes(EVALUATION)
 
     ranking: Ranking = Field(
         "generate",

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from deeprec.settings.effect import (
+    COLD_START,
+    EVALUATION,
+    ONE_SHOT_RL,
+    RECOMMENDATION,
+    RL,
+    SHOWN,
+    SPEED,
+    changes,
+)
 from deeprec.settings.section import Fraction, Positive, Section
 
 
 class StageConfig(Section):
     """One RL stage: how long, and what each reward part weighs."""
+
+    effect = changes(*RL)
 
     steps: int = Field(20, ge=0, description="Iterations: each samples users_per_step x rollouts_per_user.")
     learning_rate: float | None = Field(None, gt=0, description="Overrides rl.learning_rate in this stage.")
@@ -22,7 +34,9 @@ class StageConfig(Section):
 class ColdStartConfig(StageConfig):
     """Stage 1: the policy learns to talk to the TRM; process rewards only."""
 
-    weights: dict[str, float] = Field(
+    effect = changes(COLD_START)
+
+    weights: Annotated[dict[str, float], changes(COLD_START, EVALUATION)] = Field(
         default={"format": 1.0, "invocation": 1.0, "diversity": 1.0},
         description="Weight of every reward part in use; parts left out weigh nothing.",
     )
@@ -31,8 +45,13 @@ class ColdStartConfig(StageConfig):
 class RecommendationConfig(StageConfig):
     """Stage 2: the policy learns to recommend; recommendation format and outcome rewards only."""
 
+    effect = changes(RECOMMENDATION)
+
     steps: int = Field(80, ge=0, description="Iterations: each samples users_per_step x rollouts_per_user.")
-    weights: dict[str, float] = Field(
+    learning_rate: Annotated[float | None, changes(RECOMMENDATION, ONE_SHOT_RL)] = Field(
+        None, gt=0, description="Overrides rl.learning_rate in this stage."
+    )
+    weights: Annotated[dict[str, float], changes(RECOMMENDATION, ONE_SHOT_RL, EVALUATION)] = Field(
         default={"list_format": 1.0, "hit": 1.0, "rank": 1.0, "similarity": 1.0},
         description="Weight of every reward part in use; parts left out weigh nothing.",
     )
@@ -40,6 +59,8 @@ class RecommendationConfig(StageConfig):
 
 class RLConfig(Section):
     """Two-stage REINFORCE++ with a group-mean baseline, run by TRL."""
+
+    effect = changes(*RL, ONE_SHOT_RL)
 
     users_per_step: Positive = Field(32, description="Prompts per iteration (published: 128).")
     rollouts_per_user: int = Field(8, ge=2, description="Trajectories per prompt: a group.")
@@ -49,34 +70,44 @@ class RLConfig(Section):
         "gets what is earned from there on.",
     )
     updates_per_step: Positive = Field(1, description="Optimizer batches per iteration (published: 2).")
-    learning_rate: float = Field(1e-4, gt=0, description="Constant learning rate (published: 1e-6).")
+    learning_rate: Annotated[
+        float,
+        changes(COLD_START, when=lambda run: run.rl.cold_start.learning_rate is None),
+        changes(RECOMMENDATION, ONE_SHOT_RL, when=lambda run: run.rl.recommendation.learning_rate is None),
+    ] = Field(1e-4, gt=0, description="Constant learning rate (published: 1e-6).")
     clip_low: float = Field(0.2, gt=0, description="PPO clipping below.")
     clip_high: float = Field(0.28, gt=0, description="PPO clipping above.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradient clipping.")
     adam_beta2: float = Field(
         0.95, gt=0, lt=1, description="Adam's memory of squared gradients (published: 0.95)."
     )
-    trajectories_per_pass: Positive = Field(
+    trajectories_per_pass: Annotated[Positive, SPEED] = Field(
         16, description="Trajectories in one forward and backward pass at most: bounds memory, not results."
     )
-    gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, more time.")
-    autocast: bool = Field(
+    gradient_checkpointing: Annotated[bool, SPEED] = Field(
+        False, description="Recompute activations: less memory, more time."
+    )
+    autocast: Annotated[bool, changes(*RL, ONE_SHOT_RL, when=lambda run: run.rl.autocast)] = Field(
         False,
         description="Compute in bfloat16 around float32 weights: as fast, and small updates are not rounded away.",
     )
-    save_every: Positive = Field(10, description="Iterations between checkpoints.")
-    evaluate_every: Positive = Field(20, description="Iterations between held-out evaluations.")
-    evaluate_users: Positive = Field(128, description="Validation users in such an evaluation.")
-    collapse_steps: Positive = Field(
+    save_every: Annotated[Positive, SHOWN] = Field(10, description="Iterations between checkpoints.")
+    evaluate_every: Annotated[Positive, SHOWN] = Field(
+        20, description="Iterations between held-out evaluations."
+    )
+    evaluate_users: Annotated[Positive, SHOWN] = Field(
+        128, description="Validation users in such an evaluation."
+    )
+    collapse_steps: Annotated[Positive, SHOWN] = Field(
         10, description="Stop when one of the following holds in this many iterations in a row."
     )
-    collapse_validity: Fraction = Field(
+    collapse_validity: Annotated[Fraction, SHOWN] = Field(
         0.05, description="Collapsed: a smaller share of the trajectories is valid (0: never)."
     )
-    collapse_entropy: float = Field(
+    collapse_entropy: Annotated[float, SHOWN] = Field(
         0.01, ge=0, description="Collapsed: less entropy than this, in nats per sampled token (0: never)."
     )
-    collapse_repetition: Fraction = Field(
+    collapse_repetition: Annotated[Fraction, SHOWN] = Field(
         0.5,
         description="Collapsed: a larger share of the sampled 4-grams repeats the same trajectory (1: never).",
     )

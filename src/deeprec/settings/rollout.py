@@ -2,70 +2,107 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from deeprec.settings.effect import (
+    EVALUATION,
+    ONE_SHOT_RL,
+    ONE_SHOT_SFT,
+    READING,
+    RL,
+    SPEED,
+    WARM_START,
+    changes,
+)
 from deeprec.settings.section import Positive, Section
+
+if TYPE_CHECKING:
+    from deeprec.settings.run import RunConfig
+
+
+def _reranks(run: RunConfig) -> bool:
+    return run.rollout.answer == "reranked"
+
+
+def _samples(run: RunConfig) -> bool:
+    return run.evaluation.sampled or run.inference.rollouts > 1
+
+
+_EXPLORED = changes(WARM_START, *RL, EVALUATION)
+_PROMPTED = changes(WARM_START, *RL, EVALUATION, ONE_SHOT_SFT)
+# Scripts are not drawn.
+_DRAWN = changes(*RL, ONE_SHOT_RL)
+_DRAWN_TO_EVALUATE = changes(EVALUATION, when=_samples)
 
 
 class RolloutConfig(Section):
     """The protocol: what is shown, what is sampled, and every cap."""
 
-    template: Literal["full", "compact"] = Field(
+    template: Annotated[Literal["full", "compact"], _PROMPTED] = Field(
         "compact", description="Prompt: `full` instructs a pretrained LLM, `compact` suits the tiny policy."
     )
-    chat: bool = Field(
+    chat: Annotated[
+        bool,
+        changes(WARM_START, *RL, EVALUATION, ONE_SHOT_SFT, when=lambda run: run.rollout.template == "full"),
+    ] = Field(
         True,
         description="With `full`: the instruction is a user's message of the tokenizer's chat template, where it has "
         "one. Off for base models whose tokenizer brings a template along.",
     )
-    prompt_fields: tuple[Literal["categories", "year", "rating", "date", "profile"], ...] = Field(
-        (), description="What the prompt shows besides titles."
-    )
-    list_fields: tuple[Literal["categories", "year"], ...] = Field(
+    prompt_fields: Annotated[
+        tuple[Literal["categories", "year", "rating", "date", "profile"], ...], _PROMPTED
+    ] = Field((), description="What the prompt shows besides titles.")
+    list_fields: Annotated[tuple[Literal["categories", "year"], ...], _PROMPTED] = Field(
         (), description="What a retrieved item shows besides its title."
     )
-    now: bool = Field(
+    now: Annotated[bool, _EXPLORED] = Field(
         False, description="Whether the wish `now` stands for the month of the user's latest interaction."
     )
-    history: Positive = Field(20, description="Latest items shown to the policy.")
-    retrieved: Positive = Field(20, description="Items per retrieval (k).")
-    recommended: Positive = Field(10, description="Items in the final list (K).")
-    answer: Literal["written", "retrieved", "reranked"] = Field(
+    history: Annotated[Positive, _PROMPTED] = Field(20, description="Latest items shown to the policy.")
+    retrieved: Annotated[Positive, _EXPLORED] = Field(20, description="Items per retrieval (k).")
+    recommended: Annotated[Positive, _PROMPTED] = Field(10, description="Items in the final list (K).")
+    answer: Annotated[Literal["written", "retrieved", "reranked"], _EXPLORED] = Field(
         "written",
         description="The final list, in training as in use: the policy writes it, or it is the TRM's answer to the "
         "last wish (`retrieved`), or all that was retrieved by the TRM's and the policy's probabilities together "
         "(`reranked`).",
     )
-    reranker_weight: float = Field(
+    reranker_weight: Annotated[float, changes(*RL, EVALUATION, when=_reranks)] = Field(
         1.0,
         ge=0,
         description="`reranked`: weight of the policy's log-likelihood of a title after the history, beside the "
         "TRM's log-probability of the item among those that it retrieved.",
     )
-    reranker_history: Positive = Field(
-        50, description="`reranked`: latest items of the history that the policy reads for that."
+    reranker_history: Annotated[
+        Positive,
+        changes(READING, WARM_START, when=lambda run: run.warm_start.reads),
+        changes(WARM_START, *RL, EVALUATION, when=_reranks),
+    ] = Field(50, description="`reranked`: latest items of the history that the policy reads for that.")
+    max_retrievals: Annotated[
+        Positive, _EXPLORED, changes(ONE_SHOT_SFT, when=lambda run: run.rollout.template == "full")
+    ] = Field(8, description="Retrievals per trajectory at most.")
+    segment_tokens: Annotated[Positive, _PROMPTED] = Field(
+        2048, description="New tokens per segment at most."
     )
-    max_retrievals: Positive = Field(8, description="Retrievals per trajectory at most.")
-    segment_tokens: Positive = Field(2048, description="New tokens per segment at most.")
-    response_tokens: Positive = Field(
+    response_tokens: Annotated[Positive, _PROMPTED] = Field(
         16384, description="Tokens of a whole response at most, lists included."
     )
-    new_items_only: bool = Field(False, description="Leave out items that an earlier turn retrieved.")
-    temperature: float = Field(
+    new_items_only: Annotated[bool, _EXPLORED] = Field(
+        False, description="Leave out items that an earlier turn retrieved."
+    )
+    temperature: Annotated[float, _DRAWN, _DRAWN_TO_EVALUATE] = Field(
         1.0, ge=0, description="Sampling temperature in training; evaluation is greedy."
     )
-    top_p: float = Field(0.95, gt=0, le=1, description="Nucleus sampling in training.")
-    users_per_batch: Positive = Field(128, description="Episodes stepped together by the local engine.")
+    top_p: Annotated[float, _DRAWN, _DRAWN_TO_EVALUATE] = Field(
+        0.95, gt=0, le=1, description="Nucleus sampling in training."
+    )
+    users_per_batch: Annotated[Positive, SPEED] = Field(
+        128, description="Episodes stepped together by the local engine."
+    )
 
     @property
     def chats(self) -> bool:
         """Whether prompts are put as a user's message of a chat."""
         return self.template == "full" and self.chat
-
-    def identity(self) -> dict[str, Any]:
-        """What weights depend on; settings of what is off are left out, so that older runs stay current."""
-        unused = set() if self.answer == "reranked" else {"reranker_weight", "reranker_history"}
-        unused |= set() if self.template == "full" else {"chat"}
-        return self.model_dump(exclude=unused)

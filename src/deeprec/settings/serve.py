@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from deeprec.settings.effect import SERVICE
 from deeprec.settings.section import Positive, Section
 
 
 class ServeConfig(Section):
     """`deeprec serve`: how much a client may ask for, and how much waits."""
+
+    effect = SERVICE
 
     queue: Positive = Field(64, description="Requests that may wait for the policy; more are refused (429).")
     in_flight: Positive = Field(32, description="Trajectories that the policy writes together at most.")

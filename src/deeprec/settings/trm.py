@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from deeprec.settings.effect import PLACE, TRM, changes
 from deeprec.settings.section import Fraction, Positive, Section, Seed
 
 
 class TRMConfig(Section):
     """The preference-aware traditional recommendation model."""
 
+    effect = changes(TRM)
+
     kind: str = Field(
         "deeprec",
         description="`deeprec` (our network), `published-fusion`, `popularity`, `item-knn`, `vectors`, or yours: "
         "`package.module:factory`.",
     )
-    vectors: str | None = Field(
+    vectors: Annotated[str | None, PLACE] = Field(
         None, description="For `vectors`: folder of `items.parquet` and, if you have it, `users.parquet`."
     )
     seed: Seed | None = Field(

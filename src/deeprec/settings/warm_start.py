@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated
 
 from pydantic import Field
 
+from deeprec.settings.effect import ENHANCED, ONE_SHOT_SFT, READING, SPEED, WARM_START, WRITER, changes
 from deeprec.settings.section import Positive, Section
 
-_READING = {"reading_epochs", "reading_minutes", "reading_learning_rate"}
+_TEACHES = changes(WARM_START, when=lambda run: run.warm_start.enabled)
+_READS = changes(READING, WARM_START, when=lambda run: run.warm_start.reads)
+# The steps of other models that are trained on documents, too.
+_ONE_SHOT = changes(ONE_SHOT_SFT)
+_TINY_WRITER = changes(ENHANCED, WRITER, when=lambda run: run.rivals.enhanced_trm.model == "tiny")
 
 
 class WarmStartConfig(Section):
     """Supervised start for a policy that can't speak the format yet."""
 
-    enabled: bool = Field(True, description="Off for a policy that already speaks the format.")
-    reading_epochs: int = Field(
+    effect = _TEACHES
+
+    enabled: Annotated[bool, changes(WARM_START)] = Field(
+        True, description="Off for a policy that already speaks the format."
+    )
+    reading_epochs: Annotated[int, _READS] = Field(
         0,
         ge=0,
         description="Tiny: epochs of next-title prediction on fit histories before anything else, at most; it stops "
         "as soon as validation NDCG@10 no longer rises. For `rollout.answer = reranked`.",
     )
-    reading_minutes: float | None = Field(
+    reading_minutes: Annotated[float | None, _READS] = Field(
         None, gt=0, description="Tiny: no such epoch begins after so many minutes."
     )
-    reading_learning_rate: float | None = Field(
+    reading_learning_rate: Annotated[float | None, _READS] = Field(
         None, gt=0, description="Tiny: its learning rate; none: 4e-3, which suits widths of about a hundred."
     )
     text_epochs: int = Field(
@@ -33,12 +42,20 @@ class WarmStartConfig(Section):
         description="Epochs over fit histories (and facts) as text, mixed into the scripts: as prompts show them, or "
         "with `rollout.answer = reranked` as the reranker reads them.",
     )
-    facts: bool = Field(True, description="Whether those texts hold a line of facts about every item.")
+    facts: Annotated[bool, _TEACHES, changes(ONE_SHOT_SFT, when=lambda run: run.policy.model == "tiny")] = (
+        Field(True, description="Whether those texts hold a line of facts about every item.")
+    )
     script_steps: int = Field(450, ge=0, description="Optimizer steps on scripted trajectories.")
-    trajectories_per_step: Positive = Field(16, description="Scripted trajectories per optimizer step.")
-    learning_rate: float = Field(4e-3, gt=0, description="Peak learning rate.")
-    weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay.")
-    gradient_checkpointing: bool = Field(
+    trajectories_per_step: Annotated[Positive, _TEACHES, _ONE_SHOT] = Field(
+        16, description="Scripted trajectories per optimizer step."
+    )
+    learning_rate: Annotated[float, _TEACHES, _ONE_SHOT, _TINY_WRITER] = Field(
+        4e-3, gt=0, description="Peak learning rate."
+    )
+    weight_decay: Annotated[float, _TEACHES, _ONE_SHOT, _TINY_WRITER] = Field(
+        0.01, ge=0, description="AdamW weight decay."
+    )
+    gradient_checkpointing: Annotated[bool, SPEED] = Field(
         False, description="Recompute activations: less memory, more time, the same weights."
     )
 
@@ -46,14 +63,3 @@ class WarmStartConfig(Section):
     def reads(self) -> bool:
         """Whether the policy reads histories first, and leaves what it was then for reranking."""
         return self.enabled and self.reading_epochs > 0
-
-    def identity(self) -> dict[str, Any]:
-        """What the policy depends on. Settings of what is off are left out, so that older runs stay current."""
-        unused = {"gradient_checkpointing"}
-        unused |= set() if self.reads else _READING
-        unused |= set() if self.reading_learning_rate else {"reading_learning_rate"}
-        return self.model_dump(exclude=unused)
-
-    def reading_identity(self) -> dict[str, Any]:
-        """What the policy as it has read depends on."""
-        return {name: value for name, value in self.identity().items() if name in _READING}

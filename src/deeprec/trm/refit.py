@@ -13,13 +13,13 @@ from deeprec import stages
 from deeprec.data.dataset import Dataset
 from deeprec.data.split import refit_data
 from deeprec.ledger import write_ledger
-from deeprec.run import Run, fingerprint, writes
+from deeprec.run import Run, writes
 from deeprec.threads import stage_threads
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.kinds import NETWORKS, build_retriever
 from deeprec.trm.resuming import FitLog
 from deeprec.trm.retriever import TRM
-from deeprec.trm.stage import fit_checkpoint, fit_seed, save_network, stage_inputs
+from deeprec.trm.stage import fit_checkpoint, save_network, stage_inputs
 from deeprec.trm.text import build_text_encoder
 from deeprec.trm.training import fit
 
@@ -29,20 +29,20 @@ STAGE = stages.TRM_REFIT
 @writes
 def run_trm_refit(run: Run, dataset: Dataset) -> ExplorableRetriever:
     """Fit the refitted TRM and save it to `run.trm_refit`, or load it if it is up to date."""
-    inputs = fingerprint(STAGE, stage_inputs(run, dataset))
-    if run.is_current(STAGE, inputs) and (run.trm_refit / "trm.json").is_file():
+    inputs = stage_inputs(run, dataset, STAGE)
+    if run.is_current(STAGE, inputs.fingerprint) and (run.trm_refit / "trm.json").is_file():
         return load_trm_refit(run, dataset)
-    run.begin(STAGE)
+    inputs.begin(run)
     started = time.monotonic()
-    checkpoint = fit_checkpoint(run.trm_refit, inputs)
+    checkpoint = fit_checkpoint(run.trm_refit, inputs.fingerprint)
     earlier = checkpoint.seconds
     if run.config.trm.kind in NETWORKS:
-        config, seed = run.config.trm, fit_seed(run)
+        config, seed = run.config.trm, run.config.fit_seed
         cache = run.trm_refit / "cache"
         encoder = build_text_encoder(config, dataset.catalog, seed, cache)
         log = FitLog(run, STAGE, checkpoint)
         witness = partial(write_ledger, run, STAGE)
-        threads = partial(stage_threads, run, STAGE, inputs)
+        threads = partial(stage_threads, run, STAGE, inputs.fingerprint)
         fitted = fit(
             refit_data(dataset),
             encoder,
@@ -56,7 +56,7 @@ def run_trm_refit(run: Run, dataset: Dataset) -> ExplorableRetriever:
         save_network(fitted, run.trm_refit, cache)
     else:
         write_ledger(run, STAGE, refit_data(dataset).fit_histories())
-    run.finish(STAGE, inputs, (earlier + time.monotonic() - started) / 60)
+    inputs.finish(run, (earlier + time.monotonic() - started) / 60)
     checkpoint.remove()
     return load_trm_refit(run, dataset)
 
@@ -71,5 +71,7 @@ def load_trm_refit(run: Run, dataset: Dataset) -> ExplorableRetriever:
     run.require(STAGE)
     if run.config.trm.kind in NETWORKS:
         return TRM.load(run.trm_refit, dataset.catalog, "cuda" if torch.cuda.is_available() else "cpu")
-    encoder = build_text_encoder(run.config.trm, dataset.catalog, fit_seed(run), run.trm_refit / "cache")
+    encoder = build_text_encoder(
+        run.config.trm, dataset.catalog, run.config.fit_seed, run.trm_refit / "cache"
+    )
     return build_retriever(refit_data(dataset), run.config.trm, encoder)

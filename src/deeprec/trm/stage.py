@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from deeprec.config import TRMConfig
 from deeprec.data.dataset import Dataset
 from deeprec.disk import whole_folder
 from deeprec.errors import RetrievalError, RunError
+from deeprec.inputs import Inputs, constants_of
 from deeprec.ledger import write_ledger
-from deeprec.run import Run, fingerprint, writes
+from deeprec.run import Run, writes
 from deeprec.threads import stage_threads
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.kinds import NETWORK, NETWORKS, build_retriever, check_kind, source_fingerprint
@@ -21,6 +23,23 @@ from deeprec.trm.resuming import EpochCheckpoint, FitLog
 from deeprec.trm.retriever import TRM
 from deeprec.trm.text import CachedEncoder, build_text_encoder, load_text_encoder
 from deeprec.trm.training import fit
+
+# Where numbers stand that another TRM would come of.
+_RECIPE = tuple(
+    f"trm.{name}"
+    for name in (
+        "bank",
+        "periods",
+        "phrases",
+        "published",
+        "steering",
+        "talk",
+        "text",
+        "training",
+        "vectors",
+        "windows",
+    )
+)
 
 
 @writes
@@ -35,20 +54,20 @@ def run_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
     """
     check_kind(run.config.trm)
     inputs = stage_inputs(run, dataset)
-    if run.is_current("trm", inputs) and (run.trm / "trm.json").is_file():
+    if run.is_current("trm", inputs.fingerprint) and (run.trm / "trm.json").is_file():
         return load_trm(run, dataset)
-    run.begin("trm")
+    inputs.begin(run)
     started = time.monotonic()
-    checkpoint = fit_checkpoint(run.trm, inputs)
+    checkpoint = fit_checkpoint(run.trm, inputs.fingerprint)
     earlier = checkpoint.seconds
     log = FitLog(run, "trm", checkpoint)
     config = run.config.trm
     cache = run.trm / "cache"
-    seed = fit_seed(run)
+    seed = run.config.fit_seed
     encoder = build_text_encoder(config, dataset.catalog, seed, cache)
     if config.kind in NETWORKS:
         witness = partial(write_ledger, run, "trm")
-        threads = partial(stage_threads, run, "trm", inputs)
+        threads = partial(stage_threads, run, "trm", inputs.fingerprint)
         fitted = fit(
             dataset,
             encoder,
@@ -68,7 +87,7 @@ def run_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
         for key in ("epoch", "ndcg", "median_rank", "median_rank_true_phrase")
         if key in log.best
     }
-    run.finish("trm", inputs, (earlier + time.monotonic() - started) / 60, validation=facts)
+    inputs.finish(run, (earlier + time.monotonic() - started) / 60, validation=facts)
     checkpoint.remove()
     return load_trm(run, dataset)
 
@@ -96,17 +115,16 @@ def load_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
     return build_retriever(dataset, config, load_text_encoder(run.trm, run.trm / "cache"))
 
 
-def stage_inputs(run: Run, dataset: Dataset) -> str:
-    """What the fit depends on: data, settings, seed."""
-    settings: TRMConfig = run.config.trm
-    plain = settings.model_dump(exclude={"seed"})
-    return fingerprint(dataset.fingerprint, plain, fit_seed(run), source_fingerprint(settings))
-
-
-def fit_seed(run: Run) -> int:
-    """Seed of the fit: the TRM's own, or the run's."""
-    own = run.config.trm.seed
-    return run.config.seed if own is None else own
+def stage_inputs(run: Run, dataset: Dataset, stage: str = "trm") -> Inputs:
+    """What the fit depends on; a TRM fitted on other parts of the data (`stage`) depends on the same."""
+    inputs = Inputs.of(
+        run.config,
+        "trm",
+        data=dataset.fingerprint,
+        files=source_fingerprint(run.config.trm),
+        constants_of_the_TRM=constants_of(*_RECIPE),
+    )
+    return replace(inputs, stage=stage)
 
 
 def _save_other(

@@ -15,6 +15,7 @@ from deeprec.data.dataset import Dataset
 from deeprec.disk import read_jsonl
 from deeprec.errors import RunError
 from deeprec.evaluation.recommenders import TRMRecommender
+from deeprec.inputs import constants_of
 from deeprec.methods import LLM_ENHANCED_TRM as NAME
 from deeprec.recommender import Recommender
 from deeprec.rivals.enhanced_trm.enriched import (
@@ -27,7 +28,7 @@ from deeprec.rivals.enhanced_trm.enriched import (
 from deeprec.rivals.enhanced_trm.prompts import Prompts, build_prompts
 from deeprec.rivals.enhanced_trm.writer import load_writer, model_name, tiny_recipe, writer_key
 from deeprec.rivals.enhanced_trm.written import WrittenTexts
-from deeprec.rivals.registry import Rival
+from deeprec.rivals.registry import Rival, rival_inputs
 from deeprec.run import Run, fingerprint
 from deeprec.stages import RIVAL
 from deeprec.trm.base import ExplorableRetriever
@@ -39,14 +40,13 @@ _NEXT_ITEMS = "next_items.jsonl"
 _SHOWN = 5  # latest items that `explain` shows the texts of
 
 
-def _settings(run: Run) -> dict[str, Any]:
+def _others(run: Run) -> dict[str, Any]:
     config = run.config.rivals.enhanced_trm
     return {
-        "enhanced_trm": config.model_dump(exclude={"texts_per_batch", "item_prompt", "history_prompt"}),
         "prompts": asdict(build_prompts(config)),
         "model": model_name(run.config),
-        "trm": trm_config(run.config.trm).model_dump(),
-        "tiny": tiny_recipe(run.config) if config.model == "tiny" else None,
+        "writer": tiny_recipe(run.config) if config.model == "tiny" else None,
+        "constants": constants_of("rivals.enhanced_trm.enriched", "rivals.enhanced_trm.prompts"),
     }
 
 
@@ -61,7 +61,7 @@ def trm_config(config: TRMConfig) -> TRMConfig:
 def _fit(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> dict[str, Any]:
     from deeprec.trm.resuming import FitLog
     from deeprec.trm.retriever import TRM
-    from deeprec.trm.stage import fit_checkpoint, fit_seed, save_network
+    from deeprec.trm.stage import fit_checkpoint, save_network
     from deeprec.trm.text import build_text_encoder
     from deeprec.trm.training import fit
 
@@ -73,10 +73,11 @@ def _fit(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> 
     added = added_items(augmented, catalog)
     known = AugmentedDataset(**{**plain, "catalog": catalog}, added=added)
     started = time.monotonic()
-    settings, seed = trm_config(run.config.trm), fit_seed(run)
+    settings, seed = trm_config(run.config.trm), run.config.fit_seed
     cache = _work(run, dataset) / "vectors"
     encoder = build_text_encoder(settings, catalog, seed, cache)
-    inputs = fingerprint(NAME, known.fingerprint, sorted(added.items()), settings.model_dump(), seed)
+    before = rival_inputs(run, NAME, ENHANCED_TRM).fingerprint
+    inputs = fingerprint(before, known.fingerprint, sorted(added.items()))
     checkpoint = fit_checkpoint(run.rival(NAME), inputs)
     log = FitLog(run, RIVAL + NAME, checkpoint)
     fitted: TRM = fit(known, encoder, settings, seed=seed, log=log, checkpoint=checkpoint)
@@ -200,7 +201,7 @@ def _load(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) ->
 
 ENHANCED_TRM = Rival(
     summary="the TRM fitted with item texts and next items that a language model wrote",
-    settings=_settings,
+    others=_others,
     fit=_fit,
     load=_load,
 )

@@ -14,10 +14,11 @@ from deeprec.config import RunConfig
 from deeprec.data.dataset import Dataset
 from deeprec.disk import append_jsonl
 from deeprec.errors import PolicyError
-from deeprec.methods import LLM_ENHANCED_TRM
+from deeprec.inputs import constants_of
+from deeprec.rl import recipe
 from deeprec.rl.scripts import Document, corpus
 from deeprec.run import Run, fingerprint
-from deeprec.stages import RIVAL
+from deeprec.settings.effect import WRITER
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -108,15 +109,15 @@ def writer_key(run: Run, dataset: Dataset) -> str:
     name = model_name(config)
     if name != "tiny":
         return name
-    return f"tiny-{fingerprint(dataset.fingerprint, tiny_recipe(config), config.seed)}"
+    return f"tiny-{fingerprint(dataset.fingerprint, tiny_recipe(config))}"
 
 
 def tiny_recipe(config: RunConfig) -> dict[str, Any]:
-    """The settings that make the tiny writer."""
+    """What makes the tiny writer: settings, tokenizer and constants."""
     return {
-        "sizes": config.policy.model_dump(),
-        "texts": config.rivals.enhanced_trm.model_dump(include={"text_steps", "history"}),
-        "steps": config.warm_start.model_dump(include={"learning_rate", "weight_decay"}),
+        "settings": config.identity(WRITER),
+        "tokenizer": recipe.tokenizer(config.policy.model_copy(update={"model": "tiny"})),
+        "constants": constants_of("policy.tiny", "rl.supervised", "rivals.enhanced_trm.writer"),
     }
 
 
@@ -165,9 +166,7 @@ def _teach(run: Run, dataset: Dataset, work: Path) -> None:
         seed=config.seed,
         folder=work / "checkpoints",
         title="Teaching the writer",
-        log=lambda figures: append_jsonl(
-            run.metrics, {"stage": f"{RIVAL}{LLM_ENHANCED_TRM}:writer", **figures}
-        ),
+        log=lambda figures: append_jsonl(run.metrics, {"stage": WRITER, **figures}),
     )
     save_policy(model, tokenizer, work / "tiny")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from deeprec import methods
 from deeprec.data.dataset import Dataset
 from deeprec.errors import ConfigError
+from deeprec.inputs import constants_of
 from deeprec.rivals.registry import Rival
 from deeprec.run import Run, fingerprint
 from deeprec.stages import RIVAL
@@ -22,15 +23,14 @@ if TYPE_CHECKING:
     from deeprec.rivals.item_tokens.vocabulary import ItemNames
 
 TITLES, CODES = methods.TITLE_TOKENS, methods.SEMANTIC_IDS
-_ONLY_TITLES, _ONLY_CODES = (
-    {"history"},
-    {"code_history", "levels", "codebook", "quantiser", "rqvae_steps", "vectors", "beams"},
-)
+_RECIPES = {
+    TITLES: ("model", "training", "vocabulary"),
+    CODES: ("model", "quantisation", "rqvae", "training", "vocabulary"),
+}  # where numbers stand that another model would come of
 
 
-def _settings(name: str, run: Run) -> dict[str, Any]:
-    excluded = _ONLY_CODES if name == TITLES else _ONLY_TITLES
-    return run.config.rivals.item_tokens.model_dump(exclude=excluded)
+def _others(name: str, run: Run) -> dict[str, Any]:
+    return {"constants": constants_of(*(f"rivals.item_tokens.{module}" for module in _RECIPES[name]))}
 
 
 def _fit(name: str, run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def _load(
 
 
 def _rival(name: str, summary: str) -> Rival:
-    return Rival(summary, partial(_settings, name), partial(_fit, name), partial(_load, name))
+    return Rival(summary, partial(_others, name), partial(_fit, name), partial(_load, name))
 
 
 TITLE_TOKENS = _rival(TITLES, "A language model over one token a title, trained on histories.")

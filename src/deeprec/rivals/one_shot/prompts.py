@@ -18,6 +18,7 @@ from deeprec.rollout.protocol import (
     render_profile,
     render_ranking,
 )
+from deeprec.rollout.specimen import specimen
 from deeprec.rollout.tags import TAGS
 from deeprec.trm.base import Retriever
 from deeprec.types import Example
@@ -93,6 +94,13 @@ def render_one_shot(
         history=render_history(example, dataset.catalog, config),
         items=render_items(candidates, dataset.catalog, config.list_fields),
     )
+
+
+def specimen_prompt(config: RolloutConfig) -> str:
+    """The prompt of a fixed small case, by which two versions of it are told apart."""
+    dataset = specimen()
+    shown = range(1, dataset.catalog.n_items + 1)
+    return render_one_shot(dataset.fit_histories()[0], shown, dataset, config)
 
 
 def read_answer(text: str) -> Answer:

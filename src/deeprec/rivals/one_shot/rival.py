@@ -14,60 +14,58 @@ from typing import Any
 from deeprec import methods
 from deeprec.data.dataset import Dataset
 from deeprec.data.format import read_dataset
+from deeprec.inputs import constants_of
 from deeprec.recommender import Recommender
-from deeprec.rivals.registry import Rival
-from deeprec.run import Run, fingerprint
-from deeprec.stages import RIVAL, TRM
+from deeprec.rivals.registry import Rival, rival_inputs
+from deeprec.run import Run
+from deeprec.stages import RIVAL
 from deeprec.trm.base import ExplorableRetriever
 
 SUPERVISED, REINFORCED = methods.TRM_ENHANCED_SFT, methods.TRM_ENHANCED
-_ONLY_RL = {"rl_steps"}
-_UNUSED_ROLLOUT = {"retrieved", "answer", "max_retrievals", "new_items_only", "users_per_batch",
-                   "reranker_weight", "reranker_history"}  # fmt: skip
-# Settings that say how RL is watched, and leave its weights as they are.
-_WITHOUT_EFFECT = {"cold_start", "save_every", "evaluate_every", "evaluate_users", "trajectories_per_pass"}
 
 
-def _supervised_settings(run: Run) -> dict[str, Any]:
-    config = run.config
+def _supervised_others(run: Run) -> dict[str, Any]:
+    from deeprec.rivals.one_shot.prompts import specimen_prompt
+    from deeprec.rl import recipe
+
     return {
-        "one_shot": config.rivals.one_shot.model_dump(exclude=_ONLY_RL),
-        "rollout": config.rollout.model_dump(exclude=_UNUSED_ROLLOUT),
-        "policy": config.policy.model_dump(),
-        "steps": config.warm_start.model_dump(
-            include={"facts", "trajectories_per_step", "learning_rate", "weight_decay"}
-        ),
+        "prompts": specimen_prompt(run.config.rollout),
+        "tokenizer": recipe.tokenizer(run.config.policy),
+        "constants": constants_of("policy.tiny", "rl.supervised"),
     }
 
 
-def _reinforced_settings(run: Run) -> dict[str, Any]:
+def _reinforced_others(run: Run) -> dict[str, Any]:
+    from deeprec.rl import recipe
+
     before = run.require(RIVAL + SUPERVISED)
     return {
-        "start": before["inputs"],
-        "steps": run.config.rivals.one_shot.rl_steps,
-        "rl": run.config.rl.model_dump(exclude=_WITHOUT_EFFECT),
-        "sampling": run.config.rollout.model_dump(include={"temperature", "top_p"}),
+        "the_supervised_model": before["inputs"],
+        "rewards": recipe.rewards(run.config.rl.recommendation.weights),
+        "constants": constants_of("rl.advantages"),
     }
 
 
 def _fit_supervised(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> dict[str, Any]:
     from deeprec.rivals.one_shot.learning import fit_supervised
 
-    work = _work(run, SUPERVISED, _supervised_settings(run))
-    return fit_supervised(run, read_dataset(run.data), trm, SUPERVISED, folder, work)
+    return fit_supervised(
+        run, read_dataset(run.data), trm, SUPERVISED, folder, _work(run, SUPERVISED, TRM_ENHANCED_SFT)
+    )
 
 
 def _fit_reinforced(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> dict[str, Any]:
     from deeprec.rivals.one_shot.learning import POLICY, fit_reinforced
 
-    work = _work(run, REINFORCED, _reinforced_settings(run))
     start = run.rival(SUPERVISED) / POLICY
-    return fit_reinforced(run, read_dataset(run.data), trm, REINFORCED, start, folder, work)
+    return fit_reinforced(
+        run, read_dataset(run.data), trm, REINFORCED, start, folder, _work(run, REINFORCED, TRM_ENHANCED)
+    )
 
 
-def _work(run: Run, name: str, settings: dict[str, Any]) -> Path:
+def _work(run: Run, name: str, rival: Rival) -> Path:
     """Where checkpoints lie while a fit goes on; those of other inputs stay until it is finished."""
-    inputs = fingerprint(run.finished()[TRM]["inputs"], run.config.seed, settings)
+    inputs = rival_inputs(run, name, rival).fingerprint
     return run.rival(name).with_name(f"{name}.checkpoints") / inputs
 
 
@@ -84,13 +82,13 @@ def _load(name: str, run: Run, dataset: Dataset, trm: ExplorableRetriever, folde
 
 TRM_ENHANCED_SFT = Rival(
     summary="a language model that ranks the TRM's list in one prompt, by supervised learning",
-    settings=_supervised_settings,
+    others=_supervised_others,
     fit=_fit_supervised,
     load=partial(_load, SUPERVISED),
 )
 TRM_ENHANCED = Rival(
     summary="the same, trained on by RL with outcome rewards",
-    settings=_reinforced_settings,
+    others=_reinforced_others,
     fit=_fit_reinforced,
     load=partial(_load, REINFORCED),
 )
