@@ -72,7 +72,7 @@ def load_config(
 ) -> RunConfig:
     """Merge defaults, a preset, a TOML file and `key=value` overrides; later wins.
 
-    Values of overrides are read as TOML (`rl.seed=3`, `data.name="ml-100k"`); a bare word
+    Values of overrides are read as TOML (`seed=3`, `data.name="ml-100k"`); a bare word
     counts as text. Raises ConfigError naming place, key and nearest known key.
     """
     merged: dict[str, Any] = {}

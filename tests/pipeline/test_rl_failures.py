@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -243,6 +244,63 @@ def test_checkpoints_of_other_settings_are_left_alone(copy_run, load_parts, capl
     run_rl(run, *parts, "cold_start")
     assert_ends_as(run, straight)
     assert not list((run.folder / "policy").glob("*.checkpoints"))
+
+
+def test_who_follows_the_advice_for_too_little_memory_loses_nothing(
+    copy_run, load_parts, caplog, monkeypatch
+):
+    """Every setting that the message names is changed; the stage goes on, the warm start stays, both remain current."""
+    from deeprec.config import override_config
+    from deeprec.rl.stage import run_rl
+    from deeprec.rl.trainer import DeepRecTrainer
+    from deeprec.rl.warm_start import run_warm_start
+
+    run = copy_run()
+    dataset, trm = load_parts(run)
+    save = DeepRecTrainer._save_checkpoint
+
+    def save_the_first(self, *arguments):
+        if self.state.global_step > 2:
+            no_room_on_the_card()
+        save(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DeepRecTrainer, "_save_checkpoint", save_the_first)
+        with pytest.raises(TrainingError, match="goes on from its last") as caught:
+            run_rl(run, dataset, trm, "cold_start")
+    advice = {
+        "rl.trajectories_per_pass": "4", "rl.gradient_checkpointing": "true", "rollout.users_per_batch": "3",
+    }  # fmt: skip
+    assert set(re.findall(r"\b(?:rl|rollout)\.\w+", str(caught.value))) == set(advice)
+    followed = Run.create(
+        run.folder, override_config(run.config, [f"{key}={value}" for key, value in advice.items()])
+    )
+    begun = rows(run.metrics)[:2]  # before the checkpoint
+    run_rl(followed, dataset, trm, "cold_start")
+    assert not caplog.records  # no word of checkpoints that are not used, or of a stage that is made again
+    assert rows(run.metrics)[:2] == begun
+    assert [row["step"] for row in rows(run.metrics)] == [1, 2, 3, 4]
+
+    made = {stage: followed.finished()[stage]["time"] for stage in ("warm_start", "cold_start")}
+    run_warm_start(followed, dataset, trm)
+    run_rl(followed, dataset, trm, "cold_start")
+    assert {stage: followed.finished()[stage]["time"] for stage in made} == made
+    other = override_config(followed.config, ["rl.trajectories_per_pass=8", "rl.save_every=1"])
+    run_rl(Run(run.folder, other), dataset, trm, "cold_start")
+    assert followed.finished()["cold_start"]["time"] == made["cold_start"]
+
+
+@pytest.mark.parametrize(
+    "setting", ["rl.trajectories_per_pass=4", "rl.gradient_checkpointing=true", "rollout.users_per_batch=3"]
+)
+def test_what_changes_speed_alone_trains_the_same_policy(copy_run, load_parts, straight, setting):
+    from deeprec.rl.stage import run_rl
+
+    run = copy_run("run", setting)
+    run_rl(run, *load_parts(run), "cold_start")
+    expected, found = weights(straight), weights(run)
+    for name in expected:
+        np.testing.assert_allclose(expected[name], found[name], atol=2e-4, err_msg=name)
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt"])

@@ -155,7 +155,8 @@ def _out_of_memory(plan: StagePlan, sampler: Sampler) -> str:
         f"stage '{sampler.stage}': out of memory; lower rl.trajectories_per_pass "
         f"({plan.trajectories_per_pass} in a pass now; results stay the same) or set rl.gradient_checkpointing = true, "
         f"and if it was while sampling, lower rollout.users_per_batch ({sampler.environment.config.users_per_batch} "
-        "now); the last checkpoint is kept"
+        "now). None of the three changes what is learned: with them the stage goes on from its last checkpoint, and "
+        "the stages before it stay as they are"
     )
 
 

@@ -51,4 +51,4 @@ def changes(*stages: str, when: Callable[[RunConfig], bool] | None = None) -> Ef
 SPEED = Effect(note="speed and memory")
 SHOWN = Effect(note="what is logged, watched or saved")
 SERVICE = Effect(note="the service")
-PLACE = Effect(note="where a file lies: what counts is its content")
+PLACE = Effect(note="the place of a file: its content counts")
