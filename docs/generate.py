@@ -92,8 +92,8 @@ def config_page() -> str:
         "Later wins: defaults, `--preset`, `--config FILE`, `--set key=value`. Unknown keys are refused. "
         f"Presets: {', '.join(f'`{name}`' for name in preset_names())}.\n",
         "*Changes* names the stages that a setting enters (TRM: the refitted one, too): they, and what is made from "
-        "them, are made again when it changes. In italics stands what it changes where no stage depends on it: finished stages stay then, and an "
-        "interrupted one goes on.\n",
+        "them, are made again when it changes. In italics stands what it changes where no stage depends on it: "
+        "finished stages stay then, and an interrupted one goes on.\n",
     ]
     for prefix, section in sections(RunConfig, ""):
         parts.append(f"## {f'`[{prefix}]`' if prefix else 'Top level'}\n\n{section.__doc__}\n")
