@@ -30,11 +30,12 @@ from deeprec.config import RunConfig, load_config, override_config
 from deeprec.data.dataset import Dataset
 from deeprec.data.stage import run_data
 from deeprec.disk import read_jsonl, write_atomically
+from deeprec.errors import TrainingError
 from deeprec.evaluation.heldout import build_heldout
 from deeprec.evaluation.stage import run_evaluation
 from deeprec.pipeline import build_recommenders
 from deeprec.policy.loading import load_tokenizer
-from deeprec.rl.stage import run_rl
+from deeprec.rl.stage import StageName, run_rl
 from deeprec.rl.warm_start import run_warm_start
 from deeprec.rollout.codec import TokenizerCodec
 from deeprec.rollout.protocol import render_prompt
@@ -72,14 +73,18 @@ JOBS = {
 SMOKE = (
     "trm.max_minutes=0.1", "warm_start.script_steps=3", "warm_start.trajectories_per_step=2", "rl.users_per_step=2",
     "rl.rollouts_per_user=2", "rl.evaluate_users=4", "rl.cold_start.steps=1", "rl.trajectories_per_pass=4",
+    "rl.collapse_validity=0",
     "evaluation.max_users=4", "evaluation.bootstrap=100",
 )  # fmt: skip
-SMOKE_SCRATCH = ("warm_start.reading_epochs=1", "policy.width=64", "policy.layers=2", "policy.inner=96")
+SMOKE_OF = {
+    "scratch": ("warm_start.reading_epochs=1", "policy.width=64", "policy.layers=2", "policy.inner=96"),
+    # A made-up model has a token for hardly more than each letter.
+    "pretrained": ("rollout.segment_tokens=640", "rollout.response_tokens=4096", "rollout.retrieved=10"),
+}
 RESERVED = {"scratch": 60.0, "pretrained": 90.0}  # seconds kept for held-out figures and the evaluation
 FIGURES = ("reward", "validity", "retrievals", "tokens", "response_tokens", "pool_recall", "hit_rate", "entropy",
            "seconds/rollout", "seconds/training", "heldout/reward", "heldout/validity", "heldout/ndcg@10",
            "heldout/recall@10")  # fmt: skip
-METHODS = ("trm", "warm_start", "cold_start", "recommendation")
 
 
 class Record:
@@ -123,12 +128,12 @@ class Record:
 
 def configure(options: argparse.Namespace) -> RunConfig:
     """The settings of a job."""
-    chosen = [*JOBS[options.job], f'data.source="{options.source}"', *options.set]
+    chosen = [*JOBS[options.job], f'data.source="{options.source}"']
     if options.model:
         chosen.append(f'policy.model="{options.model}"')
     if options.smoke:
-        chosen += [*SMOKE, *(SMOKE_SCRATCH if options.job == "scratch" else ())]
-    return load_config("ml-1m", overrides=chosen)
+        chosen += [*SMOKE, *SMOKE_OF[options.job]]
+    return load_config("ml-1m", overrides=[*chosen, *options.set])
 
 
 def prepare_trm(run: Run, dataset: Dataset, donor: Path | None, record: Record) -> Any:
@@ -161,19 +166,31 @@ def watch_log(run: Run, record: Record) -> None:
         time.sleep(3)
 
 
-def train(run: Run, dataset: Dataset, trm: Any, record: Record) -> Run:
-    """Warm start and both stages, the second as long as the budget lasts. Returns the run as it was set."""
+def train(run: Run, dataset: Dataset, trm: Any, record: Record, *, smoke: bool) -> Run:
+    """Warm start and both stages, the second as long as the budget lasts. Returns the run as it was set.
+
+    A stage that collapsed ends the training, not the job: what was learned before is evaluated.
+    """
     record.stage("warm_start", lambda: run_warm_start(run, dataset, trm))
-    record.stage("cold_start", lambda: run_rl(run, dataset, trm, "cold_start",
-                                              build_heldout(run, dataset, trm, "cold_start")))  # fmt: skip
-    iteration = max(row["seconds/rollout"] + row["seconds/training"] for row in rl_rows(run, "cold_start"))
-    steps = max(1, int((record.left - RESERVED["scratch" if run.config.policy.model == "tiny" else "pretrained"])
-                       / iteration))  # fmt: skip
-    record.say(f"an iteration takes {iteration:.1f} s: {steps} in stage 2")
-    run = Run.create(run.folder, override_config(run.config, [f"rl.recommendation.steps={steps}"]))
-    record.stage("recommendation", lambda: run_rl(run, dataset, trm, "recommendation",
-                                                  build_heldout(run, dataset, trm, "recommendation")))  # fmt: skip
+    try:
+        reinforce(run, dataset, trm, "cold_start", record)
+        iteration = max(
+            row["seconds/rollout"] + row["seconds/training"] for row in rl_rows(run, "cold_start")
+        )
+        reserved = RESERVED["scratch" if run.config.policy.model == "tiny" else "pretrained"]
+        steps = 2 if smoke else max(1, int((record.left - reserved) / iteration))
+        record.say(f"an iteration takes {iteration:.1f} s: {steps} in stage 2")
+        run = Run.create(run.folder, override_config(run.config, [f"rl.recommendation.steps={steps}"]))
+        reinforce(run, dataset, trm, "recommendation", record)
+    except TrainingError as error:
+        record.keep("stopped", str(error))
     return run
+
+
+def reinforce(run: Run, dataset: Dataset, trm: Any, stage: StageName, record: Record) -> None:
+    """One stage of reinforcement learning, with held-out figures."""
+    watch = build_heldout(run, dataset, trm, stage)
+    record.stage(stage, lambda: run_rl(run, dataset, trm, stage, watch))
 
 
 def rl_rows(run: Run, stage: str) -> list[dict[str, Any]]:
@@ -251,11 +268,13 @@ def main() -> None:
     threading.Thread(target=watch_log, args=(run, record), daemon=True).start()
     dataset = record.stage("data", lambda: run_data(run))
     trm = prepare_trm(run, dataset, options.stages_from, record)
-    run = train(run, dataset, trm, record)
+    run = train(run, dataset, trm, record, smoke=options.smoke)
     record.keep("speed", speed(run, dataset))
-    names = [*METHODS, *(["trm-reranked"] if run.config.warm_start.reads else [])]
+    finished = run.finished()
+    names = ["trm", *(name for name in ("warm_start", "cold_start", "recommendation") if name in finished)]
+    names += ["trm-reranked"] if run.config.warm_start.reads else []
     record.keep("evaluation", record.stage("evaluation", lambda: evaluate(run, dataset, trm, names)))
-    record.keep("finished", run.finished())
+    record.keep("finished", finished)
     record.keep("rows", [{k: row[k] for k in ("stage", "step", *FIGURES) if k in row} for row in
                          read_jsonl(run.metrics)])  # fmt: skip
     record.say("done")

@@ -48,8 +48,9 @@ def test_several_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_torchrun_gets_the_error_and_leaves_nothing(tmp_path: Path) -> None:
     """A real launcher, two real processes."""
-    script = tmp_path / "command.py"
-    script.write_text("from deeprec.cli import main\nmain()\n")
+    folder, script = tmp_path / "run", tmp_path / "command.py"
+    arguments = ["deeprec", "data", "prepare", "synthetic", "--run", str(folder)]
+    script.write_text(f"import sys\nfrom deeprec.cli import main\nsys.argv = {arguments}\nmain()\n")
     command = [
         sys.executable,
         "-m",
@@ -59,8 +60,7 @@ def test_torchrun_gets_the_error_and_leaves_nothing(tmp_path: Path) -> None:
         "2",
         str(script),
     ]
-    command += ["data", "prepare", "--preset", "synthetic", "--run", str(tmp_path / "run")]
     found = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert found.returncode
     assert "one of 2 processes of one command" in found.stderr
-    assert not (tmp_path / "run" / "data").exists()
+    assert not (folder / "data").exists()
