@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from deeprec.data.dataset import Dataset
 from deeprec.errors import EvaluationError
-from deeprec.evaluation.recommenders import TRMRecommender
 from deeprec.methods import find_method
 from deeprec.recommender import Recommender
 from deeprec.run import Run
 from deeprec.trm.base import ExplorableRetriever
+from deeprec.trm.recommender import TRMRecommender
 
 
 def build_popularity(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> Recommender:

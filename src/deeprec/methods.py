@@ -18,7 +18,7 @@ from deeprec.errors import EvaluationError
 from deeprec.references import is_reference
 
 if TYPE_CHECKING:
-    from deeprec.settings import RunConfig
+    from deeprec.settings.run import RunConfig
 
 POPULARITY: Final = "popularity"
 TRM: Final = stages.TRM

@@ -10,7 +10,6 @@ from small_world import answer, build_codec, build_dataset, explore, settings
 
 from deeprec.config import PolicyConfig, TRMConfig
 from deeprec.data.split import refit_data
-from deeprec.evaluation.recommenders import TRMRecommender
 from deeprec.policy.tiny import build_tiny
 from deeprec.recommender import Recommender
 from deeprec.rivals.asked import Rule, build_asker
@@ -28,6 +27,7 @@ from deeprec.rollout.runner import Environment
 from deeprec.trm.baselines import ItemKNN, Popularity
 from deeprec.trm.kinds import build_retriever
 from deeprec.trm.linear import EASE
+from deeprec.trm.recommender import TRMRecommender
 from deeprec.trm.text import build_text_encoder
 
 DATASET = build_dataset()

@@ -1,10 +1,14 @@
-"""Importing the package, or asking for help, loads no machine-learning framework."""
+"""Imports: they go downwards only, and the package and its help load no machine-learning framework."""
 
 from __future__ import annotations
 
+import ast
+import re
 import resource
 import subprocess
 import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
 
 import pytest
 
@@ -107,3 +111,51 @@ def test_every_public_name_can_be_had() -> None:
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="recommendd"):
         deeprec.recommendd  # noqa: B018
+
+
+SOURCE = Path(deeprec.__file__).parent
+MODULES = {
+    ".".join(("deeprec", *file.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__"): file
+    for file in SOURCE.rglob("*.py")
+}
+# Sections, effects and methods are functions of the whole configuration, which is made of them: they name its type.
+WHOLE = "    from deeprec.settings.run import RunConfig"
+
+
+def imports_of(name: str) -> set[str]:
+    """Modules of the package that a module names in any import: at its top, in a body, for types alone."""
+    found = set()
+    text = MODULES[name].read_text(encoding="utf-8").replace(WHOLE, "    pass")
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            parts = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {part if part in MODULES else node.module for part in parts}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return (found & MODULES.keys()) - {name, "deeprec"}
+
+
+def order_on_the_page() -> list[str]:
+    """Folders and files of the package, lowest first, as docs/architecture.md names them."""
+    page = (SOURCE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    _, ground, table = re.split(r"At the ground, in order: |On it stand, in order:", page)
+    rows = re.findall(r"^\| `(\w+)(?:\.py)?` \|", table.partition("\n## ")[0], flags=re.MULTILINE)
+    return re.findall(r"`(\w+)`", ground) + rows
+
+
+def test_imports_go_downwards_in_the_order_of_the_page() -> None:
+    order = {part: place for place, part in enumerate(order_on_the_page())}
+    assert {name.split(".")[1] for name in MODULES if name != "deeprec"} == set(order)  # each is named, once
+    upwards = [
+        f"{name} imports {other}"
+        for name in sorted(MODULES)
+        for other in sorted(imports_of(name))
+        if name != "deeprec" and order[name.split(".")[1]] < order[other.split(".")[1]]
+    ]
+    assert upwards == []
+
+
+def test_no_modules_import_each_other() -> None:
+    TopologicalSorter(
+        {name: imports_of(name) for name in MODULES}
+    ).prepare()  # raises CycleError with the circle

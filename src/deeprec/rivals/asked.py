@@ -18,7 +18,6 @@ from typing import Any, Literal
 from deeprec import methods
 from deeprec.data.dataset import Dataset
 from deeprec.errors import RunError
-from deeprec.evaluation.recommenders import TRMRecommender
 from deeprec.inputs import constants_of
 from deeprec.recommender import Recommender
 from deeprec.rivals.registry import Rival
@@ -26,6 +25,7 @@ from deeprec.rivals.tuning import Settings, choose, tuning_examples, validation_
 from deeprec.run import Run
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.phrases import item_phrases, join_phrases
+from deeprec.trm.recommender import TRMRecommender
 from deeprec.types import Example, Item
 
 _FILE = "rule.json"

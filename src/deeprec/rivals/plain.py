@@ -10,7 +10,6 @@ from typing import Any
 from deeprec import methods
 from deeprec.data.dataset import Dataset
 from deeprec.errors import EvaluationError
-from deeprec.evaluation.recommenders import TRMRecommender
 from deeprec.inputs import constants_of
 from deeprec.recommender import Recommender
 from deeprec.rivals import factors
@@ -21,6 +20,7 @@ from deeprec.settings.rivals import PlainConfig
 from deeprec.trm import linear
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.baselines import ItemKNN
+from deeprec.trm.recommender import TRMRecommender
 
 _FILE = "model.safetensors"
 _WHOLE = 10**9  # latest items of a history that item-kNN reads: all, since older ones fade by `decays`

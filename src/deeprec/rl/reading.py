@@ -13,12 +13,12 @@ import numpy as np
 from deeprec.config import RunConfig
 from deeprec.data.dataset import Dataset
 from deeprec.errors import ConfigError
+from deeprec.next_item.model import ItemModel
+from deeprec.next_item.recommender import ItemTokensRecommender
+from deeprec.next_item.training import fit_items
+from deeprec.next_item.trie import Trie
+from deeprec.next_item.vocabulary import ItemNames
 from deeprec.policy.loading import Policy
-from deeprec.rivals.item_tokens.model import ItemModel
-from deeprec.rivals.item_tokens.recommender import ItemTokensRecommender
-from deeprec.rivals.item_tokens.training import fit_items
-from deeprec.rivals.item_tokens.trie import Trie
-from deeprec.rivals.item_tokens.vocabulary import ItemNames
 from deeprec.rl.scripts import Document
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.titles import TitleTexts

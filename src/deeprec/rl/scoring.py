@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from deeprec.policy.likelihood import logits_of
+from deeprec.rollout.likelihood import logits_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,12 +17,12 @@ from transformers.trainer_callback import PrinterCallback
 from deeprec.config import WarmStartConfig
 from deeprec.device import check_one_gpu, check_one_process
 from deeprec.errors import TrainingError
-from deeprec.policy.likelihood import logits_of
 from deeprec.policy.loading import silently
 from deeprec.progress import Bar, progress_bar
 from deeprec.rl.callbacks import CheckpointMarker, latest_checkpoint
 from deeprec.rl.extras import require_extra
 from deeprec.rl.scripts import Document
+from deeprec.rollout.likelihood import logits_of
 
 if TYPE_CHECKING:
     from torch import Tensor

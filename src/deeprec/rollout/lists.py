@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deeprec.data.catalog import Catalog
-from deeprec.policy.likelihood import logits_of
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.limits import portions
+from deeprec.rollout.likelihood import logits_of
 from deeprec.rollout.titles import TitleTexts
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
 from deeprec.data.stage import run_data
 from deeprec.disk import append_jsonl
-from deeprec.evaluation.recommenders import TRMRecommender
 from deeprec.evaluation.stage import run_evaluation
 from deeprec.evaluation.summary import EvaluationSummary
 from deeprec.recommender import Recommendation
 from deeprec.run import Run
 from deeprec.trm.base import Retrieval
 from deeprec.trm.baselines import Popularity, item_counts
+from deeprec.trm.recommender import TRMRecommender
 from deeprec.types import Example, Item, StopReason, Trajectory, Turn
 
 N_ITEMS, N_USERS = 40, 12

@@ -12,7 +12,6 @@ from deeprec import metrics
 from deeprec.config import DataConfig, SyntheticConfig, TRMConfig
 from deeprec.data.dataset import Dataset
 from deeprec.data.prepare import prepare
-from deeprec.evaluation.recommenders import TRMRecommender
 from deeprec.recommender import Recommender
 from deeprec.rivals.asked import Rule, build_asker
 from deeprec.rivals.factors import ALS, BPR
@@ -20,6 +19,7 @@ from deeprec.trm.base import Histories, Preferences
 from deeprec.trm.baselines import ItemKNN, Popularity
 from deeprec.trm.linear import EASE
 from deeprec.trm.ranking import Scored
+from deeprec.trm.recommender import TRMRecommender
 from deeprec.trm.text import build_text_encoder
 from deeprec.trm.training import fit
 from deeprec.types import Example

@@ -18,8 +18,8 @@ from deeprec.errors import EvaluationError
 from deeprec.evaluation.compare import compare_evaluations, load_evaluated, write_comparison
 from deeprec.evaluation.evaluate import evaluate
 from deeprec.evaluation.outputs import PER_USER, SUMMARY, write_outputs
-from deeprec.evaluation.recommenders import TRMRecommender
 from deeprec.evaluation.summary import read_summary
+from deeprec.trm.recommender import TRMRecommender
 from deeprec.types import Example, StopReason, Trajectory
 
 

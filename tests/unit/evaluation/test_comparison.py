@@ -14,10 +14,10 @@ from deeprec.evaluation.bootstrap import mean_intervals, paired_differences, res
 from deeprec.evaluation.comparison import Columns, compare_methods
 from deeprec.evaluation.evaluate import evaluate
 from deeprec.evaluation.permutation import holm, sign_flip_p_values
-from deeprec.evaluation.recommenders import TRMRecommender
 from deeprec.evaluation.slices import slice_masks, slice_summaries
 from deeprec.metrics import RANKING_METRICS
 from deeprec.recommender import Recommendation
+from deeprec.trm.recommender import TRMRecommender
 from deeprec.types import Example
 
 USERS = 80

@@ -14,8 +14,8 @@ from deeprec.errors import EvaluationError
 from deeprec.evaluation.comparison import compare_methods
 from deeprec.evaluation.evaluate import choose_examples, evaluate
 from deeprec.evaluation.heldout import heldout_evaluator
-from deeprec.evaluation.recommenders import PopularityRecommender, TRMRecommender
 from deeprec.recommender import Recommendation
+from deeprec.trm.recommender import TRMRecommender
 from deeprec.types import Example, StopReason, Trajectory
 
 CONFIG = EvaluationConfig(bootstrap=200)
@@ -109,7 +109,7 @@ def test_nothing_depends_on_the_order_of_users(retriever: ByIndex, encoder: Lett
     for order in (range(12), reversed(range(12))):
         dataset = build_dataset(tuple(order))
         found = evaluate(
-            [PopularityRecommender(retriever, dataset), Policy(policy)],
+            [TRMRecommender(retriever, dataset, "popularity"), Policy(policy)],
             dataset,
             "test",
             config,

@@ -12,10 +12,10 @@ from hand_made import Policy, PopularityTRM, evaluated_run
 from deeprec.data.stage import load_data
 from deeprec.disk import read_jsonl
 from deeprec.errors import EvaluationError
-from deeprec.evaluation.recommenders import TRMRecommender
 from deeprec.evaluation.stage import load_evaluation, run_evaluation
 from deeprec.evaluation.summary import EvaluationSummary, read_summary
 from deeprec.run import Run
+from deeprec.trm.recommender import TRMRecommender
 
 
 def test_what_is_written_can_be_read_again(evaluated: tuple[Run, EvaluationSummary]) -> None:

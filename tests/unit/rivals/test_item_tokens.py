@@ -11,12 +11,13 @@ import torch
 from small_world import TITLES, build_catalog, build_dataset
 
 from deeprec.errors import ConfigError, DataError, PolicyError, RetrievalError
-from deeprec.rivals.item_tokens.model import ItemModel, build_model
-from deeprec.rivals.item_tokens.quantisation import Quantised, residual_kmeans, semantic_ids
-from deeprec.rivals.item_tokens.recommender import ItemTokensRecommender
+from deeprec.next_item.model import ItemModel, build_model
+from deeprec.next_item.recommender import ItemTokensRecommender
+from deeprec.next_item.trie import Remaining, Trie
+from deeprec.next_item.vocabulary import ItemNames, code_names, title_names
+from deeprec.rivals.item_tokens.kmeans import Quantised, residual_kmeans
+from deeprec.rivals.item_tokens.quantisation import semantic_ids
 from deeprec.rivals.item_tokens.rqvae import fit_rqvae
-from deeprec.rivals.item_tokens.trie import Remaining, Trie
-from deeprec.rivals.item_tokens.vocabulary import ItemNames, code_names, title_names
 from deeprec.settings.rivals import ItemTokensConfig
 from deeprec.types import Example
 

@@ -23,16 +23,16 @@ from deeprec.data.split import refit_data
 from deeprec.data.stage import run_data
 from deeprec.disk import read_jsonl
 from deeprec.errors import ConfigError, DataError, EvaluationError, PolicyError, RunError
-from deeprec.evaluation.recommenders import TRMRecommender
+from deeprec.next_item.model import build_model
+from deeprec.next_item.training import ItemTrainer, measure
+from deeprec.next_item.vocabulary import code_names, title_names
 from deeprec.policy.loading import save_policy
 from deeprec.policy.tiny import build_tiny
-from deeprec.rivals.item_tokens.model import build_model
-from deeprec.rivals.item_tokens.training import ItemTrainer, measure
-from deeprec.rivals.item_tokens.vocabulary import code_names, title_names
 from deeprec.rivals.registry import Explains, load_rival, run_rival
 from deeprec.run import Run
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.baselines import Popularity
+from deeprec.trm.recommender import TRMRecommender
 from deeprec.trm.stage import run_trm
 
 BOTH = ("llm-title-tokens", "llm-semantic-ids")

@@ -16,7 +16,6 @@ from deeprec.data.dataset import Dataset
 from deeprec.data.prepare import prepare
 from deeprec.data.split import refit_data
 from deeprec.errors import EvaluationError, MissingExtraError, RetrievalError
-from deeprec.evaluation.recommenders import TRMRecommender
 from deeprec.methods import RIVALS
 from deeprec.rivals.factors import ALS, BPR
 from deeprec.rivals.registry import find_rival
@@ -24,6 +23,7 @@ from deeprec.rivals.tuning import choose, tuning_examples, validation_ndcg
 from deeprec.run import Run
 from deeprec.trm.baselines import ItemKNN, Popularity
 from deeprec.trm.linear import EASE, gram_matrix
+from deeprec.trm.recommender import TRMRecommender
 
 GRIDS = (
     "rivals.plain.decays=[0.7,1.0]", "rivals.plain.knn_neighbours=[50]", "rivals.plain.knn_shrink=[0.0,10.0]",

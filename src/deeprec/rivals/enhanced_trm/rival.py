@@ -14,7 +14,6 @@ from deeprec.config import TRMConfig
 from deeprec.data.dataset import Dataset
 from deeprec.disk import read_jsonl
 from deeprec.errors import RunError
-from deeprec.evaluation.recommenders import TRMRecommender
 from deeprec.inputs import constants_of
 from deeprec.methods import LLM_ENHANCED_TRM as NAME
 from deeprec.recommender import Recommender
@@ -33,6 +32,7 @@ from deeprec.run import Run, fingerprint
 from deeprec.stages import RIVAL
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.kinds import NETWORK, NETWORKS
+from deeprec.trm.recommender import TRMRecommender
 from deeprec.types import Example
 
 FEATURES, AUGMENTED = "item_features.jsonl", "augmented.jsonl"

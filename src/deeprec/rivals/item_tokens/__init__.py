@@ -1,4 +1,4 @@
-"""A causal language model that reads a history, and writes the next item, as tokens of the catalogue.
+"""Rivals whose vocabulary is the catalogue: one token a title, or semantic ids of several codes.
 
-Two vocabularies: one token a title, and semantic ids of several codes (TIGER, arXiv 2305.05065).
+The latter are TIGER's (arXiv 2305.05065). Model, search and training are those of `next_item`.
 """

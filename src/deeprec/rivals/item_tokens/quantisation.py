@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deeprec.errors import ConfigError
+from deeprec.rivals.item_tokens.kmeans import Floats, Ints, residual_kmeans
 from deeprec.settings.rivals import ItemTokensConfig
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Quantised:
-    """Codes of N vectors at each of L levels, coarse to fine."""
-
-    codes: Ints  # (N, L)
-    codebooks: tuple[Floats, ...]  # (K, D) each
-    errors: tuple[float, ...]  # mean squared length of what is left after 0 .. L levels
 
 
 def semantic_ids(vectors: Floats, config: ItemTokensConfig, seed: int) -> tuple[Ints, dict[str, Any]]:
@@ -34,6 +21,7 @@ def semantic_ids(vectors: Floats, config: ItemTokensConfig, seed: int) -> tuple[
     rows = vectors[1:]
     size = codebook_size(len(rows), config.codebook)
     if config.quantiser == "rq-vae":
+        # It loads torch, which k-means does without.
         from deeprec.rivals.item_tokens.rqvae import fit_rqvae
 
         found = fit_rqvae(rows, config.levels, size, seed, config.rqvae_steps)
@@ -80,27 +68,3 @@ def tell_apart(codes: Ints) -> Ints:
     last = np.empty(len(codes), dtype=np.int64)
     last[order] = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
     return last
-
-
-def residual_kmeans(vectors: Floats, levels: int, size: int, seed: int) -> Quantised:
-    """k-means on the vectors (N, D), then on what it leaves of them, level by level.
-
-    A level has fewer than `size` codes where fewer different residuals are left.
-    """
-    from sklearn.cluster import KMeans
-
-    left = vectors.astype(np.float64)
-    codes, codebooks, errors = [], [], [_mean_square(left)]
-    for level in range(levels):
-        points, inverse, counts = np.unique(left.round(9), axis=0, return_inverse=True, return_counts=True)
-        clusters = KMeans(min(size, len(points)), n_init=4, random_state=seed + level)
-        label = clusters.fit_predict(points, sample_weight=counts.astype(np.float64))[inverse]
-        left = left - clusters.cluster_centers_[label]
-        codes.append(label.astype(np.int64))
-        codebooks.append(clusters.cluster_centers_.astype(np.float32))
-        errors.append(_mean_square(left))
-    return Quantised(np.column_stack(codes), tuple(codebooks), tuple(errors))
-
-
-def _mean_square(left: NDArray[np.float64]) -> float:
-    return float((left**2).sum(axis=1).mean())

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from deeprec.rivals.item_tokens.recommender import ItemTokensRecommender
-    from deeprec.rivals.item_tokens.vocabulary import ItemNames
+    from deeprec.next_item.recommender import ItemTokensRecommender
+    from deeprec.next_item.vocabulary import ItemNames
 
 TITLES, CODES = methods.TITLE_TOKENS, methods.SEMANTIC_IDS
 _RECIPES = {
@@ -36,10 +36,10 @@ def _others(name: str, run: Run) -> dict[str, Any]:
 def _fit(name: str, run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> dict[str, Any]:
     import torch
 
-    from deeprec.rivals.item_tokens.model import ItemModel, build_model
-    from deeprec.rivals.item_tokens.recommender import ItemTokensRecommender
-    from deeprec.rivals.item_tokens.training import fit_items
-    from deeprec.rivals.item_tokens.trie import Trie
+    from deeprec.next_item.model import ItemModel, build_model
+    from deeprec.next_item.recommender import ItemTokensRecommender
+    from deeprec.next_item.training import fit_items
+    from deeprec.next_item.trie import Trie
     from deeprec.trm.resuming import FitLog
     from deeprec.trm.stage import fit_checkpoint
 
@@ -68,8 +68,8 @@ def _fit(name: str, run: Run, dataset: Dataset, trm: ExplorableRetriever, folder
 def _names(
     name: str, run: Run, dataset: Dataset, trm: ExplorableRetriever
 ) -> tuple[ItemNames, dict[str, Any]]:
+    from deeprec.next_item.vocabulary import code_names, title_names
     from deeprec.rivals.item_tokens.quantisation import semantic_ids
-    from deeprec.rivals.item_tokens.vocabulary import code_names, title_names
 
     if name == TITLES:
         return title_names(dataset.catalog), {}
@@ -96,7 +96,7 @@ def _load(
 ) -> ItemTokensRecommender:
     import torch
 
-    from deeprec.rivals.item_tokens.recommender import ItemTokensRecommender
+    from deeprec.next_item.recommender import ItemTokensRecommender
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return ItemTokensRecommender.load(name, folder, dataset, device)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deeprec.rivals.item_tokens.quantisation import Quantised, residual_kmeans
+from deeprec.rivals.item_tokens.kmeans import Quantised, residual_kmeans
 
 # The paper's sizes (hidden 512, 256, 128; latent 32), loss weight (0.25) and batch (1,024).
 _HIDDEN, _LATENT, _COMMITMENT, _BATCH = (512, 256, 128), 32, 0.25, 1024

@@ -14,7 +14,6 @@ from deeprec.device import best_device
 from deeprec.disk import append_jsonl, drop_rows, read_jsonl
 from deeprec.errors import ConfigError
 from deeprec.evaluation.heldout import heldout_evaluator
-from deeprec.evaluation.recommenders import TRMRecommender
 from deeprec.policy.environment import build_environment
 from deeprec.policy.loading import Policy, load_policy, save_policy
 from deeprec.policy.tiny import start_titles
@@ -35,6 +34,7 @@ from deeprec.rollout.environment import Environment
 from deeprec.run import Run
 from deeprec.stages import RIVAL
 from deeprec.trm.base import ExplorableRetriever
+from deeprec.trm.recommender import TRMRecommender
 from deeprec.types import Trajectory
 
 POLICY = "policy"

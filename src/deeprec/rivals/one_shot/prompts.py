@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from deeprec.config import RolloutConfig
 from deeprec.data.dataset import Dataset
 from deeprec.errors import PolicyError
-from deeprec.evaluation.recommenders import TRMRecommender
 from deeprec.rollout.environment import Environment
 from deeprec.rollout.protocol import (
     Answer,
@@ -21,6 +20,7 @@ from deeprec.rollout.protocol import (
 from deeprec.rollout.specimen import specimen
 from deeprec.rollout.tags import TAGS
 from deeprec.trm.base import Retriever
+from deeprec.trm.recommender import TRMRecommender
 from deeprec.types import Example
 
 _FULL = """\

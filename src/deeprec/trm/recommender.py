@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeprec.data.dataset import Dataset
-from deeprec.methods import POPULARITY, TRM
+from deeprec.methods import TRM
 from deeprec.recommender import Recommendation
 from deeprec.trm.base import Retrieval, Retriever
 from deeprec.trm.periods import month_phrase
@@ -76,13 +76,6 @@ class TRMRecommender:
         preferences = None if self._ask is None else [self._ask(example) for example in batch]
         excluded = [self.dataset.exclusions(example) for example in batch]
         return self.retriever.retrieve([example.history for example in batch], preferences, k, excluded)
-
-
-class PopularityRecommender(TRMRecommender):
-    """Ranks by a popularity Retriever fitted on the `fit` part: the floor of every table."""
-
-    def __init__(self, retriever: Retriever, dataset: Dataset, name: str = POPULARITY) -> None:
-        super().__init__(retriever, dataset, name)
 
 
 def latest_month(example: Example) -> str | None:

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache
 
-from deeprec.rivals.item_tokens.model import ItemModel
-from deeprec.rivals.item_tokens.trie import Ints, Remaining, Trie
+from deeprec.next_item.model import ItemModel
+from deeprec.next_item.trie import Ints, Remaining, Trie
 
 # Rows of one pass and the step of its length. A matrix product rounds by its shape: rows are filled up to
 # these sizes, so that a user's scores don't depend on who else is asked about.

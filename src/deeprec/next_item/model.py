@@ -20,9 +20,9 @@ from transformers import (
 
 from deeprec.data.catalog import Catalog
 from deeprec.errors import PolicyError
+from deeprec.next_item.vocabulary import ItemNames
 from deeprec.policy.loading import PAD, load_causal_lm
 from deeprec.policy.tokenizer import EOS
-from deeprec.rivals.item_tokens.vocabulary import ItemNames
 from deeprec.settings.rivals import ItemTokensConfig
 
 _SETTING = "rivals.item_tokens.model"

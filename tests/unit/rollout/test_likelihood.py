@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
-from deeprec.policy.likelihood import logits_of
+from deeprec.rollout.likelihood import logits_of
 
 IDS = torch.tensor([[5, 9, 11, 4, 7, 3], [8, 1, 2, 6, 0, 0]])
 ATTENTION = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0]])

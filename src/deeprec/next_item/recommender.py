@@ -11,12 +11,12 @@ import numpy as np
 
 from deeprec.data.dataset import Dataset
 from deeprec.errors import PolicyError, RunError
+from deeprec.next_item.beam import BeamSearch
+from deeprec.next_item.model import ItemModel, load_model
+from deeprec.next_item.trie import Trie
+from deeprec.next_item.vocabulary import ItemNames
 from deeprec.policy.loading import save_policy
 from deeprec.recommender import Recommendation
-from deeprec.rivals.item_tokens.beam import BeamSearch
-from deeprec.rivals.item_tokens.model import ItemModel, load_model
-from deeprec.rivals.item_tokens.trie import Trie
-from deeprec.rivals.item_tokens.vocabulary import ItemNames
 from deeprec.trm.ranking import check_histories
 from deeprec.trm.topk import too_few
 from deeprec.types import Example

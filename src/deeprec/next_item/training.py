@@ -13,8 +13,8 @@ from torch.optim.swa_utils import AveragedModel
 from deeprec.data.dataset import Dataset
 from deeprec.errors import TrainingError
 from deeprec.metrics import ndcg, recall, target_ranks
+from deeprec.next_item.model import ItemModel, dropout
 from deeprec.recommender import Recommender
-from deeprec.rivals.item_tokens.model import ItemModel, dropout
 from deeprec.settings.rivals import ItemTokensConfig
 from deeprec.trm.epochs import Log, Validation, run_epochs, running_mean
 from deeprec.trm.resuming import EpochCheckpoint
