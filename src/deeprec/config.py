@@ -34,6 +34,7 @@ from deeprec.settings import (
     TRMConfig,
     WarmStartConfig,
 )
+from deeprec.settings.section import WHOLE
 
 __all__ = [
     "ColdStartConfig",
@@ -146,8 +147,7 @@ def _merge(base: dict[str, Any], update: Mapping[str, Any], place: str) -> None:
 
 def _deep_update(base: dict[str, Any], update: Mapping[str, Any]) -> None:
     for key, value in update.items():
-        # Reward weights and column maps are whole values: a partial one replaces the default.
-        if isinstance(value, dict) and isinstance(base.get(key), dict) and key not in {"weights", "columns"}:
+        if isinstance(value, dict) and isinstance(base.get(key), dict) and key not in WHOLE:
             _deep_update(base[key], value)
         else:
             base[key] = value

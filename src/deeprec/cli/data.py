@@ -91,22 +91,20 @@ def _show(summary: Summary, as_json: bool) -> None:
     console = Console()
     console.print(table)
     console.print(targets)
+    for note in summary.notes:
+        console.print(f"note: {note}", markup=False, highlight=False)
 
 
 def _rows(summary: Summary) -> list[tuple[str, str]]:
-    from datetime import UTC, datetime
+    from deeprec.data.times import day_of
 
     def day(seconds: float | None) -> str:
-        if seconds is None:
-            return "no times"
-        try:
-            return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
-        except (OverflowError, ValueError, OSError):
-            return f"{seconds:g}"
+        return "no times" if seconds is None else day_of(seconds)
 
     return [
         ("users", f"{summary.users:,}"),
         ("items", f"{summary.items:,}"),
+        ("rows read", "not counted" if summary.rows_read is None else f"{summary.rows_read:,}"),
         ("interactions", f"{summary.interactions:,}"),
         ("  of them in fit", f"{summary.fit_interactions:,}"),
         ("density", f"{summary.density:.4%}"),
@@ -122,8 +120,11 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
         ("items without year", f"{summary.items_without_year:,}"),
         ("left out: users", f"{summary.users_dropped:,}"),
         ("left out: items", f"{summary.items_dropped:,}"),
-        ("left out: repeats", f"{summary.repeats_dropped:,}"),
-        ("left out: unknown items", f"{summary.unknown_items_dropped:,}"),
-        ("left out: after the test time", f"{summary.later_dropped:,}"),
+        *((f"rows left out: {reason}", f"{count:,}") for reason, count in summary.reader_dropped.items()),
+        ("rows left out: unknown items", f"{summary.unknown_items_dropped:,}"),
+        ("rows left out: duplicates", f"{summary.duplicates_dropped:,}"),
+        ("rows left out: repeats", f"{summary.repeats_dropped:,}"),
+        ("rows left out: too few", f"{summary.filtered_dropped:,}"),
+        ("rows left out: after the test time", f"{summary.later_dropped:,}"),
         ("fingerprint", summary.fingerprint),
     ]

@@ -18,22 +18,45 @@ from deeprec.data.files import SourceFile
 from deeprec.errors import DataError
 from deeprec.types import Example
 
+_SLICE = 1_000_000  # rows
 Part = Literal["fit", "lead", "script", "rl", "validation", "gap", "test"]
 TargetPart = Literal["script", "rl", "validation", "test"]
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What a data set was read from, and how much of it is not in use."""
+    """What a data set was read from, and how much of it is not in use.
+
+    Every row of the source is in use or counted once among `reader_dropped` (by reason),
+    `unknown_items_dropped`, `duplicates_dropped`, `repeats_dropped`, `filtered_dropped` and `later_dropped`.
+    """
 
     files: tuple[SourceFile, ...] = ()
+    rows_read: int | None = (
+        None  # rows of the interaction source; None in sets prepared before they were counted
+    )
+    reader_dropped: Mapping[str, int] = field(default_factory=dict)  # by the reader, by reason
     unknown_items_dropped: int = 0  # interactions with items that the catalogue lacks
+    duplicates_dropped: int = 0  # interactions that repeat user, item and time of another
     repeats_dropped: int = 0  # later interactions of a user with the same item
+    filtered_dropped: int = 0  # interactions of users or items with too few
     users_dropped: int = 0  # users with too few interactions
     items_dropped: int = 0  # listed items with too few (or no) interactions
     later_dropped: int = (
         0  # global time split: interactions after the test time that are nobody's test target
     )
+    notes: tuple[str, ...] = ()  # what was found out or taken for granted while reading
+
+    def rows_dropped(self) -> int:
+        """Rows of the source that are not in use."""
+        counts = (
+            self.unknown_items_dropped,
+            self.duplicates_dropped,
+            self.repeats_dropped,
+            self.filtered_dropped,
+            self.later_dropped,
+        )
+        return sum(counts) + sum(self.reader_dropped.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +180,11 @@ class Dataset:
     def fingerprint(self) -> str:
         """Hash of everything: catalogue, interactions with their parts, user attributes."""
         digest = sha256(self.catalog.fingerprint.encode())
-        digest.update(self.interactions.write_csv().encode())
-        digest.update(self.users.write_csv().encode())
+        for frame in (self.interactions, self.users):
+            # In slices, which give the same bytes: the text of a large set would not fit in memory.
+            for start in range(0, max(frame.height, 1), _SLICE):
+                rows = frame.slice(start, _SLICE).write_csv(include_header=start == 0)
+                digest.update(rows.encode())
         return digest.hexdigest()[:16]
 
     def _user_examples(self, user: str, part: TargetPart) -> list[Example]:

@@ -1,22 +1,24 @@
-"""Bytes of a source: a zip, a folder or single files, decoded and cut into rows.
-
-Every row keeps its line number (column `line`, the first line is 1), so that an error
-about a value can name the place.
-"""
+"""Where a source lies: a folder, a zip archive, or single files; which of its files is which table."""
 
 from __future__ import annotations
 
-import gzip
+import io
+import re
 import zipfile
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
 
-import polars as pl
-
+from deeprec.data.reading.streams import is_sidecar, reading
+from deeprec.data.reading.table import DataFile
 from deeprec.errors import DataError
+
+_PACKED = ("", ".gz", ".zip", ".zst", ".bz2", ".xz")
+_MOST_FILES = 20_000
+_DEEPEST = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,178 +31,211 @@ class SourceFile:
 
 
 class Source:
-    """A zip archive, a folder, or one file; remembers what was read from it."""
+    """A folder, a zip archive, or one file with its neighbours; remembers what was read of it.
 
-    def __init__(self, path: Path) -> None:
-        if not path.exists():
-            raise DataError(f"{path}: does not exist; name the archive or folder with --source")
-        self.path = path
-        self._zip = path.is_file() and path.suffix.lower() == ".zip"
-        self.files: list[SourceFile] = [hash_file(path)] if self._zip else []
+    Files that systems leave behind (`__MACOSX`, `.DS_Store`, `_SUCCESS`, `.crc`) are not seen.
+    `option` is how the user names the path.
+    """
 
-    def place(self, name: str) -> str:
-        """How errors name a file of this source."""
-        return f"{self.path}:{name}" if self._zip else str(self._on_disk(name))
+    def __init__(self, path: Path, option: str = "--source") -> None:
+        self.path, self._inside = _split_archive(path)
+        if not self.path.exists():
+            raise DataError(f"{path}: does not exist; name the archive, folder or file with {option}")
+        self._zip = _is_archive(self.path)
+        self._used: dict[Path, str] = {}
 
-    def read(self, *names: str) -> tuple[str, bytes]:
-        """Name and content of the first of `names` that exists, at any depth of the archive.
+    @property
+    def files(self) -> tuple[SourceFile, ...]:
+        """What was read, with checksums; an archive counts as one file."""
+        return tuple(hash_file(path, name) for path, name in self._used.items())
 
-        Raises DataError when none exists, or the archive is damaged.
+    def table(self, *names: str) -> list[DataFile]:
+        """The files of the table called by the first of `names` that exists, at any depth.
+
+        A table may be packed (`NAME.gz`), or a folder of parts called NAME, as Spark writes
+        it. Raises DataError when there is none.
         """
-        return self._read_zip(names) if self._zip else self._read_folder(names)
-
-    def find(self, suffix: str) -> str | None:
-        """Name of the only file that ends in `suffix`; raises DataError when there are several."""
-        if self._zip:
-            found = sorted(PurePosixPath(name).name for name in self._members() if name.endswith(suffix))
-        elif self.path.is_dir():
-            found = sorted(entry.name for entry in self.path.iterdir() if entry.name.endswith(suffix))
-        else:
-            stem = self.path.name.rsplit(".", 1)[0]
-            found = [stem + suffix] if self.path.with_name(stem + suffix).exists() else []
-        if len(found) > 1:
-            raise DataError(
-                f"{self.path}: several files end in '{suffix}' ({', '.join(found)}); keep one of them"
-            )
-        return found[0] if found else None
-
-    def _on_disk(self, name: str) -> Path:
-        return self.path / name if self.path.is_dir() else self.path.with_name(name)
-
-    def _read_folder(self, names: Sequence[str]) -> tuple[str, bytes]:
+        entries = list(self._entries())
         for name in names:
-            file = self._on_disk(name)
-            if file.is_file():
-                content = read_file(file)
-                self.files.append(SourceFile(name, len(content), sha256(content).hexdigest()))
-                return name, _unpacked(content, str(file))
-        inside = [entry for entry in self.path.iterdir() if entry.is_dir()] if self.path.is_dir() else []
-        for folder in inside:  # an unpacked archive often has one folder in it
-            if any((folder / name).is_file() for name in names):
-                self.path = folder
-                return self._read_folder(names)
-        raise DataError(f"{self.path}: has no file '{names[0]}'; name the folder or archive that holds it")
+            found = _called(name, entries)
+            if found:
+                return [self._file(entry) for entry in found]
+        shown = ", ".join(str(entry) for entry in entries[:8]) or "nothing"
+        raise DataError(f"{self.path}: has no file '{names[0]}' (it has: {shown}); is it another data set?")
+
+    def has(self, *names: str) -> bool:
+        """Whether `table` would find one of the names."""
+        entries = list(self._entries())
+        return any(_called(name, entries) for name in names)
+
+    def names(self, *suffixes: str) -> list[str]:
+        """Names of the files that end in one of `suffixes`, packed or not, sorted.
+
+        Of a source that is one file: its neighbours of the same name before the first dot.
+        """
+        ends = tuple(suffix + packed for suffix in suffixes for packed in _PACKED)
+        names = sorted({entry.name for entry in self._entries() if entry.name.endswith(ends)})
+        if self.path.is_dir() or self._zip:
+            return names
+        stem = self.path.name.split(".", 1)[0]
+        return [name for name in names if name.split(".", 1)[0] == stem]
+
+    def whole(self) -> list[DataFile]:
+        """The source as one table: a file, or the parts in a folder. Raises DataError where it is several."""
+        if self._inside is not None:
+            return self.table(self._inside)
+        entries = list(self._entries()) if self._zip or self.path.is_dir() else []
+        if not self._zip and self.path.is_file():
+            return [self._file(PurePosixPath(self.path.name))]
+        if len(entries) > 1 and not _are_parts(entries):
+            shown = ", ".join(str(entry) for entry in entries[:8])
+            raise DataError(
+                f"{self.path}: holds several tables ({shown}); name one of them as {self.path}/NAME"
+            )
+        if not entries:
+            raise DataError(f"{self.path}: holds no file; name the file or folder with the table")
+        return [self._file(entry) for entry in entries]
+
+    def _root(self) -> Path:
+        return self.path if self.path.is_dir() else self.path.parent
+
+    def _entries(self) -> Iterator[PurePosixPath]:
+        """Files of the source, the shallowest first."""
+        names = self._members() if self._zip else _walk(self._root(), deep=self.path.is_dir())
+        return iter(
+            sorted((PurePosixPath(name) for name in names), key=lambda entry: (len(entry.parts), entry))
+        )
 
     def _members(self) -> list[str]:
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                return archive.namelist()
-        except (zipfile.BadZipFile, OSError) as error:
-            raise DataError(
-                f"{self.path}: is not a readable zip archive ({error}); download it again"
-            ) from None
+        with reading(str(self.path)), zipfile.ZipFile(self.path) as archive:
+            names = archive.namelist()
+        return [name for name in names if not name.endswith("/") and not is_sidecar(name)]
 
-    def _read_zip(self, names: Sequence[str]) -> tuple[str, bytes]:
-        members = self._members()
-        for name in names:
-            for member in members:
-                if PurePosixPath(member).name == name:
-                    return name, self._member(member)
-        raise DataError(
-            f"{self.path}: the archive has no file '{names[0]}' (it has: {', '.join(sorted(members)[:8])}); "
-            "is it another data set?"
-        )
-
-    def _member(self, member: str) -> bytes:
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                return _unpacked(archive.read(member), f"{self.path}:{member}")
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise DataError(
-                f"{self.path}: '{member}' is damaged ({error}); download the archive again"
-            ) from None
+    def _file(self, entry: PurePosixPath) -> DataFile:
+        above = dict(part.split("=", 1) for part in entry.parts[:-1] if "=" in part)  # as Hive names folders
+        if self._zip:
+            self._used[self.path] = self.path.name
+            opener = partial(_Member, self.path, str(entry))
+            return DataFile(
+                f"{self.path}:{entry.name}", opener, _member_size(self.path, str(entry)), columns=above
+            )
+        path = self._root() / entry
+        self._used[path] = entry.name
+        return DataFile(str(path), partial(_open, path), _size(path), path, above)
 
 
-def read_file(file: Path) -> bytes:
-    """The file's bytes; raises DataError naming it when it can't be read."""
+def source_exists(path: Path) -> bool:
+    """Whether there is such a folder or file, or the archive that a path like `a.zip/b.csv` leads into."""
+    return _split_archive(path)[0].exists()
+
+
+def source_files(*paths: Path) -> list[SourceFile]:
+    """Checksums of all files at the paths, folders included, without what systems leave behind."""
+    return [hash_file(file) for path in paths for file in _files_at(path)]
+
+
+def hash_file(file: Path, name: str | None = None) -> SourceFile:
+    """Name, size and checksum of a file, read in pieces; once for each state of the file."""
     try:
-        return file.read_bytes()
+        state = file.stat()
+        digest = _digest(file, state.st_size, state.st_mtime_ns)
     except OSError as error:
         raise DataError(f"{file}: can't be read ({error.strerror}); check path and permissions") from None
+    return SourceFile(name or file.name, state.st_size, digest)
 
 
-def hash_file(file: Path) -> SourceFile:
-    """Name, size and checksum of a file, read in pieces."""
+@lru_cache(maxsize=256)
+def _digest(file: Path, size: int, changed: int) -> str:
     digest = sha256()
-    try:
-        with file.open("rb") as stream:
-            while piece := stream.read(1 << 20):
-                digest.update(piece)
-        return SourceFile(file.name, file.stat().st_size, digest.hexdigest())
-    except OSError as error:
-        raise DataError(f"{file}: can't be read ({error.strerror}); check path and permissions") from None
+    with file.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
-def decode(content: bytes, encoding: str, place: str) -> str:
-    """Text of a file; raises DataError naming the line that is not in this encoding."""
-    if b"\x00" in content:
-        line = content.count(b"\n", 0, content.index(b"\x00")) + 1
-        raise DataError(
-            f"{place} line {line}: holds NUL bytes, as UTF-16 text does; save the file as {encoding}"
-        )
-    try:
-        return content.decode(encoding).removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        bad = content[error.start : error.start + 4]
-        raise DataError(
-            f"{place} line {line}: bytes {bad!r} are not {encoding}; save the file as {encoding}"
-        ) from None
+def _split_archive(path: Path) -> tuple[Path, str | None]:
+    """`a.zip/b.csv` as archive and member; any other path as it is."""
+    for above in path.parents:
+        if above.is_file() and zipfile.is_zipfile(above):
+            return above, path.relative_to(above).as_posix()
+    return path, None
 
 
-def split_rows(
-    text: str, separator: str, columns: Sequence[str], place: str, first_line: int = 1
-) -> pl.DataFrame:
-    """Rows of a plain separated file (no quoting) as text columns, with `line`.
-
-    Empty lines are skipped. Raises DataError naming the first line whose number of fields
-    is not that of `columns`.
-    """
-    lines = pl.DataFrame({"text": text.split("\n")}).with_row_index("line", offset=first_line)
-    lines = lines.with_columns(pl.col("line").cast(pl.Int64), pl.col("text").str.strip_suffix("\r"))
-    lines = lines.filter(pl.col("text") != "")
-    fields = pl.col("text").str.count_matches(separator, literal=True) + 1
-    wrong = lines.with_columns(fields.alias("fields")).filter(pl.col("fields") != len(columns)).head(1)
-    if wrong.height:
-        line, row, found = wrong.row(0)
-        raise DataError(
-            f"{place} line {line}: {found} fields in {row[:80]!r}, expected {len(columns)} separated by "
-            f"{separator!r} ({', '.join(columns)})"
-        )
-    parts = pl.col("text").str.split_exact(separator, len(columns) - 1).struct.rename_fields(list(columns))
-    return lines.select("line", parts.alias("parts")).unnest("parts")
+def _is_archive(path: Path) -> bool:
+    """Whether it is a zip archive of files, not a workbook; raises DataError for a damaged one."""
+    if not path.is_file():
+        return False
+    if not zipfile.is_zipfile(path):
+        if path.suffix.lower() == ".zip":
+            raise DataError(f"{path}: is not a readable zip archive; download it again")
+        return False
+    with reading(str(path)), zipfile.ZipFile(path) as archive:
+        return not any(name.startswith("xl/") for name in archive.namelist())
 
 
-def split_table(text: str, separator: str, place: str) -> pl.DataFrame:
-    """Like `split_rows`, with the column names in the first line."""
-    header, _, body = text.partition("\n")
-    names = header.rstrip("\r").split(separator)
-    if not header.strip():
-        raise DataError(f"{place} line 1: is empty, expected the column names")
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(f"{place} line 1: column '{twice}' appears twice; rename one of them")
-    return split_rows(body, separator, names, place, first_line=2)
+def _place_in_order(entry: PurePosixPath) -> tuple[object, ...]:
+    """Shallow before deep, and part-2 before part-10."""
+    pieces = re.split(r"(\d+)", entry.as_posix())
+    return (len(entry.parts), [int(piece) if number % 2 else piece for number, piece in enumerate(pieces)])
 
 
-def numbers(frame: pl.DataFrame, column: str, place: str, dtype: type[pl.DataType]) -> pl.DataFrame:
-    """Cast a text column; empty cells become null, anything else that is no number is an error."""
-    text = pl.col(column).str.strip_chars()
-    cast = frame.with_columns(
-        pl.when(text == "").then(None).otherwise(text).cast(dtype, strict=False).alias("_number")
-    )
-    wrong = cast.filter(pl.col("_number").is_null() & pl.col(column).is_not_null() & (text != "")).head(1)
-    if wrong.height:
-        raise DataError(
-            f"{place} line {wrong['line'][0]}: {column} = {wrong[column][0]!r} is not a number; correct the line"
-        )
-    return cast.with_columns(pl.col("_number").alias(column)).drop("_number")
+def _called(name: str, entries: Sequence[PurePosixPath]) -> list[PurePosixPath]:
+    """The file of this name, packed or not; else the files in the folder of this name."""
+    wanted = [name + packed for packed in _PACKED]
+    file = next((e for e in entries if e.name in wanted or str(e) == name), None)
+    return [file] if file else [e for e in entries if name in e.parts[:-1]]
 
 
-def _unpacked(content: bytes, place: str) -> bytes:
-    if content[:2] != b"\x1f\x8b":
-        return content
-    try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{place}: is a damaged gzip file ({error}); fetch it again") from None
+def _are_parts(entries: Sequence[PurePosixPath]) -> bool:
+    """Whether files of a folder look like pieces of one table: numbered, and of one kind."""
+    kinds = {"".join(entry.suffixes) for entry in entries}
+    numbered = all(any(character.isdigit() for character in entry.name) for entry in entries)
+    return len(kinds) == 1 and (numbered or any("=" in part for part in entries[0].parts))
+
+
+def _walk(root: Path, deep: bool) -> list[str]:
+    names: list[str] = []
+    for path in root.rglob("*") if deep else root.glob("*"):
+        name = path.relative_to(root)
+        if len(name.parts) <= _DEEPEST and path.is_file() and not is_sidecar(name.as_posix()):
+            names.append(name.as_posix())
+        if len(names) > _MOST_FILES:
+            raise DataError(
+                f"{root}: holds more than {_MOST_FILES} files; name the folder of the data set itself"
+            )
+    return names
+
+
+def _files_at(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(path / name for name in _walk(path, deep=True))
+    return [_split_archive(path)[0]]
+
+
+def _open(path: Path) -> BinaryIO:
+    return path.open("rb")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
+class _Member(io.BufferedReader):
+    """A file in an archive, which is closed with it."""
+
+    def __init__(self, archive: Path, name: str) -> None:
+        self._archive = zipfile.ZipFile(archive)
+        try:
+            super().__init__(cast(io.RawIOBase, self._archive.open(name)))
+        except BaseException:
+            self._archive.close()
+            raise
+
+    def close(self) -> None:
+        super().close()
+        self._archive.close()
+
+
+def _member_size(archive: Path, member: str) -> int:
+    with zipfile.ZipFile(archive) as opened:
+        return opened.getinfo(member).file_size

@@ -79,6 +79,7 @@ def read_dataset(folder: Path) -> Dataset:
         )
     made = manifest["provenance"]
     files = tuple(SourceFile(**entry) for entry in made.pop("files"))
+    notes = tuple(made.pop("notes", ()))
     split = manifest.get("protocol", {"cuts": [], "pseudonyms": False})  # sets from before have none
     dataset = Dataset(
         name=manifest["name"],
@@ -86,7 +87,7 @@ def read_dataset(folder: Path) -> Dataset:
         interactions=_table(folder / "interactions.parquet", _INTERACTIONS),
         users=_table(folder / "users.parquet", {"user_id": pl.String}),
         allow_repeats=manifest["allow_repeats"],
-        provenance=Provenance(files, **made),
+        provenance=Provenance(files, notes=notes, **made),
         protocol=Protocol(tuple(split["cuts"]), split["pseudonyms"]),
     )
     hidden = next((item for item in catalog.items if holds_hidden(item.label)), None)

@@ -11,18 +11,19 @@ from pathlib import Path
 import polars as pl
 
 from deeprec.config import DataConfig
-from deeprec.data.amazon import read_amazon_pair
-from deeprec.data.amazon_reviews import read_amazon_reviews
 from deeprec.data.catalog import LONGEST_CATEGORY, Catalog, build_labels, clean_text
+from deeprec.data.cleaning import by_user, core, usable_rows
 from deeprec.data.dataset import Dataset, Protocol, Provenance
-from deeprec.data.movielens import read_ml_1m, read_ml_100k
 from deeprec.data.pseudonyms import pseudonymise
-from deeprec.data.raw import RawData, check_raw, unknown_item_rows
-from deeprec.data.recbole import read_recbole
+from deeprec.data.raw import RawData, check_raw
+from deeprec.data.readers.amazon import read_amazon_pair
+from deeprec.data.readers.amazon_reviews import read_amazon_reviews
+from deeprec.data.readers.movielens import read_ml_1m, read_ml_100k, read_ml_latest
+from deeprec.data.readers.recbole import read_recbole
+from deeprec.data.readers.table import read_own_tables
 from deeprec.data.sources import DOWNLOADS, download
 from deeprec.data.split import check_split, split_at, split_by_time
 from deeprec.data.synthetic import simulate
-from deeprec.data.table import read_table
 from deeprec.errors import DataError
 from deeprec.types import Item
 
@@ -33,11 +34,16 @@ Reader = Callable[[Path, DataConfig], RawData]
 READERS: dict[str, Reader] = {
     "ml-100k": read_ml_100k,
     "ml-1m": read_ml_1m,
+    "ml-20m": read_ml_latest,
+    "ml-25m": read_ml_latest,
+    "ml-32m": read_ml_latest,
+    "ml-latest": read_ml_latest,
+    "ml-latest-small": read_ml_latest,
     "amazon-games-2018": read_amazon_pair,
     "amazon-beauty-2014": read_amazon_pair,
     "amazon-reviews": read_amazon_reviews,
     "recbole": read_recbole,
-    "table": read_table,
+    "table": read_own_tables,
 }
 
 
@@ -55,27 +61,33 @@ def prepare(config: DataConfig, seed: int, cache: Path | None = None) -> Dataset
     """
     raw = read_raw(config, seed, cache)
     check_raw(raw if config.order == "time" else replace(raw, ordered=True))
-    rows, dropped = _usable(raw, config)
-    cuts = _cuts(rows, config, raw.interactions_place) if config.split == "time" else ()
-    kept, left_out = _filter(rows, raw, config, cuts)
+    rows_read, left_out = raw.rows_read, dict(raw.left_out)
+    usable = usable_rows(raw, config)
+    raw = replace(raw, interactions=raw.interactions.clear())  # a large set is held once
+    cuts = _cuts(usable.rows, config, str(raw.interactions_place)) if config.split == "time" else ()
+    kept, dropped = _filter(usable.rows, raw, config, cuts)
     catalog = _catalog(raw, kept)
-    indices = pl.DataFrame(
-        {"item_id": [item.item_id for item in catalog.items], "item_index": range(1, catalog.n_items + 1)},
-        schema={"item_id": pl.String, "item_index": pl.Int32},
-    )
-    rows = kept.join(indices, on="item_id", how="left", maintain_order="left")
-    rows = rows.select("user_id", "item_index", "timestamp", "rating")
-    users = raw.users.join(rows.select("user_id").unique(), on="user_id", how="semi", maintain_order="left")
-    targets = (config.rl_targets, config.script_targets, config.rl_users)
-    split = split_at(rows, cuts, *targets) if cuts else split_by_time(rows, *targets)
-    later = left_out.pop("later_dropped") + rows.height - split.height
+    split = _split(kept, catalog, config, cuts)
+    later = dropped.pop("later_dropped") + kept.height - split.height
     dataset = Dataset(
         name=raw.name,
         catalog=catalog,
         interactions=split,
-        users=users,
+        users=raw.users.join(
+            split.select("user_id").unique(), on="user_id", how="semi", maintain_order="left"
+        ),
         allow_repeats=config.allow_repeats,
-        provenance=Provenance(raw.files, **dropped, **left_out, later_dropped=later),
+        provenance=Provenance(
+            raw.files,
+            rows_read=rows_read,
+            reader_dropped=left_out,
+            unknown_items_dropped=usable.unknown_items_dropped,
+            duplicates_dropped=usable.duplicates_dropped,
+            repeats_dropped=usable.repeats_dropped,
+            later_dropped=later,
+            notes=raw.notes,
+            **dropped,
+        ),
         protocol=Protocol(cuts),
     )
     check_split(dataset)
@@ -97,16 +109,6 @@ def read_raw(config: DataConfig, seed: int, cache: Path | None = None) -> RawDat
     else:
         raise DataError(f"data set '{config.name}' can't be downloaded; name its files with --source PATH")
     return READERS[config.name](path, config)
-
-
-def _usable(raw: RawData, config: DataConfig) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Rows of known items, grouped by user and oldest first, and how many were left out, by reason."""
-    rows, unknown = _known_items(raw, config)
-    rows = _ordered(rows)
-    before = rows.height
-    if not config.allow_repeats:
-        rows = rows.unique(["user_id", "item_id"], keep="first", maintain_order=True)
-    return rows, {"unknown_items_dropped": unknown, "repeats_dropped": before - rows.height}
 
 
 def _cuts(rows: pl.DataFrame, config: DataConfig, place: str) -> tuple[float, ...]:
@@ -149,62 +151,41 @@ def _filter(
     """
     before = rows.filter(pl.col("timestamp") < cuts[-1]) if cuts else rows
     later = rows.filter(pl.col("timestamp") >= cuts[-1]) if cuts else rows.clear()
-    kept = _core(before, config.min_user_interactions, config.min_item_interactions)
+    kept = core(before, config.min_user_interactions, config.min_item_interactions)
     if not kept.height:
+        longest = max(before.group_by("user_id").len()["len"].to_list(), default=0)
         raise DataError(
-            f"{raw.interactions_place}: no interaction is left after the filters; lower data.min_user_interactions "
-            f"({config.min_user_interactions}) or data.min_item_interactions ({config.min_item_interactions})"
+            f"{raw.interactions_place}: no interaction is left after the filters (the longest history has {longest}); "
+            f"lower data.min_user_interactions ({config.min_user_interactions}) or data.min_item_interactions "
+            f"({config.min_item_interactions})"
         )
     known = later.join(kept.select("user_id").unique(), on="user_id", how="semi", maintain_order="left")
     known = known.join(kept.select("item_id").unique(), on="item_id", how="semi", maintain_order="left")
-    return _by_user(pl.concat([kept, known])), {
+    return by_user(pl.concat([kept, known])), {
         "users_dropped": rows["user_id"].n_unique() - kept["user_id"].n_unique(),
         "items_dropped": raw.items.height - kept["item_id"].n_unique(),
+        "filtered_dropped": before.height - kept.height,
         "later_dropped": later.height - known.height,
     }
 
 
-def _known_items(raw: RawData, config: DataConfig) -> tuple[pl.DataFrame, int]:
-    unknown = unknown_item_rows(raw)
-    if not unknown.height:
-        return raw.interactions, 0
-    if config.unknown_items == "refuse":
-        raise DataError(
-            f"{raw.interactions_place} line {unknown['line'][0]}: item '{unknown['item_id'][0]}' is not in "
-            f"{raw.items_place}; add it there, or leave such rows out with data.unknown_items=drop"
-        )
-    known = raw.interactions.join(
-        raw.items.select("item_id"), on="item_id", how="semi", maintain_order="left"
-    )
-    return known, unknown.height
-
-
-def _ordered(rows: pl.DataFrame) -> pl.DataFrame:
-    """Users in order of first appearance, each oldest first; ties keep the source's order."""
-    first = pl.col("_row").min().over("user_id").alias("_first")
-    rows = rows.with_row_index("_row").with_columns(first).drop("_row")
-    return rows.sort(["_first", "timestamp"], maintain_order=True).drop("_first")
-
-
-def _by_user(rows: pl.DataFrame) -> pl.DataFrame:
-    """Users in order of first appearance, each row after those that came before it."""
-    first = pl.col("_row").min().over("user_id").alias("_first")
-    return rows.with_row_index("_row").with_columns(first).sort("_first", "_row").drop("_first", "_row")
-
-
-def _core(rows: pl.DataFrame, min_user: int, min_item: int) -> pl.DataFrame:
-    """Drop users and items with too few interactions until none is left to drop."""
-    while True:
-        before = rows.height
-        rows = rows.filter(pl.len().over("item_id") >= min_item)
-        rows = rows.filter(pl.len().over("user_id") >= min_user)
-        if rows.height == before:
-            return rows
+def _split(rows: pl.DataFrame, catalog: Catalog, config: DataConfig, cuts: tuple[float, ...]) -> pl.DataFrame:
+    """Rows with item indices in place of ids, and the part that each belongs to."""
+    item_ids = [item.item_id for item in catalog.items]
+    indices = pl.DataFrame(
+        {"item_id": item_ids, "item_index": range(1, catalog.n_items + 1)},
+        schema={"item_id": pl.String, "item_index": pl.Int32},
+    ).with_columns(pl.col("item_id").cast(pl.Categorical))
+    rows = rows.join(indices, on="item_id", how="left", maintain_order="left")
+    rows = rows.select(pl.col("user_id").cast(pl.String), "item_index", "timestamp", "rating")
+    targets = (config.rl_targets, config.script_targets, config.rl_users)
+    return split_at(rows, cuts, *targets) if cuts else split_by_time(rows, *targets)
 
 
 def _catalog(raw: RawData, kept: pl.DataFrame) -> Catalog:
     """Items in use, in the source's order, with unique labels."""
-    rows = raw.items.join(kept.select("item_id").unique(), on="item_id", how="semi", maintain_order="left")
+    used = kept.select(pl.col("item_id").unique().cast(pl.String))
+    rows = raw.items.join(used, on="item_id", how="semi", maintain_order="left")
     ids, years = rows["item_id"].to_list(), rows["year"].to_list()
     titles = [title or "" for title in rows["title"].to_list()]
     labels = build_labels(titles, ids, years)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import polars as pl
 
 from deeprec.data.files import SourceFile
+from deeprec.data.places import Place
 from deeprec.errors import DataError
 
 _YEAR = re.compile(r"\((\d{4})(?:[-–]\d{0,4})?\)(?:\s*\([A-Za-z]{1,3}\))?\s*$")
@@ -15,24 +17,41 @@ _YEAR = re.compile(r"\((\d{4})(?:[-–]\d{0,4})?\)(?:\s*\([A-Za-z]{1,3}\))?\s*$"
 
 @dataclass(frozen=True)
 class RawData:
-    """A source as read: nothing filtered, sorted or indexed yet.
+    """A source as read: nothing filtered, sorted or indexed yet. What a reader of your own returns, too.
 
-    `interactions`: `line` (int64), `user_id`, `item_id` (str), `timestamp` (float64) and
-    `rating` (float32), both null throughout where the source has none. `items`: `line`,
-    `item_id`, `title` (str), `categories` (list of str), `year` (int32 or null). `users`:
-    `user_id` and one text column per attribute. `interactions_place` and `items_place`
-    name the files in errors. `ordered`: the source declares that each user's rows are
-    oldest first, so that a step back in time is an error in it.
+    `interactions`: `line` (int64), `user_id`, `item_id` (str or categorical), `timestamp`
+    (float64, Unix seconds) and `rating` (float32), both null throughout where the source has
+    none. `items`: `line`, `item_id`, `title` (str), `categories` (list of str), `year` (int32
+    or null). `users`: `user_id` and one text column per attribute. `interactions_place` and
+    `items_place` name the files in errors. `ordered`: the source declares that each user's
+    rows are oldest first, so that a step back in time is an error in it. `left_out`: reason
+    -> rows of the source that are not among `interactions`, so that every row is accounted
+    for. `notes`: what was found out or taken for granted while reading, a sentence each.
     """
 
     name: str
     interactions: pl.DataFrame
     items: pl.DataFrame
     users: pl.DataFrame
-    interactions_place: str
-    items_place: str
+    interactions_place: Place | str
+    items_place: Place | str
     files: tuple[SourceFile, ...] = ()
     ordered: bool = False
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rows_read(self) -> int:
+        """Rows of the interaction source, kept or left out."""
+        return self.interactions.height + sum(self.left_out.values())
+
+
+NO_USERS = pl.DataFrame(schema={"user_id": pl.String})
+
+
+def place_at(place: Place | str, line: int) -> str:
+    """File and line of a row."""
+    return (place if isinstance(place, Place) else Place(place)).at(line)
 
 
 def title_year(title: str) -> int | None:
@@ -67,11 +86,6 @@ def check_raw(raw: RawData) -> None:
     _check_known_users(raw)
 
 
-def unknown_item_rows(raw: RawData) -> pl.DataFrame:
-    """Interactions whose item is not in the item file."""
-    return raw.interactions.join(raw.items.select("item_id"), on="item_id", how="anti", maintain_order="left")
-
-
 def _check_items(raw: RawData) -> None:
     place = raw.items_place
     if not raw.items.height:
@@ -79,13 +93,13 @@ def _check_items(raw: RawData) -> None:
     empty = raw.items.filter(pl.col("item_id").fill_null("").str.strip_chars() == "").head(1)
     if empty.height:
         raise DataError(
-            f"{place} line {empty['line'][0]}: empty item id; give the item an id or remove the line"
+            f"{place_at(place, empty['line'][0])}: empty item id; give the item an id or remove the line"
         )
     again = raw.items.filter(pl.col("item_id").is_duplicated())
     if again.height:
         first, second = again.filter(pl.col("item_id") == again["item_id"][0]).head(2)["line"].to_list()
         raise DataError(
-            f"{place} line {second}: item id '{again['item_id'][0]}' is already on line {first}; keep one of them"
+            f"{place_at(place, second)}: item id '{again['item_id'][0]}' is already on line {first}; keep one of them"
         )
     if not raw.items.filter(pl.col("title").fill_null("").str.strip_chars() != "").height:
         raise DataError(f"{place}: no item has a title; name the column that holds titles")
@@ -96,14 +110,19 @@ def _check_ids(raw: RawData) -> None:
     if not raw.interactions.height:
         raise DataError(f"{place}: no interactions; name a file with at least one row")
     for column in ("user_id", "item_id"):
-        empty = raw.interactions.filter(pl.col(column).fill_null("").str.strip_chars() == "").head(1)
+        blank = pl.col(column).is_null()
+        if raw.interactions.schema[column] == pl.String:
+            blank |= pl.col(column).str.strip_chars() == ""
+        empty = raw.interactions.filter(blank).head(1)
         if empty.height:
-            raise DataError(f"{place} line {empty['line'][0]}: empty {column}; fill it in or remove the line")
+            raise DataError(
+                f"{place_at(place, empty['line'][0])}: empty {column}; fill it in or remove the line"
+            )
     for column in ("timestamp", "rating"):
         wrong = raw.interactions.filter(pl.col(column).is_nan() | pl.col(column).is_infinite()).head(1)
         if wrong.height:
             raise DataError(
-                f"{place} line {wrong['line'][0]}: {column} = {wrong[column][0]} of user '{wrong['user_id'][0]}' "
+                f"{place_at(place, wrong['line'][0])}: {column} = {wrong[column][0]} of user '{wrong['user_id'][0]}' "
                 "is not a finite number; correct or remove the line"
             )
 
@@ -115,20 +134,20 @@ def _check_times(raw: RawData) -> None:
         return  # no times at all: the order of the rows is the order in time
     if missing.height:
         raise DataError(
-            f"{place} line {missing['line'][0]}: user '{missing['user_id'][0]}' has no timestamp, other lines have "
+            f"{place_at(place, missing['line'][0])}: user '{missing['user_id'][0]}' has no timestamp, other lines have "
             "one; fill it in, or leave the column out of the whole file"
         )
     negative = rows.filter(pl.col("timestamp") < 0).head(1)
     if negative.height:
         raise DataError(
-            f"{place} line {negative['line'][0]}: negative timestamp {negative['timestamp'][0]:g} of user "
+            f"{place_at(place, negative['line'][0])}: negative timestamp {negative['timestamp'][0]:g} of user "
             f"'{negative['user_id'][0]}'; times are seconds since 1970"
         )
     if raw.ordered:
         back = rows.filter(pl.col("timestamp").diff().over("user_id") < 0).head(1)
         if back.height:
             raise DataError(
-                f"{place} line {back['line'][0]}: user '{back['user_id'][0]}' goes back in time; "
+                f"{place_at(place, back['line'][0])}: user '{back['user_id'][0]}' goes back in time; "
                 "sort by user, then time"
             )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deeprec.config import DataConfig, RunConfig
 from deeprec.data.dataset import Dataset
-from deeprec.data.files import hash_file
+from deeprec.data.files import source_exists, source_files
 from deeprec.data.format import FORMAT, read_dataset, write_dataset
 from deeprec.data.prepare import prepare
 from deeprec.inputs import Inputs
@@ -53,7 +53,6 @@ def _source_state(config: DataConfig) -> str | None:
     paths = [
         Path(path).expanduser() for path in (config.source, config.items, config.users) if path is not None
     ]
-    if not paths or not all(path.exists() for path in paths):
+    if not paths or not all(map(source_exists, paths)):
         return None
-    files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
-    return fingerprint([(file.name, hash_file(file).sha256) for file in files if file.is_file()])
+    return fingerprint([(file.name, file.sha256) for file in source_files(*paths)])

@@ -30,8 +30,8 @@ class Summary:
     `users_tied_last`: users whose last two tie, so that their test target depends on the
     source's order. `titles_repeated`: titles that several items share; `titles_hidden`: those that held
     characters which no reader sees, `titles_cut`: those too long for a label. `users_short`:
-    users who are wholly in fit: too few interactions, or none after the first cut. `later_dropped`: see
-    `Provenance`.
+    users who are wholly in fit: too few interactions, or none after the first cut. What was read, left
+    out and noted: see `Provenance`.
     """
 
     name: str
@@ -49,14 +49,19 @@ class Summary:
     titles_cut: int
     items_without_category: int
     items_without_year: int
+    rows_read: int | None
+    reader_dropped: dict[str, int]
     unknown_items_dropped: int
+    duplicates_dropped: int
     repeats_dropped: int
+    filtered_dropped: int
     users_dropped: int
     items_dropped: int
     later_dropped: int
     first_timestamp: float | None
     last_timestamp: float | None
     targets: dict[str, Targets]
+    notes: tuple[str, ...]
     fingerprint: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,14 +97,19 @@ def summarize(dataset: Dataset) -> Summary:
         titles_cut=int((titles.str.len_chars() > LONGEST_TITLE).sum()),
         items_without_category=sum(1 for item in items if not item.categories),
         items_without_year=sum(1 for item in items if item.year is None),
+        rows_read=made.rows_read,
+        reader_dropped=dict(made.reader_dropped),
         unknown_items_dropped=made.unknown_items_dropped,
+        duplicates_dropped=made.duplicates_dropped,
         repeats_dropped=made.repeats_dropped,
+        filtered_dropped=made.filtered_dropped,
         users_dropped=made.users_dropped,
         items_dropped=made.items_dropped,
         later_dropped=made.later_dropped,
         first_timestamp=_number(rows["timestamp"].min()),
         last_timestamp=_number(rows["timestamp"].max()),
         targets={part: _targets(dataset, part) for part in TARGET_PARTS},
+        notes=made.notes,
         fingerprint=dataset.fingerprint,
     )
 

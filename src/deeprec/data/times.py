@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
 from deeprec.data.dates import DATE_FORMS, custom_form, guess_form
+from deeprec.data.places import Place
 from deeprec.errors import DataError
 
 _DAY = 86_400
@@ -72,117 +73,125 @@ class TimeColumn:
     """Reads a column of times piece by piece: `add` each piece, then `finish` the whole.
 
     The first piece that holds a value decides how text is written. `form` is a `strptime`
-    pattern that the user named; it leaves nothing to guess.
+    pattern that the user named; it leaves nothing to guess. `lines` and `place` say in
+    errors where a value stands.
     """
 
-    def __init__(self, place: str, name: str = "timestamp", form: str | None = None) -> None:
-        self._place = place
+    def __init__(self, name: str = "timestamp", form: str | None = None) -> None:
         self._name = name
         self._form = custom_form(form) if form else None
         self._are_numbers: bool | None = False if form else None
 
-    def add(self, values: pl.Series, lines: pl.Series) -> pl.Series:
+    def add(self, values: pl.Series, lines: pl.Series, place: Place) -> pl.Series:
         """A piece as Float64: seconds if the values are dates, else the numbers as they stand.
 
         Raises DataError naming the first line whose value is neither.
         """
+        column = _Column(self._name, values, lines, place)
         if values.dtype.is_temporal():
-            return self._temporal(values)
+            return self._temporal(column)
         if values.dtype == pl.String or values.dtype == pl.Categorical:
-            return self._text(values.cast(pl.String), lines)
+            return self._text(replace(column, values=without_missing(values.cast(pl.String))))
         if values.dtype == pl.Null:
             return values.cast(pl.Float64)
         if not values.dtype.is_numeric():
-            raise DataError(
-                f"{self._place}: column {self._name} is {values.dtype}, expected dates, or seconds since 1970"
-            )
+            raise column.unfit("expected dates, or seconds since 1970")
+        if self._are_numbers is False:
+            raise column.unfit("but dates in another file of this table; write them alike")
         self._are_numbers = True
-        return values.cast(pl.Float64)
+        return values.cast(pl.Float64).fill_nan(None)  # pandas writes a missing time as NaN
 
-    def finish(self, values: pl.Series, lines: pl.Series) -> Moments:
+    def finish(self, values: pl.Series, lines: pl.Series, place: Place) -> Moments:
         """The whole column (what `add` returned, joined) as seconds; decides the unit of numbers.
 
         Raises DataError naming the first line whose value is not plausible, or not in the
         unit of the others.
         """
-        self._refuse(values.is_nan() | values.is_infinite(), values, lines, "is not a finite number")
+        column = _Column(self._name, values, lines, place)
+        column.refuse(values.is_infinite(), "is not a finite number")
         if self._are_numbers is not True:
-            self._check_range(values, values, lines)
+            column.check_range(values)
             return Moments(values, f"dates such as {self._form.example}" if self._form else "dates")
         compact = _compact_dates(values)
         if compact is not None:
-            self._check_range(compact, values, lines)
+            column.check_range(compact)
             return Moments(compact, "dates written as one number")
-        unit = self._unit(values, lines)
+        unit = _unit(column)
         return Moments(values / _UNITS[unit] if unit != "seconds" else values, unit)
 
-    def _temporal(self, values: pl.Series) -> pl.Series:
-        if values.dtype in (pl.Time, pl.Duration):
-            what = "a span of time" if values.dtype == pl.Duration else "a time of day without a date"
-            raise DataError(
-                f"{self._place}: column {self._name} is {values.dtype}, {what}; "
-                "write dates, or seconds since 1970"
-            )
+    def _temporal(self, column: _Column) -> pl.Series:
+        if column.values.dtype == pl.Duration:
+            raise column.unfit("a span of time; write dates, or seconds since 1970")
+        if column.values.dtype == pl.Time:
+            raise column.unfit("a time of day without a date; write dates, or seconds since 1970")
         self._are_numbers = False
-        return values.dt.epoch("us").cast(pl.Float64) / 1e6
+        return column.values.dt.epoch("us").cast(pl.Float64) / 1e6
 
-    def _text(self, values: pl.Series, lines: pl.Series) -> pl.Series:
-        values = without_missing(values)
-        known = values.drop_nulls()
+    def _text(self, column: _Column) -> pl.Series:
+        known = column.values.drop_nulls()
         if self._are_numbers is None and len(known):
             self._are_numbers = _is_number(known[0])
             if not self._are_numbers:
-                self._form = guess_form(known, f"{self._place}: column {self._name}")
-        if self._are_numbers is None:
-            return values.cast(pl.Float64)
-        if self._are_numbers:
-            numbers = values.cast(pl.Float64, strict=False)
+                self._form = guess_form(known, f"{column.place}: column {self._name}")
+        if self._are_numbers or not len(known):
+            numbers = column.values.cast(pl.Float64, strict=False)
             wanted = "is no number; times are seconds, or ISO dates such as 2024-05-31"
         else:
             form = self._form or DATE_FORMS[0]
-            numbers = form.seconds(values)
+            numbers = form.seconds(column.values)
             wanted = f"is no {form.name} such as {form.example}"
-        wrong = numbers.is_null() & values.is_not_null()
-        if wrong.any():
-            at = wrong.arg_true()[0]
-            raise DataError(
-                f"{self._place} line {lines[at]}: {self._name} = {values[at]!r} {wanted}; correct the line, or "
-                "say how times are written with data.time_format"
-            )
+        wrong = numbers.is_null() & column.values.is_not_null()
+        column.refuse(wrong, wanted, "correct the line, or say how times are written with data.time_format")
         return numbers
 
-    def _unit(self, values: pl.Series, lines: pl.Series) -> str:
-        """The unit of the numbers: the one in which all are plausible (zero is in each)."""
-        self._refuse(values < 0, values, lines, "is negative; times are seconds since 1970")
-        largest = values.max()
-        if not isinstance(largest, float):
-            return "seconds"
-        unit = _unit_of(largest)
-        if unit is None:
-            problem = f"lies in {day_of(largest)}; times are seconds since 1970"
-            self._refuse(values == largest, values, lines, problem)
-        assert unit is not None
-        if unit != "seconds":
-            others = (values != 0) & (values < _FINEST_FROM * _UNITS[unit])
-            self._refuse(others, values, lines, f"is not in {unit}, as the others are; write all in one unit")
-        return unit
 
-    def _check_range(self, seconds: pl.Series, values: pl.Series, lines: pl.Series) -> None:
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column, or a piece of one, and where its values stand."""
+
+    name: str
+    values: pl.Series
+    lines: pl.Series
+    place: Place
+
+    def refuse(self, wrong: pl.Series, problem: str, remedy: str = "correct or remove the line") -> None:
+        """Raise DataError naming the first value that is wrong."""
+        if wrong.any():
+            at = wrong.arg_true()[0]
+            value = self.values[at]
+            shown = f"= {value!r}" if isinstance(value, str) else _shown(value)
+            raise DataError(f"{self.place.at(self.lines[at])}: {self.name} {shown} {problem}; {remedy}")
+
+    def unfit(self, problem: str) -> DataError:
+        """The error that nothing in this column can be a time."""
+        return DataError(f"{self.place}: column {self.name} is {self.values.dtype}, {problem}")
+
+    def check_range(self, seconds: pl.Series) -> None:
+        """Refuse what is not between 1970 and ten years from now."""
         wrong = (seconds < 0) | (seconds > latest_seconds())
         if wrong.any():
             at = wrong.arg_true()[0]
             raise DataError(
-                f"{self._place} line {lines[at]}: {self._name} lies in {day_of(seconds[at])}; "
+                f"{self.place.at(self.lines[at])}: {self.name} lies in {day_of(seconds[at])}; "
                 "expected 1970 to ten years from now; correct or remove the line"
             )
 
-    def _refuse(self, wrong: pl.Series, values: pl.Series, lines: pl.Series, problem: str) -> None:
-        if wrong.any():
-            at = wrong.arg_true()[0]
-            raise DataError(
-                f"{self._place} line {lines[at]}: {self._name} {_shown(values[at])} {problem}; "
-                "correct or remove the line"
-            )
+
+def _unit(column: _Column) -> str:
+    """The unit of the numbers: the one in which all are plausible (zero is in each)."""
+    values = column.values
+    column.refuse(values < 0, "is negative; times are seconds since 1970")
+    largest = values.max()
+    if not isinstance(largest, float):
+        return "seconds"
+    unit = _unit_of(largest)
+    if unit is None:
+        column.refuse(values == largest, f"lies in {day_of(largest)}; times are seconds since 1970")
+    assert unit is not None
+    if unit != "seconds":
+        others = (values != 0) & (values < _FINEST_FROM * _UNITS[unit])
+        column.refuse(others, f"is not in {unit}, as the others are; write all in one unit")
+    return unit
 
 
 def without_missing(values: pl.Series) -> pl.Series:

@@ -17,6 +17,7 @@ from deeprec.errors import EvaluationError
 from deeprec.evaluation.summary import EvaluationSummary, MethodSummary
 from deeprec.methods import describe
 from deeprec.run import Run
+from deeprec.settings.section import WHOLE
 from deeprec.toml import toml_value
 
 _SEED = re.compile(r"--set seed=\d+")
@@ -236,8 +237,7 @@ def _changes(config: RunConfig, base: RunConfig) -> dict[str, Any]:
 def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in values.items():
-        # Weights and column maps are whole values, as they are when settings are merged.
-        if isinstance(value, dict) and key not in {"weights", "columns"}:
+        if isinstance(value, dict) and key not in WHOLE:
             found |= _leaves(value, f"{prefix}{key}.")
         else:
             found[prefix + key] = value

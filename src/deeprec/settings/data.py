@@ -28,6 +28,22 @@ class SyntheticConfig(Section):
     sequels: float = Field(3.0, ge=0, description="How much the next part of a series attracts.")
 
 
+# How files of a source are read. They say nothing of a set that was prepared from other files.
+FILE_SETTINGS = (
+    "columns",
+    "item_columns",
+    "user_columns",
+    "header",
+    "item_header",
+    "user_header",
+    "category_separator",
+    "delimiter",
+    "quoting",
+    "encoding",
+    "time_format",
+)
+
+
 class DataConfig(Section):
     """What is read, how it is cut by time, and what the prompt may show."""
 
@@ -45,7 +61,38 @@ class DataConfig(Section):
         default_factory=dict,
         description="For `table`: our column name = yours, e.g. {user_id = 'customer', title = 'name'}.",
     )
+    item_columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="The same for the item file alone, where it calls a column otherwise.",
+    )
+    user_columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="The same for the user file alone, where it calls a column otherwise.",
+    )
+    header: tuple[str, ...] | None = Field(
+        None, description="Column names of an interaction file whose first line is a row already."
+    )
+    item_header: tuple[str, ...] | None = Field(None, description="The same for the item file.")
+    user_header: tuple[str, ...] | None = Field(None, description="The same for the user file.")
     category_separator: str = Field("|", description="For `table`: what separates categories in one cell.")
+    delimiter: str | None = Field(None, description="What separates cells of a text table; none: found out.")
+    quoting: Literal["doubled", "backslash", "literal"] | None = Field(
+        None,
+        description="A quote inside a quoted cell is doubled or follows a backslash, or quotes are characters like "
+        "any other; none: found out.",
+    )
+    encoding: str | None = Field(
+        None,
+        description="Encoding of text files, e.g. latin-1 or cp1252; none: UTF-8, or UTF-16 where it shows.",
+    )
+    time_format: str | None = Field(
+        None,
+        description="How times are written, as for `strptime`, e.g. '%d/%m/%Y'; none: found out (numbers, ISO dates).",
+    )
+    duplicates: Literal["drop", "keep"] = Field(
+        "drop",
+        description="Rows with the same user, item and time are one event (`drop`), or several (`keep`).",
+    )
     min_user_interactions: Positive = Field(5, description="Users with fewer interactions are dropped.")
     min_item_interactions: Positive = Field(1, description="Items with fewer interactions are dropped.")
     rl_targets: int = Field(3, ge=0, description="Interactions per user held back as RL targets, at most.")

@@ -15,6 +15,9 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
+# Settings that are whole values: a partial one replaces the default, entry by entry nothing is merged.
+WHOLE = frozenset({"weights", "columns", "item_columns", "user_columns"})
+
 
 class Setting(NamedTuple):
     """One setting: its dotted name, how it is defined, and what it changes."""

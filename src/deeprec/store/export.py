@@ -13,6 +13,8 @@ from deeprec.data.stage import load_data
 from deeprec.disk import whole_folder
 from deeprec.errors import StoreError
 from deeprec.run import Run
+from deeprec.settings import DataConfig
+from deeprec.settings.data import FILE_SETTINGS
 from deeprec.store.base import Feedback, HistoryEntry, Store, StoredHistory
 from deeprec.store.merging import merge
 from deeprec.toml import to_toml
@@ -137,13 +139,14 @@ def _items(dataset: Dataset) -> pl.DataFrame:
 
 
 def _settings(run: Run, folder: Path, with_users: bool) -> str:
+    usual = DataConfig()
     data = run.config.data.model_copy(
         update={
+            **{name: getattr(usual, name) for name in FILE_SETTINGS},
             "name": "table",
             "source": str(folder / "interactions.parquet"),
             "items": str(folder / "items.parquet"),
             "users": str(folder / "users.parquet") if with_users else None,
-            "columns": {},
             "order": "time",
             "unknown_items": "drop",  # of items without a title there is nothing to learn; they are counted
         }

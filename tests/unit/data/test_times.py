@@ -7,17 +7,19 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
+from deeprec.data.places import Place
 from deeprec.data.times import Moments, TimeColumn, check_seconds, day_of, latest_seconds
 from deeprec.errors import ConfigError, DataError
 
+PLACE = Place("f.csv")
 DAY = 1_580_428_800.0  # 2020-01-31 00:00 UTC
 
 
 def read(values: object, form: str | None = None) -> Moments:
     """A column of one piece whose lines count from 2."""
-    column, series = TimeColumn("f.csv", form=form), pl.Series(values, strict=False)
+    column, series = TimeColumn(form=form), pl.Series(values, strict=False)
     lines = pl.Series(range(2, 2 + len(series)))
-    return column.finish(column.add(series, lines), lines)
+    return column.finish(column.add(series, lines, PLACE), lines, PLACE)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,7 @@ def test_one_column_may_mix_ways_of_iso() -> None:
 def test_missing_values_stay_missing(missing: str | None) -> None:
     assert read(["2020-01-31", missing]).seconds.to_list() == [DAY, None]
     assert read([missing, missing]).seconds.to_list() == [None, None]
+    assert read([DAY, float("nan")]).seconds.to_list() == [DAY, None]
 
 
 def test_columns_with_a_type() -> None:
@@ -95,7 +98,6 @@ def test_columns_with_a_type() -> None:
         ([DAY, 1e20], r"line 3: timestamp 1e\+20 lies in the year 31688"),
         ([DAY, -1], r"line 3: timestamp -1 is negative"),
         ([DAY, float("inf")], r"line 3: timestamp inf is not a finite number"),
-        ([float("nan"), DAY], r"line 2: timestamp nan is not a finite number"),
         (["2020-01-31", "2020-02-30"], r"line 3: timestamp = '2020-02-30' is no ISO date"),
         (["2020-01-31", "1969-12-31"], r"line 3: timestamp lies in 1969-12-31; expected 1970 to"),
         (["2020-01-31", "9999-12-31"], r"line 3: timestamp lies in 9999-12-31"),
@@ -128,16 +130,15 @@ def test_a_pattern_of_the_users() -> None:
 
 
 def test_pieces_share_one_decision() -> None:
-    column = TimeColumn("f.csv")
-    first = column.add(pl.Series([None, None], dtype=pl.String), pl.Series([2, 3]))
-    second = column.add(pl.Series(["2020-01-31"]), pl.Series([4]))
-    assert column.finish(pl.concat([first, second]), pl.Series([2, 3, 4])).seconds.to_list() == [
-        None,
-        None,
-        DAY,
-    ]
+    column = TimeColumn()
+    first = column.add(pl.Series([None, None], dtype=pl.String), pl.Series([2, 3]), PLACE)
+    second = column.add(pl.Series(["2020-01-31"]), pl.Series([4]), PLACE)
+    whole = column.finish(pl.concat([first, second]), pl.Series([2, 3, 4]), PLACE)
+    assert whole.seconds.to_list() == [None, None, DAY]
     with pytest.raises(DataError, match="line 5: timestamp = '7' is no ISO date"):
-        column.add(pl.Series(["7"]), pl.Series([5]))
+        column.add(pl.Series(["7"]), pl.Series([5]), PLACE)
+    with pytest.raises(DataError, match="column timestamp is Int64, but dates in another file"):
+        column.add(pl.Series([7]), pl.Series([1]), PLACE)
 
 
 @pytest.mark.parametrize("value", [0, 1, DAY, latest_seconds() - 60])

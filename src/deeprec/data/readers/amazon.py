@@ -1,0 +1,55 @@
+"""Prepared Amazon data: a pair of tab-separated files."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+import polars as pl
+
+from deeprec.data.columns import KnownColumns
+from deeprec.data.files import Source
+from deeprec.data.load import load_interactions, load_items
+from deeprec.data.plans import ItemPlan
+from deeprec.data.raw import NO_USERS, RawData, title_year
+from deeprec.data.reading.table import TextOptions
+from deeprec.settings import DataConfig
+
+_TEXT = TextOptions("\t", "literal")
+_INTERACTIONS = {"user_id": ("user",), "item_id": ("item",), "timestamp": ("timestamp",)}
+_ITEMS = {"item_id": ("item",), "title": ("title",), "categories": ("categories",)}
+
+
+def read_amazon_pair(path: Path, config: DataConfig) -> RawData:
+    """A folder with `interactions.tsv` (user, item, timestamp) and `items.tsv` (item, title, categories), or packed.
+
+    The format declares each user's rows oldest first, so a step back in time is an error.
+    HTML entities in titles and categories are resolved; `|` separates categories.
+    """
+    source = Source(path)
+    interactions = load_interactions(source.table("interactions.tsv"), _TEXT, KnownColumns(_INTERACTIONS))
+    listed = load_items(source.table("items.tsv"), _TEXT, KnownColumns(_ITEMS), ItemPlan({}))
+    return RawData(
+        name=config.name,
+        interactions=interactions.rows,
+        items=unescaped(listed.rows),
+        users=NO_USERS,
+        interactions_place=interactions.place,
+        items_place=listed.place,
+        files=source.files,
+        ordered=True,
+        notes=(*interactions.notes, *listed.notes),
+    )
+
+
+def unescaped(items: pl.DataFrame) -> pl.DataFrame:
+    """Items with HTML entities in titles and categories resolved, twice where escaped twice (`&amp;amp;`)."""
+    title = pl.col("title").map_elements(_unescape, return_dtype=pl.String)
+    names = pl.col("categories").list.eval(pl.element().map_elements(_unescape, return_dtype=pl.String))
+    items = items.with_columns(title, names.cast(pl.List(pl.String)))
+    year = pl.col("title").map_elements(title_year, return_dtype=pl.Int32)
+    return items.with_columns(year.alias("year"))
+
+
+def _unescape(text: str) -> str:
+    return html.unescape(html.unescape(text))

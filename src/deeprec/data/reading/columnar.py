@@ -1,0 +1,38 @@
+"""Tables whose columns have types: Parquet and Arrow files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from deeprec.data.reading.streams import reading
+
+COLUMNAR = {b"PAR1": "Parquet", b"ARROW1": "Arrow"}
+
+
+class Columnar:
+    """A Parquet or Arrow file: its column names, and the named columns with their types."""
+
+    def __init__(self, source: Path | bytes, kind: str, place: str) -> None:
+        self._source = source if isinstance(source, Path) else io.BytesIO(source)
+        self._kind = kind
+        self._place = place
+        self.blank_lines = 0
+        with reading(place):
+            schema = pl.read_parquet_schema if kind == "Parquet" else pl.read_ipc_schema
+            self.names = list(schema(self._source))
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """The whole table as one batch; `line` is the number of the row, from 1."""
+        if isinstance(self._source, io.BytesIO):
+            self._source.seek(0)
+        with reading(self._place):
+            if self._kind == "Parquet":
+                rows = pl.read_parquet(self._source, columns=list(columns))
+            else:
+                rows = pl.read_ipc(self._source, columns=list(columns))
+        rows = rows.rename({"line": "line_"}) if "line" in rows.columns else rows
+        yield rows.insert_column(0, pl.Series("line", range(1, rows.height + 1), dtype=pl.Int64))

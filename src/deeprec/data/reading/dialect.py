@@ -1,0 +1,128 @@
+"""How a text table is cut: what separates cells, and what a double quote means."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Quoting = Literal["doubled", "backslash", "literal"]
+DELIMITERS = (",", "\t", ";", "|", "::")
+_NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", " ": "space"}
+_SAMPLE_ROWS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """`quoting`: a quote inside quotes is doubled (RFC 4180), follows a backslash, or is a character like any other.
+
+    `spaced`: a space follows each delimiter and is no part of the cell. `first_line`: where the table begins; not 1
+    behind Excel's `sep=;`.
+    """
+
+    delimiter: str
+    quoting: Quoting
+    spaced: bool = False
+    first_line: int = 1
+
+    def __str__(self) -> str:
+        name = _NAMES.get(self.delimiter, "")
+        quotes = {
+            "doubled": "quoted cells",
+            "backslash": "quoted cells with backslashes",
+            "literal": "quotes are characters",
+        }[self.quoting]
+        return f"{name + ' ' if name else ''}{self.delimiter!r}, {quotes}"
+
+    def rows(self, lines: Iterator[str]) -> Iterator[list[str]]:
+        """Cells of each row; raises csv.Error for quotes that this dialect does not know."""
+        if len(self.delimiter) > 1:  # the csv module knows single characters; this one stands in no text
+            lines = (line.replace(self.delimiter, "\x1f") for line in lines)
+        return csv.reader(
+            lines,
+            delimiter="\x1f" if len(self.delimiter) > 1 else self.delimiter,
+            quoting=csv.QUOTE_NONE if self.quoting == "literal" else csv.QUOTE_MINIMAL,
+            escapechar="\\" if self.quoting == "backslash" else None,
+            skipinitialspace=self.spaced,
+            strict=True,
+        )
+
+
+def guess_dialects(
+    sample: str, delimiter: str | None = None, quoting: Quoting | None = None
+) -> list[Dialect]:
+    """Dialects to try, the likeliest first; the first that reads the whole file is its dialect.
+
+    `sample` is the beginning of the file, `delimiter` and `quoting` what the user named. The
+    delimiter is the one that cuts the most lines alike, into two cells at least.
+    """
+    first_line = 1
+    head, _, rest = sample.partition("\n")
+    if head.strip().strip('"').lower().startswith("sep=") and len(head.strip().strip('"')) == 5:
+        delimiter = delimiter or head.strip().strip('"')[4]
+        sample, first_line = rest, 2
+    found = delimiter or _delimiter(sample)
+    kinds = [quoting] if quoting else _quotings(sample, found)
+    return [Dialect(found, kind, _is_spaced(sample, found), first_line) for kind in kinds]
+
+
+def _delimiter(sample: str) -> str:
+    fits = {mark: _fit(sample, mark) for mark in DELIMITERS}
+    best = max(fits, key=lambda mark: fits[mark])
+    # Spaces stand in titles: they separate only where nothing else does.
+    return " " if fits[best][1] == 0 and _fit(sample, " ")[0] > 0.9 else best
+
+
+def _fit(sample: str, delimiter: str) -> tuple[float, int]:
+    """Share of the lines that have as many cells as the first one, and that number; 0 where it is one."""
+    rows = _sample_rows(sample, Dialect(delimiter, "literal" if delimiter in ("\t", "::") else "doubled"))
+    if not rows or len(rows[0]) < 2:
+        return (0.0, 0)
+    alike = sum(len(row) == len(rows[0]) for row in rows)
+    return (round(alike / len(rows), 1), len(rows[0]))
+
+
+def _sample_rows(sample: str, dialect: Dialect) -> list[list[str]]:
+    """The first rows, leniently: quotes that do not fit are nothing to judge a delimiter by."""
+    rows: list[list[str]] = []
+    try:
+        for row in dialect.rows(iter(io.StringIO(sample, newline=""))):
+            if any(cell.strip() for cell in row):
+                rows.append(row)
+            if len(rows) == _SAMPLE_ROWS:
+                break
+    except csv.Error:
+        if dialect.quoting != "literal":
+            return _sample_rows(sample, replace(dialect, quoting="literal"))
+    return rows[:-1] if 1 < len(rows) < _SAMPLE_ROWS else rows  # the last may be cut off
+
+
+def _quotings(sample: str, delimiter: str) -> list[Quoting]:
+    """In tab-separated text a quote is a character, unless the quotes there are those of quoted cells."""
+    if len(delimiter) > 1:
+        return ["literal"]
+    cells = _cells_with_quotes(sample, delimiter)
+    quoted = [cell for cell in cells if _is_quoted(cell)]
+    if delimiter == "\t":
+        sure = any('""' in cell[1:-1] for cell in quoted) or sample.lstrip().startswith('"')
+        return ["doubled", "literal"] if sure and len(quoted) == len(cells) else ["literal", "doubled"]
+    kinds: list[Quoting] = ["backslash", "doubled"] if '\\"' in sample else ["doubled", "backslash"]
+    return kinds if quoted else [*kinds, "literal"]
+
+
+def _cells_with_quotes(sample: str, delimiter: str) -> Sequence[str]:
+    rows = _sample_rows(sample, Dialect(delimiter, "literal"))
+    return [cell for row in rows for cell in row if '"' in cell]
+
+
+def _is_quoted(cell: str) -> bool:
+    inner = cell[1:-1]
+    return len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in inner.replace('""', "")
+
+
+def _is_spaced(sample: str, delimiter: str) -> bool:
+    rows = _sample_rows(sample, Dialect(delimiter, "literal"))[:20]
+    later = [cell for row in rows for cell in row[1:]]
+    return len(rows) > 1 and delimiter.strip() != "" and bool(later) and all(c.startswith(" ") for c in later)

@@ -1,0 +1,155 @@
+"""Objects as rows: JSON lines, one JSON array, or Python literals a line, as older dumps have them."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from deeprec.data.reading.text import Piece, whole_text
+from deeprec.errors import DataError
+
+_BATCH = 100_000
+_SEEN = 100  # objects whose keys are the columns that a message lists
+# Half of a surrogate pair, which polars mangles. A pair is two escapes, one right behind the other.
+_HALF = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
+)
+# What literal_eval and the JSON parser raise on text that is no object.
+_NO_OBJECT = (ValueError, SyntaxError, MemoryError, RecursionError, TypeError)
+
+
+class Objects:
+    """Objects of a text, a row each. `names`: the keys of the first ones."""
+
+    def __init__(self, pieces: Iterator[Piece], place: str) -> None:
+        self._pieces = pieces
+        self._place = place
+        self._first = next(pieces, None)
+        self.blank_lines = 0
+        self._is_array = self._first is not None and self._first.content.lstrip().startswith(b"[")
+        self.names = self._keys()
+        self.blank_lines = 0
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """`line` and the named keys as text; null where an object lacks one.
+
+        Numbers are written as Python does, whole ones without a point; lists and objects
+        as JSON. Raises DataError naming the first line that is no object.
+        """
+        if self._first is None:
+            return
+        if self._is_array:
+            yield from _frames(self._array(), columns)
+            return
+        for piece in self._all():
+            frame = _quick(piece, columns)
+            if frame is not None:
+                yield frame
+            else:
+                yield from _frames(self._objects(piece), columns)
+
+    def _all(self) -> Iterator[Piece]:
+        assert self._first is not None
+        yield self._first
+        yield from self._pieces
+
+    def _keys(self) -> list[str]:
+        if self._first is None:
+            raise DataError(f"{self._place}: is empty; expected one JSON object a line")
+        source = self._array() if self._is_array else self._objects(self._first)
+        return list(dict.fromkeys(key for _, entry in islice(source, _SEEN) for key in entry))
+
+    def _objects(self, piece: Piece) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        for number, line in enumerate(io.BytesIO(piece.content.replace(b"\r\n", b"\n")), piece.first_line):
+            if line.isspace():
+                self.blank_lines += 1
+                continue
+            yield number, _object(line, f"{self._place} line {number}")
+
+    def _array(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """Entries of one array, numbered from 1: nobody can say on which line each stands."""
+        self._first = Piece(1, b"".join(piece.content for piece in self._all()))
+        self._pieces = iter(())
+        try:
+            entries = json.loads(self._first.content)
+        except _NO_OBJECT as error:
+            raise DataError(
+                f"{self._place}: is no JSON array of objects ({error}); write one object a line"
+            ) from None
+        for number, entry in enumerate(entries, 1):
+            if not isinstance(entry, dict):
+                raise DataError(
+                    f"{self._place} entry {number}: {str(entry)[:60]!r} is no JSON object; remove it"
+                )
+            yield number, entry
+
+
+def cell_text(value: Any) -> str | None:
+    """A JSON value as the text of a cell.
+
+    >>> cell_text(136.0), cell_text(2**64), cell_text(["a"]), cell_text(True), cell_text(None)
+    ('136', '18446744073709551616', '["a"]', 'true', None)
+    """
+    if value is None or isinstance(value, str):
+        return None if value is None else whole_text(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, list | tuple | dict | set):
+        try:
+            return whole_text(json.dumps(value, ensure_ascii=False, default=list))
+        except _NO_OBJECT:  # keys that JSON knows nothing of
+            return whole_text(repr(value))
+    return str(value)
+
+
+def _quick(piece: Piece, columns: Sequence[str]) -> pl.DataFrame | None:
+    """The piece as polars reads it; None where a line is no JSON object, or text is not whole."""
+    content = piece.content.rstrip(b"\n") + b"\n"
+    if b"\r" in content.replace(b"\r\n", b"\n") or _HALF.search(content):
+        return None
+    try:
+        rows = pl.read_ndjson(io.BytesIO(content), schema=dict.fromkeys(columns, pl.String))
+    except PolarsError:
+        return None
+    if rows.height != content.count(b"\n"):
+        return None
+    return _numbered(rows, range(piece.first_line, piece.first_line + rows.height))
+
+
+def _object(line: bytes, place: str) -> Mapping[str, Any]:
+    try:
+        entry = json.loads(line)
+    except _NO_OBJECT:
+        try:
+            entry = ast.literal_eval(line.decode("utf-8").strip())
+        except _NO_OBJECT:
+            entry = None
+    if not isinstance(entry, dict):
+        raise DataError(
+            f"{place}: {line.strip()[:60]!r} is no JSON object; write one object a line, or remove the line"
+        )
+    return entry
+
+
+def _frames(
+    objects: Iterator[tuple[int, Mapping[str, Any]]], columns: Sequence[str]
+) -> Iterator[pl.DataFrame]:
+    while batch := list(islice(objects, _BATCH)):
+        cells = {name: [cell_text(entry.get(name)) for _, entry in batch] for name in columns}
+        frame = pl.DataFrame([pl.Series(name, values, dtype=pl.String) for name, values in cells.items()])
+        yield _numbered(frame, [number for number, _ in batch])
+
+
+def _numbered(rows: pl.DataFrame, lines: Sequence[int] | range) -> pl.DataFrame:
+    rows = rows.rename({"line": "line_"}) if "line" in rows.columns else rows
+    return rows.insert_column(0, pl.Series("line", lines, dtype=pl.Int64))
