@@ -22,6 +22,7 @@ from deeprec.config import RunConfig, preset_names
 from deeprec.methods import METHODS, RIVALS, Method
 from deeprec.rivals.registry import find_rival
 from deeprec.settings import effect
+from deeprec.settings.own import Choice
 from deeprec.settings.section import Setting
 from deeprec.stages import command_of
 
@@ -164,8 +165,16 @@ def setting_row(setting: Setting) -> str:
     field = setting.field
     default = field.get_default(call_default_factory=True)
     value = "required" if default is PydanticUndefined else cell(shown_value(default))
-    columns = (f"`{setting.path}`", type_name(field.annotation), value, effect_text(setting))
+    kind = choice_text(field) or type_name(field.annotation)
+    columns = (f"`{setting.path}`", kind, value, effect_text(setting))
     return f"| {' | '.join(columns)} | {escape(field.description or '')} |"
+
+
+def choice_text(field: Any) -> str:
+    """Names that a text may be, besides a thing of one's own; empty for a setting that takes any text."""
+    checks = [getattr(entry, "func", None) for entry in field.metadata]
+    names = [name for check in checks if isinstance(check, Choice) for name in check.names]
+    return " or ".join([f"`{name}`" for name in names] + ["yours"]) if names else ""
 
 
 def effect_text(setting: Setting) -> str:

@@ -103,7 +103,9 @@ def parse_config(values: Mapping[str, Any], place: str) -> RunConfig:
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(str(part) for part in problem["loc"])
-        raise ConfigError(f"{place}: '{key}' = {problem['input']!r}: {problem['msg']}") from None
+        raise ConfigError(
+            f"{place}: '{key}' = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"
+        ) from None
 
 
 def _read_preset(name: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from deeprec.errors import ConfigError
@@ -44,14 +45,21 @@ def load_reference(reference: str, setting: str) -> Any:
     return found
 
 
-def load_function(reference: str, setting: str) -> Callable[..., Any]:
-    """The same for something that is called; raises ConfigError for what is not callable, too."""
-    found = load_reference(reference, setting)
+def load_function(
+    reference: str, setting: str, arguments: Sequence[str], keywords: Sequence[str] = ()
+) -> Callable[..., Any]:
+    """The same for something that is called; raises ConfigError for what can't be called with these, too."""
+    found, place = load_reference(reference, setting), f"{setting} = '{reference}'"
     if not callable(found):
-        raise ConfigError(
-            f"{setting} = '{reference}': is a {type(found).__name__}, not callable; name a function"
-        )
+        raise ConfigError(f"{place}: is a {type(found).__name__}, not callable; name a function")
     function: Callable[..., Any] = found
+    try:
+        signature(function).bind(*arguments, **dict.fromkeys(keywords))
+    except TypeError as error:
+        wanted = ", ".join((*arguments, *(f"{name}=..." for name in keywords)))
+        raise ConfigError(f"{place}: can't be called with ({wanted}): {error}") from None
+    except ValueError:
+        pass  # one that is written in C says nothing of its arguments
     return function
 
 

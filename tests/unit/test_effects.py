@@ -119,7 +119,9 @@ def changed(config: RunConfig, path: str, folder: Path) -> RunConfig:
 
 
 def candidates(value: Any, path: str) -> Iterator[Any]:
-    words = re.findall(r"'([\w-]+)'", str(SETTINGS[path].field.annotation))
+    field = SETTINGS[path].field
+    words = re.findall(r"'([\w-]+)'", str(field.annotation))
+    words += [name for entry in field.metadata for name in getattr(getattr(entry, "func", None), "names", ())]
     yield from (word for word in words if word != value)
     if isinstance(value, bool):
         yield not value

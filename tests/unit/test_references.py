@@ -35,7 +35,7 @@ def test_modules_packages_and_attributes_of_classes(folder: Path) -> None:
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "parts.py").write_text("class Maker:\n    @staticmethod\n    def make():\n        return 7\n")
-    assert load_function("pack_of_mine.parts:Maker.make", "trm.kind")() == 7
+    assert load_function("pack_of_mine.parts:Maker.make", "trm.kind", ())() == 7
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,8 @@ def test_modules_packages_and_attributes_of_classes(folder: Path) -> None:
         ("g = 1", "mine_c:f", "module 'mine_c' has no attribute 'f'; check the name"),
         ("f = 1", "mine_d:f.g", "module 'mine_d' has no attribute 'f.g'"),
         ("f = 1", "mine_e:f", "is a int, not callable; name a function"),
+        ("def f(dataset): ...", "mine_g:f", r"can't be called with \(dataset, config, seed=...\): too many"),
+        ("def f(a, b, c, *, seed): ...", "mine_h:f", r"called with \(.*\): missing a required argument: 'c'"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(
@@ -59,7 +61,7 @@ def test_what_is_wrong_is_said_in_one_line(
     if source is not None:
         (folder / f"{reference.partition(':')[0]}.py").write_text(source)
     with pytest.raises(ConfigError, match=message) as caught:
-        load_function(reference, "rl")
+        load_function(reference, "rl", ("dataset", "config"), ("seed",))
     assert "\n" not in str(caught.value)
 
 
@@ -75,3 +77,7 @@ def test_a_contract_names_what_is_lacking() -> None:
         ConfigError, match=r"here: gave a int, which is no Text: it lacks upper, lower; see docs/howto"
     ):
         check_members(3, "Text", ("real", "upper", "lower"), "here")
+
+
+def test_what_says_nothing_of_its_arguments_is_taken_as_it_is() -> None:
+    assert load_function("builtins:min", "trm.kind", ("a", "b"))(2, 1) == 1

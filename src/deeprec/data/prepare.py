@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -19,16 +20,19 @@ from deeprec.data.raw import RawData, check_raw
 from deeprec.data.readers.amazon import read_amazon_pair
 from deeprec.data.readers.amazon_reviews import read_amazon_reviews
 from deeprec.data.readers.movielens import read_ml_1m, read_ml_100k, read_ml_latest
+from deeprec.data.readers.own import read_own
 from deeprec.data.readers.recbole import read_recbole
 from deeprec.data.readers.table import read_own_tables
 from deeprec.data.sources import DOWNLOADS, download
 from deeprec.data.split import check_split, split_at, split_by_time
 from deeprec.data.synthetic import simulate
 from deeprec.errors import DataError
+from deeprec.references import is_reference
 from deeprec.types import Item
 
 _MOST_CATEGORIES = 50  # of an item; shops name up to a dozen
 
+_YOURS = "or a reader of yours as package.module:function"
 Reader = Callable[[Path, DataConfig], RawData]
 
 READERS: dict[str, Reader] = {
@@ -98,9 +102,9 @@ def read_raw(config: DataConfig, seed: int, cache: Path | None = None) -> RawDat
     """The source as read, before any check or filter."""
     if config.name == "synthetic":
         return simulate(config.synthetic, seed).raw
-    if config.name not in READERS:
+    if config.name not in READERS and not is_reference(config.name):
         near = difflib.get_close_matches(config.name, data_names(), n=1)
-        hint = f"did you mean '{near[0]}'?" if near else "name your own files with `table`"
+        hint = f"did you mean '{near[0]}'?" if near else f"name your own files with `table`, {_YOURS}"
         raise DataError(f"unknown data set '{config.name}'; known: {', '.join(data_names())}; {hint}")
     if config.source is not None:
         path = Path(config.source).expanduser()
@@ -108,7 +112,8 @@ def read_raw(config: DataConfig, seed: int, cache: Path | None = None) -> RawDat
         path = download(config.name, cache)
     else:
         raise DataError(f"data set '{config.name}' can't be downloaded; name its files with --source PATH")
-    return READERS[config.name](path, config)
+    reader = READERS.get(config.name) or partial(read_own, config.name)
+    return reader(path, config)
 
 
 def _cuts(rows: pl.DataFrame, config: DataConfig, place: str) -> tuple[float, ...]:

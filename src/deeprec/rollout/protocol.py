@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from deeprec.config import RolloutConfig
 from deeprec.data.catalog import LONGEST_FACT, LONGEST_TITLE, Catalog, clean_text
+from deeprec.rollout.own_prompt import load_template
 from deeprec.rollout.tags import TAGS
 from deeprec.trm.periods import month_phrase
 from deeprec.trm.ranking import MAX_PREFERENCE
@@ -49,9 +50,13 @@ def render_prompt(example: Example, catalog: Catalog, config: RolloutConfig) -> 
     """The prompt for one user; ends with the tag that opens the response.
 
     Shows the latest `config.history` items, oldest first, with the configured fields
-    where the source has them. Never reads `example.target`.
+    where the source has them. Never reads `example.target`. Raises ConfigError for a
+    template of your own that can't be used.
     """
-    template = _FULL if config.template == "full" else _COMPACT
+    if config.template == "compact":
+        template = _COMPACT
+    else:
+        template = _FULL if config.template == "full" else load_template(config.template)
     return template.format(
         t=TAGS,
         k=config.retrieved,

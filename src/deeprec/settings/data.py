@@ -49,7 +49,11 @@ class DataConfig(Section):
 
     effect = changes(DATA)
 
-    name: str = Field("synthetic", description="Data set: a known name, or `table` for your own files.")
+    name: str = Field(
+        "synthetic",
+        description="Data set: a known name, `table` for your own files, or a reader of yours: "
+        "`package.module:function`.",
+    )
     source: Annotated[str | None, PLACE] = Field(
         None, description="Path of the source; none: download, or simulate."
     )

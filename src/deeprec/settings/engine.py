@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from deeprec.settings.effect import ONE_SHOT_RL, RL, SPEED, changes
+from deeprec.settings.own import one_of_or_own
 from deeprec.settings.section import Section
 
 
@@ -14,10 +15,13 @@ class EngineConfig(Section):
     """What generates the policy's tokens."""
 
     kind: Annotated[
-        Literal["local", "vllm"], changes(*RL, ONE_SHOT_RL, when=lambda run: run.engine.kind != "local")
+        str,
+        one_of_or_own("local", "vllm"),
+        changes(*RL, ONE_SHOT_RL, when=lambda run: run.engine.kind != "local"),
     ] = Field(
         "local",
-        description="`local`: the policy itself, on CPU or GPU; `vllm` (extra `vllm`): a copy in vLLM, for GPUs.",
+        description="`local`: the policy itself, on CPU or GPU; `vllm` (extra `vllm`): a copy in vLLM, for GPUs; or "
+        "yours: `package.module:factory`.",
     )
     vllm_memory: Annotated[float, SPEED] = Field(
         0.3,

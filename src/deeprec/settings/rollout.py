@@ -16,6 +16,7 @@ from deeprec.settings.effect import (
     WARM_START,
     changes,
 )
+from deeprec.settings.own import one_of_or_own
 from deeprec.settings.section import Positive, Section
 
 if TYPE_CHECKING:
@@ -40,16 +41,20 @@ _DRAWN_TO_EVALUATE = changes(EVALUATION, when=_samples)
 class RolloutConfig(Section):
     """The protocol: what is shown, what is sampled, and every cap."""
 
-    template: Annotated[Literal["full", "compact"], _PROMPTED] = Field(
-        "compact", description="Prompt: `full` instructs a pretrained LLM, `compact` suits the tiny policy."
+    template: Annotated[str, one_of_or_own("full", "compact"), _PROMPTED] = Field(
+        "compact",
+        description="Prompt: `full` instructs a pretrained LLM, `compact` suits the tiny policy; or a text of yours: "
+        "`package.module:name`.",
     )
     chat: Annotated[
         bool,
-        changes(WARM_START, *RL, EVALUATION, ONE_SHOT_SFT, when=lambda run: run.rollout.template == "full"),
+        changes(
+            WARM_START, *RL, EVALUATION, ONE_SHOT_SFT, when=lambda run: run.rollout.template != "compact"
+        ),
     ] = Field(
         True,
-        description="With `full`: the instruction is a user's message of the tokenizer's chat template, where it has "
-        "one. Off for base models whose tokenizer brings a template along.",
+        description="But for `compact`: the instruction is a user's message of the tokenizer's chat template, where "
+        "it has one. Off for base models whose tokenizer brings a template along.",
     )
     prompt_fields: Annotated[
         tuple[Literal["categories", "year", "rating", "date", "profile"], ...], _PROMPTED
@@ -81,7 +86,7 @@ class RolloutConfig(Section):
         changes(WARM_START, *RL, EVALUATION, when=_reranks),
     ] = Field(50, description="`reranked`: latest items of the history that the policy reads for that.")
     max_retrievals: Annotated[
-        Positive, _EXPLORED, changes(ONE_SHOT_SFT, when=lambda run: run.rollout.template == "full")
+        Positive, _EXPLORED, changes(ONE_SHOT_SFT, when=lambda run: run.rollout.template != "compact")
     ] = Field(8, description="Retrievals per trajectory at most.")
     segment_tokens: Annotated[Positive, _PROMPTED] = Field(
         2048, description="New tokens per segment at most."
@@ -105,4 +110,4 @@ class RolloutConfig(Section):
     @property
     def chats(self) -> bool:
         """Whether prompts are put as a user's message of a chat."""
-        return self.template == "full" and self.chat
+        return self.template != "compact" and self.chat

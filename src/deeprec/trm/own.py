@@ -116,7 +116,7 @@ def build_own(kind: str, dataset: Dataset, config: TRMConfig) -> Retriever:
     Raises ConfigError for a place that can't be imported or called, and for an object that is
     no Retriever of this catalogue.
     """
-    factory = load_function(kind, "trm.kind")
+    factory = load_function(kind, "trm.kind", ("dataset", "config"))
     return check_retriever(factory(dataset, config), dataset, f"trm.kind = '{kind}'")
 
 

@@ -86,7 +86,7 @@ def render_one_shot(
     example: Example, candidates: Sequence[int], dataset: Dataset, config: RolloutConfig
 ) -> str:
     """History, then the numbered candidates; ends where the model is to open its list."""
-    return (_FULL if config.template == "full" else _COMPACT).format(
+    return (_COMPACT if config.template == "compact" else _FULL).format(
         t=TAGS,
         count=len(candidates),
         n=min(config.recommended, len(candidates)),

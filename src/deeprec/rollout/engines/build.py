@@ -5,21 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deeprec.config import RunConfig
+from deeprec.references import check_members, load_function
 from deeprec.rollout.codec import Codec
+from deeprec.rollout.engines.base import Engine
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from deeprec.rollout.engines.local import LocalEngine
-    from deeprec.rollout.engines.vllm import VLLMEngine
+
+_CONTRACT = ("context_length", "generate", "reseed", "forget")
 
 
-def build_engine(
-    config: RunConfig, model: PreTrainedModel, codec: Codec, *, seed: int
-) -> LocalEngine | VLLMEngine:
+def build_engine(config: RunConfig, model: PreTrainedModel, codec: Codec, *, seed: int) -> Engine:
     """The engine that `engine.kind` names, on a model that may go on being trained.
 
-    Raises MissingExtraError where it needs an extra that is not installed.
+    Raises MissingExtraError where it needs an extra that is not installed, ConfigError for one of your own that
+    can't be used.
     """
     if config.engine.kind == "vllm":
         from deeprec.rollout.engines.vllm import VLLMEngine
@@ -33,6 +34,11 @@ def build_engine(
             sequences=config.rollout.users_per_batch,
             dtype="bfloat16" if in_half else "float32",
         )
-    from deeprec.rollout.engines.local import LocalEngine
+    if config.engine.kind == "local":
+        from deeprec.rollout.engines.local import LocalEngine
 
-    return LocalEngine(model, codec, seed=seed)
+        return LocalEngine(model, codec, seed=seed)
+    factory = load_function(config.engine.kind, "engine.kind", ("config", "model", "codec"), ("seed",))
+    engine: Engine = factory(config, model, codec, seed=seed)
+    check_members(engine, "Engine", _CONTRACT, f"engine.kind = '{config.engine.kind}'")
+    return engine
