@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from tokenizers import AddedToken
 from torch import Tensor
@@ -21,17 +22,22 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
-from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import logging
 
 from deeprec.config import PolicyConfig
 from deeprec.disk import whole_folder
 from deeprec.errors import MissingExtraError, PolicyError
+from deeprec.policy.folders import check_loaded, check_model, check_tokenizer
 from deeprec.rollout.codec import TokenizerCodec
 from deeprec.rollout.tags import TAGS
 
 PAD = "<|pad|>"
-_UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError)
+_LONGEST_REASON = 300  # characters of what a library says
+# What the libraries raise for files that are not what they expect.
+_UNREADABLE = (
+    OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError,
+    ImportError, MemoryError, SafetensorError, StrictDataclassError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -132,46 +138,54 @@ def silently() -> Iterator[None]:
 
 def load_tokenizer(name: str, setting: str = "policy.model") -> PreTrainedTokenizerBase:
     """The tokenizer alone, as it was saved; raises PolicyError for one that can't be read or has no end of text."""
-    try:
+    with _readable(name, "tokenizer", setting):
+        declared = check_tokenizer(_source(name), name).get("tokenizer_class")
         # A Qwen2 model's tokenizer is rebuilt by AutoTokenizer as Qwen's own, with other rules for
         # splitting text, even where the files declare a plain one: ours would lose line breaks.
-        declared = get_tokenizer_config(_source(name)).get("tokenizer_class")
         reader = PreTrainedTokenizerFast if declared == PreTrainedTokenizerFast.__name__ else AutoTokenizer
         tokenizer = reader.from_pretrained(_source(name), trust_remote_code=False)
-    except _UNREADABLE as error:
-        raise PolicyError(_unreadable(name, "tokenizer", error, setting)) from error
     if tokenizer.eos_token_id is None:
         raise PolicyError(f"{name}: its tokenizer has no end-of-text token; set eos_token and save it again")
     return tokenizer
 
 
 def _read_model(name: str, dtype: str, setting: str) -> PreTrainedModel:
-    try:
-        with silently():
-            model, report = AutoModelForCausalLM.from_pretrained(
-                _source(name),
-                dtype=getattr(torch, dtype),
-                use_safetensors=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
-    except _UNREADABLE as error:
-        raise PolicyError(_unreadable(name, "model", error, setting)) from error
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise PolicyError(
-            f"{name}: {len(missing)} weights are missing, such as '{missing[0]}'; "
-            "the folder is not whole: copy or download it again"
+    with _readable(name, "model", setting), silently():
+        model, report = AutoModelForCausalLM.from_pretrained(
+            _source(name),
+            config=check_model(_source(name), name),
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
+        missing = sorted(report["missing_keys"])
+        if missing:
+            raise PolicyError(
+                f"{name}: {len(missing)} weights are missing, such as '{missing[0]}'; "
+                "the folder is not whole: copy or download it again"
+            )
+        check_loaded(model, name)
     return model
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__
+@contextmanager
+def _readable(name: str, what: str, setting: str) -> Iterator[None]:
+    """Turn whatever the libraries raise over a model's files into one PolicyError that names the folder."""
+    try:
+        yield
+    except PolicyError:
+        raise
+    except _UNREADABLE as error:
+        raise PolicyError(_unreadable(name, what, error, setting)) from error
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split())[:_LONGEST_REASON] or type(error).__name__
 
 
 def _unreadable(name: str, what: str, error: BaseException, setting: str) -> str:
-    reason = _first_line(error)
+    reason = _reason(error)
     if Path(name).expanduser().is_dir():
         return (
             f"{name}: its {what} can't be read ({reason}); copy or download the folder again "
@@ -202,7 +216,7 @@ def _add_tags(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: 
     except (NotImplementedError, RuntimeError, ValueError) as error:
         raise PolicyError(
             f"{name}: its embeddings can't be extended to {max(ids) + 1} rows for the tags "
-            f"({_first_line(error)}); use full-precision weights, or save the model with spare rows"
+            f"({_reason(error)}); use full-precision weights, or save the model with spare rows"
         ) from error
     model.config.pad_token_id = tokenizer.pad_token_id
     if model.generation_config is not None:

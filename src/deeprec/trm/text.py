@@ -153,7 +153,10 @@ class SentenceEncoder:
             raise MissingExtraError("sentence-transformers text encoders", "encoders") from None
         self.name = name
         try:
-            self._model = SentenceTransformer(name)
+            # No code of the repository, no pickles: whoever named the model vouches for numbers alone.
+            self._model = SentenceTransformer(
+                name, trust_remote_code=False, model_kwargs={"use_safetensors": True}
+            )
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ConfigError(

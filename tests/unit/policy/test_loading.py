@@ -137,7 +137,9 @@ def test_a_model_whose_embeddings_cant_grow_is_refused(
         raise NotImplementedError("quantized embeddings\ncan't be resized")
 
     monkeypatch.setattr(LlamaForCausalLM, "resize_token_embeddings", fixed)
-    with pytest.raises(PolicyError, match=r"rows for the tags \(quantized embeddings\); use full"):
+    with pytest.raises(
+        PolicyError, match=r"rows for the tags \(quantized embeddings can't be resized\); use full"
+    ):
         load_policy(str(tmp_path), PolicyConfig())
 
 
