@@ -187,7 +187,7 @@ EDITS = {
     ),
     "script": ("deeprec.rl.scripts._CLOSING", "Rank now.", TINY),
     "share of open wishes": ("deeprec.rl.scripts.OPEN_SHARE", 0.5, {"warm_start"}),
-    "pieces": ("deeprec.policy.tokenizer._PHRASE_REPEATS", 1, TINY),
+    "pieces": ("deeprec.policy.tokenizer._YEAR_REPEATS", 1, TINY),
     "copying": ("deeprec.policy.tiny._COPY_GAIN", 1.0, TINY),
     "format": ("deeprec.rewards.process.FORMAT_PENALTY", -2.0, {"cold_start", "evaluation"}),
     "invocations": ("deeprec.rewards.process.INVOCATIONS_REWARDED", 4, {"cold_start", "evaluation"}),
@@ -229,7 +229,7 @@ def test_a_reward_that_weighs_nothing_does_not_count() -> None:
 
 def test_constants_are_those_of_the_module_and_plain() -> None:
     found = constants_of("policy.tokenizer", "rollout.protocol")
-    assert found["tokenizer._PHRASES"] == 200
+    assert found["tokenizer._YEARS"] == 200
     assert found["protocol._NUMBER"] == r"^\s*\d+\s*[.)]\s*"
     assert found["protocol.TAGS"]["end_think"] == "</think>"
     assert not any("Sequence" in name or "BPE" in name for name in found)
