@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
-from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from deeprec.config import RunConfig
@@ -92,16 +92,16 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
             yield f"{name.replace('_', ' ')} changed"
 
 
-def constants_of(*modules: str) -> dict[str, Any]:
-    """The numbers and texts in capitals of some modules of this package: results depend on them, too.
+def constants_of(*modules: ModuleType) -> dict[str, Any]:
+    """The numbers and texts in capitals of some modules: results depend on them, too.
 
     Keys are `MODULE.NAME` with the module's own name alone, so that a module may move.
     """
     found = {}
-    for place in modules:
-        for name, value in vars(import_module(f"deeprec.{place}")).items():
+    for module in modules:
+        for name, value in vars(module).items():
             if _CONSTANT.fullmatch(name) and (plain := _plain(value)) is not None:
-                found[f"{place.rpartition('.')[2]}.{name}"] = plain
+                found[f"{module.__name__.rpartition('.')[2]}.{name}"] = plain
     return found
 
 

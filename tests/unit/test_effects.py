@@ -19,6 +19,7 @@ from deeprec.errors import RunError
 from deeprec.evaluation.stage import stage_inputs as evaluation_inputs
 from deeprec.inputs import Inputs, constants_of
 from deeprec.methods import RIVALS
+from deeprec.policy import tokenizer
 from deeprec.rivals.enhanced_trm.prompts import build_prompts
 from deeprec.rivals.registry import find_rival, rival_inputs
 from deeprec.rl import recipe
@@ -26,6 +27,7 @@ from deeprec.rl.stage import STARTS_FROM
 from deeprec.rl.stage import stage_inputs as rl_inputs
 from deeprec.rl.warm_start import reading_inputs
 from deeprec.rl.warm_start import stage_inputs as warm_inputs
+from deeprec.rollout import protocol
 from deeprec.run import Run
 from deeprec.settings.effect import READING, WRITER
 from deeprec.settings.section import Section
@@ -43,7 +45,6 @@ RUNS = {
 # Another value where none can be told from the present one.
 OTHERS: dict[str, Any] = {
     "data.time_cuts": (date(2001, 1, 1), date(2002, 1, 1), date(2003, 1, 1)),
-    "data.columns": {"title": "name"},
     "data.name": "ml-100k",
     "rollout.prompt_fields": ("year",),
     "rollout.list_fields": ("year",),
@@ -127,6 +128,8 @@ def candidates(value: Any, path: str) -> Iterator[Any]:
         yield not value
     elif isinstance(value, int | float):
         yield from (value + 1, value / 2, value * 2)
+    elif isinstance(value, dict):
+        yield {"title": "name"}
     elif isinstance(value, tuple):
         yield from (value[:-1], (*value, value[-1] / 2))
     elif isinstance(value, str):
@@ -228,7 +231,7 @@ def test_a_reward_that_weighs_nothing_does_not_count() -> None:
 
 
 def test_constants_are_those_of_the_module_and_plain() -> None:
-    found = constants_of("policy.tokenizer", "rollout.protocol")
+    found = constants_of(tokenizer, protocol)
     assert found["tokenizer._YEARS"] == 200
     assert found["protocol._NUMBER"] == r"^\s*\d+\s*[.)]\s*"
     assert found["protocol.TAGS"]["end_think"] == "</think>"

@@ -8,6 +8,7 @@ that of the run, so that the difference to `trm` is the preference alone.
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from deeprec.data.dataset import Dataset
 from deeprec.errors import RunError
 from deeprec.inputs import constants_of
 from deeprec.recommender import Recommender
+from deeprec.rivals import tuning
 from deeprec.rivals.registry import Rival
 from deeprec.rivals.tuning import Settings, choose, tuning_examples, validation_ndcg
 from deeprec.run import Run
@@ -124,7 +126,7 @@ def _candidates(run: Run) -> list[Rule]:
 
 
 def _others(run: Run) -> dict[str, Any]:
-    return {"constants": constants_of("rivals.asked", "rivals.tuning")}
+    return {"constants": constants_of(sys.modules[__name__], tuning)}
 
 
 def _fit(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> dict[str, Any]:

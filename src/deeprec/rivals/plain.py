@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from math import prod
 from pathlib import Path
@@ -12,7 +13,7 @@ from deeprec.data.dataset import Dataset
 from deeprec.errors import EvaluationError
 from deeprec.inputs import constants_of
 from deeprec.recommender import Recommender
-from deeprec.rivals import factors
+from deeprec.rivals import factors, tuning
 from deeprec.rivals.registry import Rival
 from deeprec.rivals.tuning import Settings, choose, tuning_examples
 from deeprec.run import Run
@@ -83,7 +84,7 @@ def _rival(
     """A rival whose settings are chosen from the product of `grid`, names of PlainConfig."""
 
     def others(run: Run) -> dict[str, Any]:
-        return {"constants": constants_of("rivals.plain", "rivals.tuning")}
+        return {"constants": constants_of(sys.modules[__name__], tuning)}
 
     def wrap(dataset: Dataset) -> Callable[[Model], Recommender]:
         def recommender(model: Model) -> Recommender:

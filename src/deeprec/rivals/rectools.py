@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from hashlib import sha256
@@ -145,7 +146,7 @@ def _run(python: Path, *words: object, bar: Bar | None = None) -> None:
 
 def _rival(name: str, summary: str) -> Rival:
     def others(run: Run) -> dict[str, Any]:
-        return {"constants": constants_of("rivals.rectools")}
+        return {"constants": constants_of(sys.modules[__name__])}
 
     def fit(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> dict[str, Any]:
         python = Path(run.config.rivals.plain.peers_python)

@@ -93,7 +93,7 @@ def stage_settings(config: RunConfig, stage: StageName) -> StageConfig:
 
 def stage_inputs(config: RunConfig, dataset: Dataset, stage: StageName, before: str) -> Inputs:
     """What the stage's weights depend on; `before` is the fingerprint of the stage before."""
-    from deeprec.rl import recipe
+    from deeprec.rl import advantages, recipe
 
     settings: StageConfig = getattr(config.rl, stage)
     return Inputs.of(
@@ -103,7 +103,7 @@ def stage_inputs(config: RunConfig, dataset: Dataset, stage: StageName, before: 
         the_policy_that_it_starts_from=before,
         prompts=recipe.prompts(config.rollout),
         rewards=recipe.rewards(settings.weights) if settings.steps else None,
-        constants_of_RL=constants_of("rl.advantages"),
+        constants_of_RL=constants_of(advantages),
     )
 
 

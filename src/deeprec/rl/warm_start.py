@@ -16,6 +16,8 @@ from deeprec.disk import append_jsonl, drop_rows, read_jsonl
 from deeprec.errors import TrainingError
 from deeprec.inputs import Inputs, constants_of
 from deeprec.ledger import write_ledger
+from deeprec.next_item import training
+from deeprec.policy import tiny, tokenizer
 from deeprec.policy.context import longer_context
 from deeprec.policy.environment import READER
 from deeprec.policy.loading import Policy, load_policy, save_policy
@@ -23,7 +25,7 @@ from deeprec.policy.probe import training_piece
 from deeprec.policy.tiny import build_tiny, start_titles
 from deeprec.policy.tokenizer import build_tokenizer
 from deeprec.progress import progress_bar
-from deeprec.rl import recipe
+from deeprec.rl import recipe, scripts, supervised
 from deeprec.rl.callbacks import latest_checkpoint
 from deeprec.rl.extras import require_extra
 from deeprec.rl.reading import read_histories, reading_documents
@@ -50,9 +52,6 @@ if TYPE_CHECKING:
 STAGE = WARM_START
 READING = "warm_start:reading"  # in the log
 _INPUTS = "inputs.txt"  # beside the weights that have read: what they depend on
-# Where numbers stand that another policy would come of.
-_RECIPE = ("policy.tiny", "policy.tokenizer", "rl.scripts", "rl.supervised")
-_READING_RECIPE = ("policy.tiny", "rivals.item_tokens.training")
 
 
 @writes
@@ -98,7 +97,7 @@ def stage_inputs(config: RunConfig, trm: str) -> Inputs:
         STAGE,
         TRM=trm,
         tokenizer=recipe.tokenizer(config.policy),
-        constants_of_the_policy=constants_of(*_RECIPE),
+        constants_of_the_policy=constants_of(tiny, tokenizer, scripts, supervised),
         **taught,
     )
 
@@ -190,7 +189,7 @@ def reading_inputs(config: RunConfig, dataset: Dataset, tokenizer: PreTrainedTok
         READER,
         data=dataset.fingerprint,
         tokenizer=tokenizer.get_vocab(),
-        constants=constants_of(*_READING_RECIPE),
+        constants=constants_of(tiny, training),
     )
 
 

@@ -17,6 +17,7 @@ from deeprec.errors import RunError
 from deeprec.inputs import constants_of
 from deeprec.methods import LLM_ENHANCED_TRM as NAME
 from deeprec.recommender import Recommender
+from deeprec.rivals.enhanced_trm import enriched, prompts
 from deeprec.rivals.enhanced_trm.enriched import (
     AugmentedDataset,
     added_items,
@@ -46,7 +47,7 @@ def _others(run: Run) -> dict[str, Any]:
         "prompts": asdict(build_prompts(config)),
         "model": model_name(run.config),
         "writer": tiny_recipe(run.config) if config.model == "tiny" else None,
-        "constants": constants_of("rivals.enhanced_trm.enriched", "rivals.enhanced_trm.prompts"),
+        "constants": constants_of(enriched, prompts),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -114,10 +115,13 @@ def writer_key(run: Run, dataset: Dataset) -> str:
 
 def tiny_recipe(config: RunConfig) -> dict[str, Any]:
     """What makes the tiny writer: settings, tokenizer and constants."""
+    from deeprec.policy import tiny
+    from deeprec.rl import supervised
+
     return {
         "settings": config.identity(WRITER),
         "tokenizer": recipe.tokenizer(config.policy.model_copy(update={"model": "tiny"})),
-        "constants": constants_of("policy.tiny", "rl.supervised", "rivals.enhanced_trm.writer"),
+        "constants": constants_of(tiny, supervised, sys.modules[__name__]),
     }
 
 

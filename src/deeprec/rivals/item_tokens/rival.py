@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from deeprec.next_item.vocabulary import ItemNames
 
 TITLES, CODES = methods.TITLE_TOKENS, methods.SEMANTIC_IDS
-_RECIPES = {
-    TITLES: ("model", "training", "vocabulary"),
-    CODES: ("model", "quantisation", "rqvae", "training", "vocabulary"),
-}  # where numbers stand that another model would come of
 
 
 def _others(name: str, run: Run) -> dict[str, Any]:
-    return {"constants": constants_of(*(f"rivals.item_tokens.{module}" for module in _RECIPES[name]))}
+    from deeprec.next_item import model, training, vocabulary
+    from deeprec.rivals.item_tokens import quantisation, rqvae
+
+    quantised = (quantisation, rqvae) if name == CODES else ()
+    return {"constants": constants_of(model, training, vocabulary, *quantised)}
 
 
 def _fit(name: str, run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> dict[str, Any]:

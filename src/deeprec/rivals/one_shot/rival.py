@@ -25,24 +25,25 @@ SUPERVISED, REINFORCED = methods.TRM_ENHANCED_SFT, methods.TRM_ENHANCED
 
 
 def _supervised_others(run: Run) -> dict[str, Any]:
+    from deeprec.policy import tiny
     from deeprec.rivals.one_shot.prompts import specimen_prompt
-    from deeprec.rl import recipe
+    from deeprec.rl import recipe, supervised
 
     return {
         "prompts": specimen_prompt(run.config.rollout),
         "tokenizer": recipe.tokenizer(run.config.policy),
-        "constants": constants_of("policy.tiny", "rl.supervised"),
+        "constants": constants_of(tiny, supervised),
     }
 
 
 def _reinforced_others(run: Run) -> dict[str, Any]:
-    from deeprec.rl import recipe
+    from deeprec.rl import advantages, recipe
 
     before = run.require(RIVAL + SUPERVISED)
     return {
         "the_supervised_model": before["inputs"],
         "rewards": recipe.rewards(run.config.rl.recommendation.weights),
-        "constants": constants_of("rl.advantages"),
+        "constants": constants_of(advantages),
     }
 
 
