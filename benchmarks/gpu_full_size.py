@@ -142,7 +142,7 @@ def prepare_trm(run: Run, dataset: Dataset, donor: Path | None, record: Record) 
         return record.stage("trm", lambda: run_trm(run, dataset))
     while True:
         if (donor / "run.toml").is_file():
-            share(run, "trm", stage_inputs(run, dataset), [Run.open(donor)])
+            share(run, "trm", stage_inputs(run, dataset).fingerprint, [Run.open(donor)])
         if run.trm.is_dir():
             return record.stage("trm", lambda: load_trm(run, dataset), shared=True)
         if record.left < 0:

@@ -69,3 +69,8 @@ class MissingExtraError(DeepRecError, ImportError):
 
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs an extra that is not installed: {install_command(extra)}")
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, in one line."""
+    return str(error).strip().split("\n")[0] or type(error).__name__

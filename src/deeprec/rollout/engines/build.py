@@ -32,12 +32,13 @@ def build_engine(config: RunConfig, model: PreTrainedModel, codec: Codec, *, see
             seed=seed,
             memory=config.engine.vllm_memory,
             sequences=config.rollout.users_per_batch,
+            context_length=config.engine.context,
             dtype="bfloat16" if in_half else "float32",
         )
     if config.engine.kind == "local":
         from deeprec.rollout.engines.local import LocalEngine
 
-        return LocalEngine(model, codec, seed=seed)
+        return LocalEngine(model, codec, seed=seed, context_length=config.engine.context)
     factory = load_function(config.engine.kind, "engine.kind", ("config", "model", "codec"), ("seed",))
     engine: Engine = factory(config, model, codec, seed=seed)
     check_members(engine, "Engine", _CONTRACT, f"engine.kind = '{config.engine.kind}'")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
@@ -19,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from deeprec.errors import EngineError, MissingExtraError
+from deeprec.errors import EngineError, MissingExtraError, first_line
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Request, Sampling, Segment
+from deeprec.rollout.engines.causal_lm import is_out_of_memory
 from deeprec.rollout.engines.limits import holds_stop, new_token_cap
 from deeprec.rollout.engines.weights import named_weights
 
@@ -33,6 +35,9 @@ _LOOK = 64  # tokens between two looks for a stop text, which vLLM can't see
 _PROBE = 64  # tokens of a prompt on which vLLM and the policy must agree
 _AGREEMENT = 0.25  # nats; bfloat16 costs a few hundredths, wrong weights cost whole nats
 _PASSING = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache"}
+# Graphs are a GPU's. Chunked prefill calls for a generator's offset, which a CPU's doesn't have, as soon as a batch of
+# seeded requests has more prompt tokens than one chunk.
+_ON_CPU: Mapping[str, Any] = {"enforce_eager": True, "enable_chunked_prefill": False}
 # Read by vLLM when it is imported or started. The first keeps it in this process, where it
 # can read the policy's weights; the others keep it silent, and off the network.
 _ENVIRONMENT = {
@@ -52,8 +57,9 @@ class Colocated:
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Replace all weights, and forget what was computed with the old ones."""
         self.holder = None
-        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(weights)})
-        self.llm.reset_prefix_cache()
+        with named_failures("take over the weights"):
+            self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(weights)})
+            self.llm.reset_prefix_cache()
 
     def sample(
         self, contexts: Sequence[Sequence[int]], arguments: Sequence[Mapping[str, Any]]
@@ -61,11 +67,12 @@ class Colocated:
         """Continue each context by `vllm.SamplingParams(**arguments)`."""
         from vllm import SamplingParams
 
-        outputs = self.llm.generate(
-            [{"prompt_token_ids": list(context)} for context in contexts],
-            [SamplingParams(**options) for options in arguments],
-            use_tqdm=False,
-        )
+        with named_failures("sample"):
+            outputs = self.llm.generate(
+                [{"prompt_token_ids": list(context)} for context in contexts],
+                [SamplingParams(**options) for options in arguments],
+                use_tqdm=False,
+            )
         return [_segment(output.outputs[0]) for output in outputs]
 
     def score(self, ids: Sequence[int]) -> list[float]:
@@ -75,9 +82,25 @@ class Colocated:
         reading = SamplingParams(
             temperature=0.0, max_tokens=1, prompt_logprobs=0, ignore_eos=True, detokenize=False
         )
-        output = self.llm.generate([{"prompt_token_ids": list(ids)}], [reading], use_tqdm=False)[0]
+        with named_failures("read a prompt"):
+            output = self.llm.generate([{"prompt_token_ids": list(ids)}], [reading], use_tqdm=False)[0]
         found = zip(ids[1:], output.prompt_logprobs[1:], strict=True)
         return [float(position[token].logprob) for token, position in found]
+
+
+@contextmanager
+def named_failures(doing: str) -> Iterator[None]:
+    """Errors of a vLLM that is running, as EngineError; that of a lack of memory tells what to lower.
+
+    Raises EngineError in their place.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError, AssertionError, NotImplementedError) as error:
+        lower = "lower engine.vllm_memory or rollout.users_per_batch, or " if is_out_of_memory(error) else ""
+        raise EngineError(
+            f"vLLM can't {doing} ({first_line(error)}); {lower}set engine.kind = 'local'"
+        ) from error
 
 
 class VLLMEngine:
@@ -99,13 +122,21 @@ class VLLMEngine:
         memory: float = 0.3,
         sequences: int = 128,
         dtype: str = "bfloat16",
+        context_length: int | None = None,
         llm: Colocated | None = None,
     ) -> None:
         if llm is None and find_spec("vllm") is None:
             raise MissingExtraError("engine.kind = 'vllm'", "vllm")
         self._model, self._codec = model, codec
         self._llm = llm  # started at the first use: training takes its memory first
-        self._options: dict[str, Any] = {"dtype": dtype, "memory": memory, "sequences": sequences}
+        longest = int(model.config.get_text_config().max_position_embeddings)
+        self._context = min(longest, context_length or longest)
+        self._options: dict[str, Any] = {
+            "dtype": dtype,
+            "memory": memory,
+            "sequences": sequences,
+            "context": self._context,
+        }
         self._seed, self._part = seed, 0
         self._is_stale = True
         self._name = object()
@@ -113,7 +144,7 @@ class VLLMEngine:
     @property
     def context_length(self) -> int:
         """Tokens that prompt and response may have together."""
-        return int(self._model.config.get_text_config().max_position_embeddings)
+        return self._context
 
     def forget(self) -> None:
         """Take the weights anew before the next segment, and go on to fresh random numbers."""
@@ -236,11 +267,12 @@ def request_seed(seed: int, part: int, key: int, start: int) -> int:
 
 
 @cache
-def start_vllm(shape: str, *, dtype: str, memory: float, sequences: int) -> Colocated:
+def start_vllm(shape: str, *, dtype: str, memory: float, sequences: int, context: int) -> Colocated:
     """The process's vLLM for models of this shape (a `config.json` as text), without weights yet.
 
     It stays until the process ends and serves every policy of the shape in turn, for vLLM
-    doesn't give its memory back. `memory` is its share of the whole GPU memory.
+    doesn't give its memory back. `memory` is its share of the whole GPU memory, `context` the tokens of
+    its longest sequence.
     """
     os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
     from vllm import LLM
@@ -261,15 +293,16 @@ def start_vllm(shape: str, *, dtype: str, memory: float, sequences: int) -> Colo
                 seed=0,
                 gpu_memory_utilization=memory,
                 max_num_seqs=sequences,
+                max_model_len=context,
+                **({} if torch.cuda.is_available() else _ON_CPU),
                 enable_prefix_caching=True,
                 logprobs_mode="raw_logprobs",
-                enforce_eager=not torch.cuda.is_available(),  # graphs are a GPU's
             )
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0]
+    except (RuntimeError, ValueError, AssertionError, NotImplementedError) as error:
         raise EngineError(
-            f"vLLM can't start ({reason}); engine.vllm_memory = {memory} is its share of the GPU's memory: raise it if "
-            "the cache has no room, lower it if the memory is taken, or set engine.kind = 'local'"
+            f"vLLM can't start ({first_line(error)}); engine.vllm_memory = {memory} is its share of the GPU's memory: "
+            f"raise it, or lower engine.context ({context} now), if the cache has no room; lower it if the memory is "
+            "taken; or set engine.kind = 'local'"
         ) from error
     return Colocated(llm)
 
@@ -277,7 +310,8 @@ def start_vllm(shape: str, *, dtype: str, memory: float, sequences: int) -> Colo
 def _shape(model: PreTrainedModel) -> str:
     """The model's `config.json`, without what may differ between policies of one shape."""
     bare = model.get_base_model() if hasattr(model, "get_base_model") else model
-    values = {**bare.config.to_dict(), "architectures": [type(bare).__name__]}
+    # Never tied: vLLM's build for CPUs packs a tied output layer once, and would go on with it after new weights.
+    values = {**bare.config.to_dict(), "architectures": [type(bare).__name__], "tie_word_embeddings": False}
     return json.dumps({key: values[key] for key in sorted(values.keys() - _PASSING)}, default=str)
 
 

@@ -14,16 +14,28 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def named_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
-    """Name and value of every weight, one after another; tied weights come once.
+    """Name and value of every weight, one after another; the output layer's comes also where it is tied to the input's.
 
     What LoRA adapters and trained tokens add is in the values. The model itself is never
     merged and unmerged: in bfloat16 that would wear its weights off by rounding, step by step.
     """
-    if not hasattr(model, "get_base_model"):
-        for name, weight in model.named_parameters():
-            yield name, weight.detach()
-        return
-    yield from _merged(model.get_base_model())
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    embeddings, head = (
+        _name_of(base, part) for part in (base.get_input_embeddings(), base.get_output_embeddings())
+    )
+    is_tied = base.config.get_text_config().tie_word_embeddings
+    found = (
+        _merged(base) if base is not model else ((name, w.detach()) for name, w in model.named_parameters())
+    )
+    for name, weight in found:
+        yield name, weight
+        if is_tied and name == f"{embeddings}.weight":
+            yield f"{head}.weight", weight
+
+
+def _name_of(base: Any, wanted: Any) -> str:
+    names: dict[int, str] = {id(module): name for name, module in base.named_modules()}
+    return names[id(wanted)]
 
 
 def _merged(base: Any) -> Iterator[tuple[str, Tensor]]:
