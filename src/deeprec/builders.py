@@ -49,15 +49,16 @@ def build_oracle(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str
 
 def build_reranked(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> Recommender:
     """The TRM's plain list in the reader's order; raises EvaluationError for a run without a reader."""
-    from deeprec.policy.environment import READER, load_reader
-    from deeprec.policy.loading import load_tokenizer
-    from deeprec.rollout.codec import TokenizerCodec
+    from deeprec.policy.environment import load_reader
     from deeprec.rollout.reranked import RerankedTRM
+    from deeprec.rollout.title_likelihoods import Likelihoods
+    from deeprec.rollout.titles import TitleTexts
 
-    reader = load_reader(run, dataset, TokenizerCodec(load_tokenizer(str(run.policy(READER)))))
+    reader = load_reader(run)
     if reader is None:
         raise EvaluationError(f"method '{name}': this run has no reader; set warm_start.reading_epochs")
-    return RerankedTRM(trm, reader, dataset, run.config.rollout, name)
+    titles = TitleTexts(reader.codec, dataset.catalog)
+    return RerankedTRM(trm, Likelihoods(reader.model), titles, dataset, run.config.rollout, name)
 
 
 def build_policy(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> Recommender:

@@ -23,7 +23,6 @@ from deeprec.settings import (
     EvaluationConfig,
     InferenceConfig,
     PolicyConfig,
-    Ranking,
     RecommendationConfig,
     RLConfig,
     RolloutConfig,
@@ -34,6 +33,7 @@ from deeprec.settings import (
     TRMConfig,
     WarmStartConfig,
 )
+from deeprec.settings.former import FORMER
 from deeprec.settings.section import WHOLE
 
 __all__ = [
@@ -44,7 +44,6 @@ __all__ = [
     "InferenceConfig",
     "PolicyConfig",
     "RLConfig",
-    "Ranking",
     "RecommendationConfig",
     "RolloutConfig",
     "RunConfig",
@@ -158,6 +157,8 @@ def _deep_update(base: dict[str, Any], update: Mapping[str, Any]) -> None:
 def _check_keys(values: Mapping[str, Any], model: type[BaseModel], place: str, prefix: str) -> None:
     for key, value in values.items():
         if key not in model.model_fields:
+            if prefix + key in FORMER:
+                raise ConfigError(f"{place}: '{prefix}{key}' is gone; set {FORMER[prefix + key]}")
             known = [prefix + name for name in model.model_fields]
             raise ConfigError(f"{place}: unknown key '{prefix}{key}'{_suggest(prefix + key, known)}")
         nested = model.model_fields[key].annotation

@@ -99,9 +99,9 @@ def _is_dated(config: RunConfig) -> bool:
     return config.rollout.now or "date" in config.rollout.prompt_fields
 
 
-def _is_reranked(config: RunConfig) -> bool:
-    """Where a reader reranks, the TRM's plain list in its order is a rival: that much is worth nobody's asking."""
-    return config.rollout.answer == "reranked" and config.warm_start.reads
+def _reads(config: RunConfig) -> bool:
+    """Where a policy reads, the TRM's plain list in the order of both is a rival: that much comes without asking."""
+    return config.warm_start.reads
 
 
 _POLICIES = (
@@ -123,7 +123,7 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         TRM_RERANKED, "TRM, reranked by the reader", (stages.TRM, stages.WARM_START),
-        "deeprec.builders:build_reranked", reads="trm", is_baseline=True, suits=_is_reranked,
+        "deeprec.builders:build_reranked", reads="trm", is_baseline=True, suits=_reads,
     ),
     Method(
         TRM_REFIT, "TRM refitted on the RL targets too", (stages.TRM_REFIT,), "deeprec.builders:build_refit",

@@ -29,6 +29,7 @@ from deeprec.distribution import installed_version
 from deeprec.errors import RunError
 from deeprec.locks import hold
 from deeprec.methods import TRM_REFIT
+from deeprec.settings.former import upgrade
 from deeprec.stages import POLICY_STAGES, RIVAL, STAGES, command_of
 from deeprec.toml import to_toml
 
@@ -92,7 +93,7 @@ class Run:
             raise RunError(f"{file}: not valid TOML: {error}") from None
         if not values:
             raise RunError(f"{file}: is empty; restore it, or make the run again in another folder")
-        return cls(folder, parse_config(values, str(file)))
+        return cls(folder, parse_config(upgrade(values, str(file)), str(file)))
 
     @property
     def data(self) -> Path:

@@ -65,13 +65,35 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Draw:
+    """What a list was drawn from, and what was drawn: the policy's own choice among items, not among tokens.
+
+    Where the list opened the environment wrote the user's history again; `opened` and `read` are the
+    indices in `response_ids` of its first token, and of the first one behind it. The logit of the
+    item `pool[p]` was the log-likelihood of its title there plus `prior[p]`, what the environment
+    knows of it. `lists` holds L lists of items drawn from that, best first, of which the first is
+    the trajectory's, and `logprobs` the natural-log probability of each line given those above.
+    """
+
+    opened: int
+    read: int
+    pool: tuple[int, ...]
+    prior: tuple[float, ...]
+    lists: tuple[tuple[int, ...], ...]
+    logprobs: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Trajectory:
     """One finished episode.
 
     `response_ids`, `loss_mask` and `logprobs` are parallel, T long: the mask is 1 exactly
     where the policy sampled the token, 0 where the environment wrote it (log-probability
     0.0 there). `lines` are the recommended lines as written, `ranking` the catalogue items
-    that they resolve to, first occurrence only, unresolved lines left out.
+    that they resolve to, first occurrence only, unresolved lines left out. Where the list was drawn
+    under a mask (`draw`), its lines were chosen whole: their tokens count as the environment's, the
+    choice and its probability stand in `draw`. `response` leaves out the history that was written
+    again there.
     """
 
     user_id: str
@@ -86,6 +108,7 @@ class Trajectory:
     ranking: tuple[int, ...]
     stop_reason: StopReason
     format_errors: tuple[str, ...] = ()  # what keeps it from being well-formed; empty when it is
+    draw: Draw | None = None
 
     @property
     def pool(self) -> tuple[int, ...]:

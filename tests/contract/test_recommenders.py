@@ -20,10 +20,14 @@ from deeprec.rollout.engines.base import Engine, Request, Sampling, Segment
 from deeprec.rollout.engines.local import LocalEngine
 from deeprec.rollout.engines.scripted import ScriptedEngine
 from deeprec.rollout.lists import ListWriter
+from deeprec.rollout.masked import MaskedLists
 from deeprec.rollout.protocol import render_prompt
 from deeprec.rollout.recommender import DeepRecRecommender
 from deeprec.rollout.reranked import RerankedTRM
 from deeprec.rollout.runner import Environment
+from deeprec.rollout.tags import TAGS
+from deeprec.rollout.title_likelihoods import Likelihoods
+from deeprec.rollout.titles import TitleTexts
 from deeprec.trm.baselines import ItemKNN, Popularity
 from deeprec.trm.kinds import build_retriever
 from deeprec.trm.linear import EASE
@@ -43,6 +47,9 @@ class ByUser:
 
     context_length = 4096
 
+    def __init__(self, opens: bool = False) -> None:
+        self.opens = opens  # the list, and leaves it to be filled
+
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Segment]:
         return [self._segment(request, sampling) for request in requests]
 
@@ -54,6 +61,8 @@ class ByUser:
             explore("Action"),
             answer(DATASET.catalog[item].label for item in (user + 1, user + 9, user + 1)),
         ]
+        if self.opens:
+            said[1] = f"Now rank.{TAGS.end_think}\n{TAGS.begin_list}"
         recite = ScriptedEngine(build_codec(), {request.key: [said[len(text) > len(prompt)]]})
         return recite.generate([request], sampling)[0]
 
@@ -80,13 +89,22 @@ def untrained() -> LocalEngine:
 def one_shot(ranking: OneShotRanking, fill_in: bool) -> Recommender:
     config = settings(prompt_fields=(), users_per_batch=3)
     lists = ListWriter(build_tiny(SIZES, build_codec().tokenizer, 0), build_codec(), DATASET.catalog)
-    environment = Environment(DATASET, ItemKNN.fit(DATASET), untrained(), build_codec(), config, lists=lists)
-    return OneShotRecommender("one-shot", environment, ranking=ranking, fill_in=fill_in)
+    environment = Environment(DATASET, ItemKNN.fit(DATASET), untrained(), build_codec(), config)
+    return OneShotRecommender("one-shot", environment, ranking=ranking, writer=lists, fill_in=fill_in)
 
 
 def reranked() -> Recommender:
-    reader = ListWriter(build_tiny(SIZES, build_codec().tokenizer, 0), build_codec(), DATASET.catalog)
-    return RerankedTRM(ItemKNN.fit(DATASET), reader, DATASET, settings(answer="reranked"), "trm-reranked")
+    reader = Likelihoods(build_tiny(SIZES, build_codec().tokenizer, 0))
+    titles = TitleTexts(build_codec(), DATASET.catalog)
+    return RerankedTRM(ItemKNN.fit(DATASET), reader, titles, DATASET, settings(), "trm-reranked")
+
+
+def masked(fill_in: bool) -> Recommender:
+    model = build_tiny(SIZES, build_codec().tokenizer, 0)
+    config = settings(prompt_fields=(), users_per_batch=3, list="masked")
+    lists = MaskedLists(model, build_codec(), DATASET, ItemKNN.fit(DATASET), config, seed=0)
+    where = Environment(DATASET, ItemKNN.fit(DATASET), ByUser(opens=True), build_codec(), config, lists=lists)
+    return DeepRecRecommender("deeprec", where, fill_in=fill_in)
 
 
 def asked() -> Recommender:
@@ -104,12 +122,13 @@ MAKERS: dict[str, Callable[[], Recommender]] = {
     "asked": asked,
     "reranked": reranked,
     "deeprec": lambda: deeprec(ByUser(), fill_in=False),
+    "deeprec, masked": lambda: masked(fill_in=False),
     "deeprec, filled in": lambda: deeprec(ByUser(), fill_in=True),
     "deeprec, untrained and filled in": lambda: deeprec(untrained(), fill_in=True, segment_tokens=8),
     "one list, one prompt": lambda: one_shot("constrained", fill_in=False),
     "one list, untrained and filled in": lambda: one_shot("generate", fill_in=True),
 }
-ALWAYS_K = [name for name in MAKERS if name not in ("deeprec", "one list, one prompt")]
+ALWAYS_K = [name for name in MAKERS if name not in ("deeprec", "deeprec, masked", "one list, one prompt")]
 
 
 @pytest.fixture(params=list(MAKERS))

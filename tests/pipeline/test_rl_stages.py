@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -71,57 +72,42 @@ def test_both_stages_leave_policies_and_logs(copy_run, load_parts):
     assert len(evaluated) == 4
 
 
-def test_the_reader_reranks_in_training_and_stays_as_it_had_read(copy_run, load_parts, monkeypatch):
+def test_masked_lists_are_trained_by_their_own_distribution(copy_run, load_parts, monkeypatch):
     from deeprec.evaluation.heldout import build_heldout
     from deeprec.pipeline import build_deeprec
-    from deeprec.policy import environment
-    from deeprec.policy.loading import load_policy
     from deeprec.rl.stage import run_rl
     from deeprec.rl.warm_start import run_warm_start
+    from deeprec.rollout.list_prior import KEY
 
-    settings = ("rollout.answer=reranked", "warm_start.reading_epochs=2", "warm_start.script_steps=150")
+    settings = ("rollout.list=masked", "warm_start.reading_epochs=2", "warm_start.script_steps=150")
+    stage_two = ("steps=2", "pull=0.3", "patience=3", "learning_rate=1e-3")
     run = copy_run(
-        "run", *settings, "rl.cold_start.steps=1", "rl.recommendation.steps=2", "rl.evaluate_every=1"
+        "run",
+        *settings,
+        "rl.cold_start.steps=1",
+        *(f"rl.recommendation.{change}" for change in stage_two),
+        "rl.evaluate_every=1",
+        "rl.users_per_step=8",
     )
     dataset, trm = load_parts(run)
     run_warm_start(run, dataset, trm)
-    before = weights(run, "reading")
-    read: list[str] = []  # from disk: once a stage, however often it is evaluated
-    load = environment.load_policy
-    monkeypatch.setattr(
-        environment, "load_policy", lambda name, config: [read.append(name), load(name, config)][1]
-    )
     for stage in ("cold_start", "recommendation"):
         run_rl(run, dataset, trm, stage, build_heldout(run, dataset, trm, stage))
-        assert {"heldout/ndcg@10", "heldout/validity"} <= rows(run.metrics, stage)[-1].keys()
-    assert read == 2 * [str(run.policy("reading"))]
-    assert all((weights(run, "reading")[name] == before[name]).all() for name in before)
-    assert any((weights(run, "warm_start")[name] != before[name]).any() for name in before)
-    codec = load_policy(str(run.policy("recommendation")), run.config.policy).codec
-    reader = environment.load_reader(run, dataset, codec)
-    assert reader is not None
-    examples = dataset.examples("validation")
-    for found, example in zip(build_deeprec(run, dataset, trm).recommend(examples, 3), examples, strict=True):
-        trajectory = found.trajectory
-        if trajectory is None or not trajectory.is_valid:
-            continue
-        likely = dict(
-            zip(
-                trajectory.pool,
-                reader.next_titles([example.history[-50:]], [trajectory.pool])[0],
-                strict=True,
-            )
-        )
-        shares: dict[int, float] = {}
-        for turn in trajectory.turns:
-            total = np.exp(turn.scores).sum()
-            for item, score in zip(turn.retrieved, turn.scores, strict=True):
-                shares[item] = max(shares.get(item, 0.0), float(np.exp(score) / total))
-        values = [np.log(shares[item]) + likely[item] for item in trajectory.ranking]
-        assert values == pytest.approx(sorted(values, reverse=True))
+    logged = [row for row in rows(run.metrics, "recommendation") if "list/ratio" in row]
+    assert logged
+    assert all(row["list/ratio"] == pytest.approx(1.0, abs=1e-5) for row in logged)  # on-policy, one update
+    assert all(row["list/entropy"] > 0 for row in logged)
+    assert logged[0]["pull"] == pytest.approx(0.0, abs=1e-6)  # nothing pulls before the first step
+    assert logged[-1]["pull"] > 0
+    kept = json.loads((run.policy("recommendation") / "config.json").read_text())
+    assert {"asked", "plain"} == kept[KEY].keys()
+    deeprec = build_deeprec(run, dataset, trm)
+    found = deeprec.recommend(dataset.examples("validation"), 3)
+    valid = [one.trajectory for one in found if one.trajectory is not None and one.trajectory.is_valid]
+    assert valid
+    assert all(one.draw is not None and set(one.ranking) <= set(one.draw.pool) for one in valid)
 
 
-@pytest.mark.parametrize("updates", [1, 2])
 def test_an_interrupted_stage_ends_as_the_uninterrupted_one(copy_run, load_parts, updates):
     from deeprec.rl.stage import run_rl
 

@@ -159,7 +159,7 @@ def test_rollouts_take_the_lean_pass_and_agree_with_the_trainer(trainer):
         ids = torch.tensor([[*trajectory.prompt_ids, *trajectory.response_ids]])
         wanted = torch.tensor([[*[0] * len(trajectory.prompt_ids), *trajectory.loss_mask]])
         with torch.no_grad():
-            logps, _ = score_sampled(model, ids, torch.ones_like(ids), wanted, 1.0)
+            logps = score_sampled(model, ids, torch.ones_like(ids), wanted, 1.0).log_probabilities
         assert logps[wanted.bool()].tolist() == pytest.approx(
             [logp for logp, mask in zip(trajectory.logprobs, trajectory.loss_mask, strict=True) if mask],
             abs=1e-4,

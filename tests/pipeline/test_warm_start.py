@@ -105,7 +105,7 @@ def test_texts_and_scripts_are_one_mixture(
     assert min(halves[True], halves[False]) >= len(scripts) / 4
 
 
-READ = ("rollout.answer=reranked", "warm_start.reading_epochs=3", "warm_start.text_epochs=1", FEW)
+READ = ("rollout.list=masked", "warm_start.reading_epochs=3", FEW)
 
 
 def test_reading_comes_first_and_is_on_record(copy_run: CopyRun, load_parts: LoadParts) -> None:
@@ -145,7 +145,7 @@ def test_other_scripts_go_on_from_the_same_reading(
     )  # what it needs, not what was left
     shutil.rmtree(again.policy("reading"))
     assert any("policy/reading" in problem for problem in inspect_run(again.folder).problems)
-    run_warm_start(again, *parts)  # what reranks is made again, though the stage had finished
+    run_warm_start(again, *parts)  # it is made again, though the stage had finished
     assert again.policy("reading").is_dir()
     other = Run.create(run.folder, override_config(run.config, ["warm_start.reading_epochs=2"]))
     run_warm_start(other, *parts)

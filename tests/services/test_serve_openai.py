@@ -12,8 +12,9 @@ import pytest
 from openai_server import transformers_serve
 from serve_world import run_folder, running, small_environment
 
-from deeprec.errors import ConfigError, EngineError, RunError
+from deeprec.errors import EngineError
 from deeprec.rollout.engines.openai import OpenAIEngine
+from deeprec.rollout.masked import MaskedLists
 from deeprec.rollout.runner import run_episodes
 from deeprec.rollout.tags import TAGS
 from deeprec.run import Run
@@ -106,32 +107,12 @@ def test_a_server_that_leaves_tags_out_is_named(twin: Path, tmp_path: Path) -> N
         run_episodes([user], replace(local, engine=engine), greedy=True)
 
 
-def test_a_ranking_that_needs_the_model_here_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"inference\.ranking=generate"):
-        load_service(
-            [run_folder()], store=f"sqlite:///{tmp_path / 'store.db'}", remote=Remote("http://127.0.0.1:9", "m"),
-            overrides=["inference.ranking=score"],
-        )  # fmt: skip
-
-
-def test_a_list_that_the_policy_itself_would_rerank_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"not in this process; add --set rollout\.answer=retrieved"):
-        load_service(
-            [run_folder()], store=f"sqlite:///{tmp_path / 'store.db'}", remote=Remote("http://127.0.0.1:9", "m"),
-            overrides=["rollout.answer=reranked"],
-        )  # fmt: skip
-
-
-def test_a_reader_reranks_here_for_a_policy_that_is_served_elsewhere(tmp_path: Path) -> None:
-    wanted = ("rollout.answer=reranked", "warm_start.reading_epochs=1")
-    remote = Remote("http://127.0.0.1:9", "m", context=512)
-    with pytest.raises(RunError, match="is gone, and reranks for every policy of this run"):
-        load_service([run_folder()], store=f"sqlite:///{tmp_path / 'a.db'}", remote=remote, overrides=wanted)
-    folder = tmp_path / "run"
-    shutil.copytree(run_folder(), folder)
-    shutil.copytree(Run.open(folder).last_policy(), folder / "policy" / "reading")
+def test_masked_lists_are_drawn_here_by_the_policy_that_is_served_elsewhere(tmp_path: Path) -> None:
     service, trouble = load_service(
-        [folder], store=f"sqlite:///{tmp_path / 'b.db'}", remote=remote, overrides=wanted
+        [run_folder()],
+        store=f"sqlite:///{tmp_path / 'b.db'}",
+        remote=Remote("http://127.0.0.1:9", "m", context=512),
+        overrides=["rollout.list=masked"],
     )
     assert trouble is None
-    assert service.runs[0]._environment.lists is not None
+    assert isinstance(service.runs[0]._environment.lists, MaskedLists)

@@ -14,9 +14,10 @@ import httpx
 import pytest
 from serve_world import GatedEngine, run_folder, running, small_environment, wait_until
 
-from deeprec.config import InferenceConfig, override_config
+from deeprec.config import override_config
 from deeprec.rollout.engines.base import Request, Sampling, Segment
 from deeprec.rollout.episode import Episode
+from deeprec.rollout.list_makers import RetrievedLists
 from deeprec.rollout.recommender import DeepRecRecommender
 from deeprec.run import Run
 from deeprec.serve.measures import Measures
@@ -28,17 +29,15 @@ from deeprec.store.sql import SqlStore
 Answer = dict[str, Any]
 POISON = "u20"
 K = 5
-RANKING = "constrained"  # the step that writes lists takes part
+LISTS = RetrievedLists(10)  # the step that fills lists takes part
 
 
 @cache
 def alone() -> dict[str, list[str]]:
     """Each user's ranking without a service."""
-    environment = small_environment()
+    environment = small_environment().with_lists(LISTS)
     dataset = environment.dataset
-    recommender = DeepRecRecommender(
-        "deeprec", environment, fill_in=True, inference=InferenceConfig(ranking=RANKING)
-    )
+    recommender = DeepRecRecommender("deeprec", environment, fill_in=True)
     examples = [dataset.known_history(user) for user in dataset.user_ids]
     return {
         example.user_id: [dataset.catalog[item].item_id for item in found.ranking]
@@ -142,16 +141,14 @@ def poisoned_end(patch: pytest.MonkeyPatch, _: dict[str, Any]) -> None:
 
 
 def poisoned_lists(patch: pytest.MonkeyPatch, parts: dict[str, Any]) -> None:
-    from deeprec.rollout import loop
+    write = RetrievedLists.lists
 
-    write = loop.write_lists
-
-    def refuse(episodes: Sequence[Episode], *given: Any) -> None:
+    def refuse(self: RetrievedLists, episodes: Sequence[Episode], *, greedy: bool) -> None:
         if any(episode.example.user_id == POISON for episode in episodes):
             raise RuntimeError("this pool can't be ranked")
-        write(episodes, *given)
+        write(self, episodes, greedy=greedy)
 
-    patch.setattr(loop, "write_lists", refuse)
+    patch.setattr(RetrievedLists, "lists", refuse)
 
 
 def poisoned_watch(patch: pytest.MonkeyPatch, _: dict[str, Any]) -> None:
@@ -190,12 +187,12 @@ STEPS = {
 @contextmanager
 def service(store: Path, parts: dict[str, Any]) -> Iterator[tuple[httpx.Client, GatedEngine]]:
     """A service of the small run with some of its parts changed."""
-    overrides = ["serve.in_flight=41", "serve.queue=64", "serve.rate=0", f"inference.ranking='{RANKING}'"]
+    overrides = ["serve.in_flight=41", "serve.queue=64", "serve.rate=0", "rollout.list=retrieved"]
     opened = Run.open(run_folder())
     run = Run(opened.folder, override_config(opened.config, overrides))
     gate = GatedEngine(parts["engine"])
     environment = replace(
-        small_environment(), engine=gate, retriever=parts["retriever"], config=run.config.rollout
+        small_environment(), engine=gate, retriever=parts["retriever"], config=run.config.rollout, lists=LISTS
     )
     door, measures = StoreDoor(f"sqlite:///{store}"), Measures()
     made = Service((ServedRun("small", run, environment, "warm_start", door, measures),), door, measures)

@@ -103,7 +103,7 @@ def test_it_answers_as_the_recommender_does_alone(client: httpx.Client) -> None:
 
 
 def test_new_and_found_tell_where_items_came_from(tmp_path: Path) -> None:
-    service, _ = small_service(tmp_path / "store.db", "inference.ranking='constrained'")
+    service, _ = small_service(tmp_path / "store.db", "rollout.list=masked")
     with running(service) as client:
         answers = [ask(client, user_id=user, k=5) for user in small_environment().dataset.user_ids[:3]]
     assert any(len(answer["turns"]) > 1 for answer in answers)

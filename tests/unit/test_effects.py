@@ -38,7 +38,13 @@ from deeprec.trm.stage import stage_inputs as trm_inputs
 RUNS = {
     "plain": (),
     "time": ("data.split=time", "trm.seed=3", "rl.autocast=true", "rl.recommendation.learning_rate=1e-3"),
-    "reads": ("rollout.answer=reranked", "warm_start.reading_epochs=2", "engine.kind=vllm"),
+    "reads": (
+        "rollout.list=masked",
+        "rl.cold_start.patience=2",
+        "rl.recommendation.patience=2",
+        "warm_start.reading_epochs=2",
+        "engine.kind=vllm",
+    ),
     "llm": ("policy.model=org/model", "rollout.template=full", "rivals.enhanced_trm.model=org/writer"),
     "off": ("warm_start.enabled=false", "evaluation.sampled=false"),
 }

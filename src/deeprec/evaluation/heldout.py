@@ -43,7 +43,7 @@ def build_heldout(
     space = reward_space(run, dataset, trm)
 
     def evaluate(environment: Environment) -> dict[str, float]:
-        trajectories = run_episodes(examples, environment, greedy=True, ranking=config.inference.ranking)
+        trajectories = run_episodes(examples, environment, greedy=True)
         return heldout_evaluator(
             trajectories, examples, reward_parts(trajectories, examples, space), settings.weights
         )

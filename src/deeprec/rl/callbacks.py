@@ -17,6 +17,7 @@ from deeprec.config import RLConfig
 from deeprec.disk import append_jsonl, read_jsonl, rewrite_jsonl, write_atomically, write_jsonl
 from deeprec.errors import TrainingError
 from deeprec.progress import Bar
+from deeprec.rl.best import BestPolicy
 from deeprec.rl.health import Symptom, symptoms
 from deeprec.rl.sampling import Sampler
 
@@ -36,6 +37,10 @@ _FROM_TRL = {
     "learning_rate": "learning_rate",
     "entropy": "entropy",
     "clip_ratio/region_mean": "clip_fraction",
+    "list_entropy": "list/entropy",
+    "list_ratio": "list/ratio",
+    "list_clipped": "list/clip_fraction",
+    "pull": "pull",
 }
 
 
@@ -57,23 +62,30 @@ class IterationLog(TrainerCallback):  # type: ignore[misc]
         updates_per_step: int,
         evaluate: Evaluate | None,
         evaluate_every: int,
+        best: BestPolicy | None = None,
     ) -> None:
+        self._best = best
         self._sampler, self._metrics, self._writer, self._bar = sampler, metrics, writer, bar
         self._updates, self._evaluate, self._every = updates_per_step, evaluate, evaluate_every
         self._heldout: dict[str, float] = {}
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Step 0 is the policy that the stage starts from; a resumed stage has its row already."""
         if state.global_step == 0 and self._evaluate is not None:
-            self._write(0, dict(self._evaluate()))
+            figures = dict(self._evaluate())
+            if self._best is not None:
+                self._best.note(0, figures, model)
+            self._write(0, figures)
         self._bar.advance(state.global_step // self._updates)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Evaluate before the row is written, and so before the checkpoint is."""
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        """Evaluate before the row is written, and so before the checkpoint is; stop where nothing gets better."""
         step, part = divmod(state.global_step, self._updates)
         last = state.global_step == state.max_steps
         if part == 0 and self._evaluate is not None and (step % self._every == 0 or last):
             self._heldout = dict(self._evaluate())
+            if self._best is not None and self._best.note(step, self._heldout, model):
+                control.should_training_stop = True
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any

@@ -135,8 +135,8 @@ CHECKS = (
     ),
     Check(
         "repeated_lines", "Lines of a list that repeat", 0.2, 0.5, False,
-        "Lists lose places to doubles: give `list_format` weight in stage 2, or answer with "
-        "inference.ranking = constrained.",
+        "Lists lose places to doubles: give `list_format` weight in stage 2, or let them be drawn from what was found "
+        "(rollout.list = masked).",
     ),
     Check(
         "commonest_preference", "Share of the commonest preference", 0.3, 0.6, False,

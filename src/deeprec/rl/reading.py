@@ -1,12 +1,10 @@
 """The tiny policy reads fit histories before it learns to speak: which title comes next?
 
-What it learns there is what `rollout.answer = "reranked"` asks of it. Scripts alone don't teach
-it: they show as many histories in minutes as one epoch holds, and a small model needs ten.
+What it learns there is what a masked list asks of it. Scripts alone don't teach it: they show as many
+histories in minutes as one epoch holds, and a small model needs ten.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -19,13 +17,10 @@ from deeprec.next_item.training import fit_items
 from deeprec.next_item.trie import Trie
 from deeprec.next_item.vocabulary import ItemNames
 from deeprec.policy.loading import Policy
-from deeprec.rl.scripts import Document
-from deeprec.rollout.codec import Codec
 from deeprec.rollout.titles import TitleTexts
 from deeprec.settings.rivals import ItemTokensConfig
 from deeprec.trm.epochs import Log
 from deeprec.trm.resuming import EpochCheckpoint
-from deeprec.types import Example
 
 
 def read_histories(
@@ -37,24 +32,15 @@ def read_histories(
     validation users is kept, and `checkpoint` is what an interrupted reading goes on from. Raises ConfigError
     for a policy whose titles are several tokens.
     """
-    texts = TitleTexts(policy.codec, dataset.catalog)
-    if not texts.is_compact:
-        raise ConfigError(
-            f"warm_start.reading_epochs = {config.warm_start.reading_epochs}: titles are several tokens of this "
-            "policy; set it to 0, and warm_start.text_epochs to read histories as text"
-        )
-    codes = np.arange(-1, dataset.catalog.n_items, dtype=np.int64)[:, None]
-    codes[0] = 0
-    labels = tuple(item.label for item in dataset.catalog.items)
-    names = ItemNames(codes, (labels,), start=policy.tokenizer.eos_token)
+    names = label_names(policy, dataset)
     settings = ItemTokensConfig(
-        history=config.rollout.reranker_history,
+        history=config.rollout.list_history,
         epochs=config.warm_start.reading_epochs,
         max_minutes=config.warm_start.reading_minutes,
     )
     if config.warm_start.reading_learning_rate:
         settings = settings.model_copy(update={"learning_rate": config.warm_start.reading_learning_rate})
-    trie = Trie(codes)
+    trie = Trie(names.codes)
 
     def recommender(shown: ItemModel) -> ItemTokensRecommender:
         return ItemTokensRecommender(
@@ -74,13 +60,17 @@ def read_histories(
     )
 
 
-def reading_documents(
-    histories: Sequence[Example], dataset: Dataset, codec: Codec, length: int
-) -> Iterator[Document]:
-    """Histories as `TitleTexts` writes them, cut into pieces of `length` titles; loss on every title."""
-    texts = TitleTexts(codec, dataset.catalog)
-    for example in histories:
-        for start in range(0, len(example.history), length):
-            ids = texts.context(example.history[start : start + length])
-            before = len(texts.start)
-            yield Document(ids, (0,) * before + (1,) * (len(ids) - before))
+def label_names(policy: Policy, dataset: Dataset) -> ItemNames:
+    """Every title as the token that it is in this policy, behind the end-of-text token.
+
+    Raises ConfigError for a policy whose titles are several tokens.
+    """
+    if not TitleTexts(policy.codec, dataset.catalog).is_compact:
+        raise ConfigError(
+            "warm_start.reading_epochs: titles are several tokens of this policy; set it to 0, and "
+            "warm_start.text_epochs to read histories as text"
+        )
+    codes = np.arange(-1, dataset.catalog.n_items, dtype=np.int64)[:, None]
+    codes[0] = 0
+    labels = tuple(item.label for item in dataset.catalog.items)
+    return ItemNames(codes, (labels,), start=policy.tokenizer.eos_token)

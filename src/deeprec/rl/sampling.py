@@ -17,6 +17,7 @@ from deeprec.errors import TrainingError
 from deeprec.rewards.mixture import RewardSpace, mix, reward_parts
 from deeprec.rewards.steps import step_rewards, steps_of_tokens
 from deeprec.rl.advantages import Credit, center, credit_steps, credit_trajectory
+from deeprec.rl.list_credit import ListPlan, plan_lists
 from deeprec.rl.statistics import describe
 from deeprec.rollout.runner import Environment, run_episodes
 from deeprec.types import Example, Trajectory
@@ -65,6 +66,7 @@ class Sampler:
     figures: dict[str, float] = field(default_factory=dict)  # of the latest iteration
     # Of the latest iteration: each response token's (T,), one array a trajectory, not whitened yet.
     advantages: list[NDArray[np.float64]] = field(default_factory=list)
+    plans: list[ListPlan | None] = field(default_factory=list)  # of its drawn lists, by trajectory
 
     def sample(self, positions: Sequence[int], step: int, rank: int = 0) -> dict[str, list[Any]]:
         """What TRL wants for the examples at `positions`, groups together and in order.
@@ -90,6 +92,7 @@ class Sampler:
         rewards = mix(parts, self.weights)
         credits = self._credit(trajectories, chosen, parts, rewards)
         self.advantages = center(credits, self.rollouts_per_user)
+        self.plans = plan_lists(trajectories, chosen, self.weights, self.space)
         self.figures["seconds/rollout"] = time.perf_counter() - started
         return {
             "prompt_ids": [list(trajectory.prompt_ids) for trajectory in trajectories],
@@ -131,7 +134,7 @@ class Sampler:
             raise TrainingError(f"rollouts of one user don't stand together: {list(positions)}")
 
     def _reseed(self, step: int, rank: int) -> None:
-        self.environment.engine.reseed(seed_of(self.seed, self.stage, step, rank))
+        self.environment.reseed(seed_of(self.seed, self.stage, step, rank))
 
     def _keep_samples(
         self,

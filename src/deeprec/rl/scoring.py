@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,31 +14,54 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+@dataclass(frozen=True)
+class Scores:
+    """What a model says of some positions of a batch.
+
+    `log_probabilities` and `entropies` (B, T) of sampled tokens, 0.0 elsewhere; `spoken` (N, V) the logits that
+    they come from, and `opened` (M, V) those that predict further positions; row by row, as the model gave them.
+    """
+
+    log_probabilities: Tensor
+    entropies: Tensor
+    spoken: Tensor
+    opened: Tensor
+
+
 def score_sampled(
-    model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, sampled: Tensor, temperature: float
-) -> tuple[Tensor, Tensor]:
-    """Log-probability and entropy at each position of `sampled` (B, T); 0.0 elsewhere.
+    model: PreTrainedModel,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    sampled: Tensor,
+    temperature: float,
+    opened: Tensor | None = None,
+) -> Scores:
+    """Log-probability and entropy at each position of `sampled` (B, T), and logits at those of `opened` (B, T).
 
     Position t holds what the tokens before t say of token t. `input_ids` and
-    `attention_mask` are (B, T), padded on either side. Log-probabilities carry a gradient,
-    entropies don't (they are only watched).
+    `attention_mask` are (B, T), padded on either side. No position is both sampled and opened.
+    Log-probabilities and logits carry a gradient, entropies don't (they are only watched).
     """
+    where = sampled.bool()
+    asked = where if opened is None else where | opened.bool()
     packed, order = _pack(attention_mask)
-    ids, wanted = input_ids.gather(1, order)[:, :packed], sampled.bool().gather(1, order)[:, :packed]
+    ids, wanted = input_ids.gather(1, order)[:, :packed], asked.gather(1, order)[:, :packed]
     # Padding stands behind every row now, where causal attention never looks: no mask is
     # needed, which lets attention take its fast path.
-    logits = logits_of(model, ids, torch.ones_like(ids), wanted).float()
-    if temperature != 1.0:
-        logits = logits / temperature
-    targets = ids[:, 1:][wanted[:, 1:]]
+    every = logits_of(model, ids, torch.ones_like(ids), wanted).float()
+    # Packing keeps the order of tokens within a row, so both layouts list the same tokens alike.
+    is_spoken = where[asked]
+    spoken = every[is_spoken]
+    logits = spoken if temperature == 1.0 else spoken / temperature
+    targets = ids[:, 1:][wanted[:, 1:]][is_spoken]
     log_probabilities = torch.log_softmax(logits, dim=-1)  # (N, V)
     chosen = log_probabilities.gather(1, targets.unsqueeze(1)).squeeze(1)  # (N,)
     with torch.no_grad():
         entropies = -(log_probabilities.exp() * log_probabilities).sum(dim=-1)
-    where = sampled.bool()
     blank = torch.zeros(sampled.shape, dtype=torch.float32, device=chosen.device)
-    # Packing keeps the order of tokens within a row, so both layouts list the same N tokens alike.
-    return blank.masked_scatter(where, chosen), blank.masked_scatter(where, entropies)
+    return Scores(
+        blank.masked_scatter(where, chosen), blank.masked_scatter(where, entropies), spoken, every[~is_spoken]
+    )
 
 
 def _pack(attention_mask: Tensor) -> tuple[int, Tensor]:

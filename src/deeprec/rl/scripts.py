@@ -25,9 +25,10 @@ from deeprec.errors import TrainingError
 from deeprec.rollout.answers import answer_preferences
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Segment
-from deeprec.rollout.episode import Episode
+from deeprec.rollout.episode import Choice, Episode
 from deeprec.rollout.protocol import render_prompt, render_ranking
 from deeprec.rollout.tags import TAGS
+from deeprec.rollout.titles import TitleTexts
 from deeprec.trm.base import Retriever
 from deeprec.trm.periods import NOW, month_phrase
 from deeprec.trm.phrases import item_phrases, join_phrases, spoken_phrases
@@ -56,6 +57,20 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class ListDocument:
+    """A script up to where its list is drawn: the words (loss by `mask`), then the history again, then the next item.
+
+    `ids` and `mask` are parallel; behind the last id stands the title of item `target`. The list opens
+    with id number `opened - 1`.
+    """
+
+    ids: tuple[int, ...]
+    mask: tuple[int, ...]
+    target: int
+    opened: int
+
+
+@dataclass(frozen=True, slots=True)
 class Script:
     """A scripted trajectory and where a loss is taken, parallel to its response.
 
@@ -73,6 +88,16 @@ class Script:
         """The whole text as ids, with the loss mask."""
         ids = self.trajectory.prompt_ids
         return Document(ids + self.trajectory.response_ids, (0,) * len(ids) + self.mask)
+
+    @property
+    def list_document(self) -> ListDocument:
+        """Up to where a masked list is drawn. Raises ValueError for a script without one."""
+        prompt, draw = self.trajectory.prompt_ids, self.trajectory.draw
+        if draw is None:
+            raise ValueError(f"user '{self.example.user_id}': the script has no masked list")
+        ids = prompt + self.trajectory.response_ids[: draw.read]
+        mask = (0,) * len(prompt) + self.mask[: draw.read]
+        return ListDocument(ids, mask, self.example.target, len(prompt) + draw.opened)
 
 
 def facts(catalog: Catalog) -> list[str]:
@@ -189,12 +214,14 @@ def scripted_trajectories(
 ) -> Iterator[list[Script]]:
     """Finished scripts in chunks, made by the same `Episode` as rollouts, so that form and masks agree."""
     held_back = dataset.examples("script")  # once: on a large set it takes its time
+    titles = TitleTexts(codec, dataset.catalog)
     for start in range(0, count, chunk):
         examples = script_examples(dataset, held_back, min(chunk, count - start), rng)
-        yield _script_chunk(examples, dataset, retriever, codec, config, context_length, rng)
+        episodes = _explore(examples, dataset, retriever, codec, config, context_length, rng)
+        yield [_finish(episode, codec, config, titles) for episode in episodes]
 
 
-def _script_chunk(
+def _explore(
     examples: Sequence[Example],
     dataset: Dataset,
     retriever: Retriever,
@@ -202,7 +229,8 @@ def _script_chunk(
     config: RolloutConfig,
     context_length: int,
     rng: np.random.Generator,
-) -> list[Script]:
+) -> list[Episode]:
+    """Episodes of these examples, up to where the list would open."""
     catalog = dataset.catalog
     rarity = phrase_rarity(catalog)
     episodes = [Episode(key, e, catalog, codec, config, context_length) for key, e in enumerate(examples)]
@@ -221,23 +249,22 @@ def _script_chunk(
         waiting = [episode for episode in active if episode.preference is not None]
         if waiting:
             answer_preferences(waiting, dataset, retriever, config)
-    return [_finish(episode, codec, config) for episode in episodes]
+    return episodes
 
 
-def _finish(episode: Episode, codec: Codec, config: RolloutConfig) -> Script:
+def _finish(episode: Episode, codec: Codec, config: RolloutConfig, titles: TitleTexts) -> Script:
     """Write the final list, if the episode got so far."""
     if episode.is_done:
         trajectory = episode.finish()
         return Script(trajectory, trajectory.loss_mask, episode.example)
     ranking, catalog = _rank(episode, config), episode.catalog
     opening = f"{_CLOSING}{TAGS.end_think}\n"
+    if config.list != "free":
+        return _open_list(episode, codec, config, titles, f"{opening}{TAGS.begin_list}", tuple(ranking))
     text = f"{opening}{render_ranking(ranking, catalog)}"
     _speak(episode, codec, text)
     trajectory = episode.finish()
     mask = list(trajectory.loss_mask)
-    if config.answer != "written":  # the policy only opens the list
-        listed = len(codec.encode(text)) - len(codec.encode(f"{opening}{TAGS.begin_list}"))
-        return Script(trajectory, (*mask[: len(mask) - listed], *[0] * listed), episode.example)
     if ranking and episode.example.target not in episode.retrieved:
         before = len(mask) - len(codec.encode(text))
         line = f"{opening}{TAGS.begin_list}\n1. "
@@ -245,6 +272,24 @@ def _finish(episode: Episode, codec: Codec, config: RolloutConfig) -> Script:
         end = before + len(codec.encode(f"{line}{catalog[ranking[0]].label}"))
         mask[start:end] = [0] * (end - start)
     return Script(trajectory, tuple(mask), episode.example)
+
+
+def _open_list(
+    episode: Episode,
+    codec: Codec,
+    config: RolloutConfig,
+    titles: TitleTexts,
+    text: str,
+    ranking: tuple[int, ...],
+) -> Script:
+    """The policy opens the list and writes no more; where it is masked the history stands there once more."""
+    _speak(episode, codec, text)
+    if episode.awaits_list:
+        again = titles.context(episode.example.history[-config.list_history :])
+        choice = Choice(again, (), (), (ranking,), ((0.0,) * len(ranking),))
+        episode.write_list(ranking, choice if config.list == "masked" else None)
+    trajectory = episode.finish()
+    return Script(trajectory, trajectory.loss_mask, episode.example)
 
 
 def _speak(episode: Episode, codec: Codec, text: str) -> None:

@@ -48,7 +48,9 @@ def run_rl(
     from deeprec.policy.probe import training_piece
     from deeprec.rl.context import check_context
     from deeprec.rl.extras import require_extra
+    from deeprec.rl.list_prior import find_prior
     from deeprec.rl.trl import train_stage
+    from deeprec.rollout.list_prior import set_prior
     from deeprec.threads import stage_threads
 
     require_extra()
@@ -75,6 +77,8 @@ def run_rl(
         watch = None if evaluate is None else lambda: evaluate(sampler.environment)
         with stage_threads(run, stage, inputs.fingerprint, training_piece(policy.model)):
             train_stage(policy, sampler, build_plan(run, stage, inputs.fingerprint), watch)
+        if stage == "recommendation" and run.config.rollout.list == "masked":
+            set_prior(policy.model, find_prior(sampler.environment))
     save_policy(policy.model, policy.tokenizer, run.policy(stage))
     shutil.rmtree(_checkpoints(run, stage), ignore_errors=True)
     minutes = (time.perf_counter() - started) / 60
@@ -93,7 +97,7 @@ def stage_settings(config: RunConfig, stage: StageName) -> StageConfig:
 
 def stage_inputs(config: RunConfig, dataset: Dataset, stage: StageName, before: str) -> Inputs:
     """What the stage's weights depend on; `before` is the fingerprint of the stage before."""
-    from deeprec.rl import advantages, recipe
+    from deeprec.rl import advantages, list_prior, recipe
 
     settings: StageConfig = getattr(config.rl, stage)
     return Inputs.of(
@@ -103,7 +107,7 @@ def stage_inputs(config: RunConfig, dataset: Dataset, stage: StageName, before: 
         the_policy_that_it_starts_from=before,
         prompts=recipe.prompts(config.rollout),
         rewards=recipe.rewards(settings.weights) if settings.steps else None,
-        constants_of_RL=constants_of(advantages),
+        constants_of_RL=constants_of(advantages, list_prior),
     )
 
 
@@ -121,7 +125,7 @@ def build_sampler(
 
     config = run.config
     return Sampler(
-        environment=build_environment(run, dataset, trm, policy),
+        environment=build_environment(run, dataset, trm, policy, drawn=config.rl.lists_per_trajectory),
         space=reward_space(run, dataset, trm),
         examples=selection.pool(stage),
         weights=stage_settings(config, stage).weights,

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -27,6 +27,18 @@ from deeprec.rollout.likelihood import logits_of
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
+
+
+class HasIds(Protocol):
+    """Anything with token ids."""
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The ids."""
+        ...
+
+
+Row = TypeVar("Row", bound=HasIds)
 
 _NEIGHBOURS = 32  # batches that are sorted by length together
 _CHECKPOINTS = 10  # per run, at most
@@ -130,7 +142,7 @@ def _checkpointing(model: PreTrainedModel, wanted: bool) -> Iterator[None]:
         getattr(model, f"{kind}_checkpointing_disable")()
 
 
-def batched_by_length(documents: Sequence[Document], size: int, seed: int) -> list[Document]:
+def batched_by_length(documents: Sequence[Row], size: int, seed: int) -> list[Row]:
     """Documents in a shuffled order in which each batch of `size` has like lengths.
 
     The rest that does not fill a batch is left out (another epoch leaves out others).

@@ -11,8 +11,9 @@ from trl import GRPOTrainer
 from trl.trainer.utils import pad
 
 from deeprec.errors import TrainingError
+from deeprec.rl.list_term import ListTerm
 from deeprec.rl.sampling import Sampler
-from deeprec.rl.scoring import score_sampled
+from deeprec.rl.scoring import Scores, score_sampled
 from deeprec.rl.whitening import whiten_together
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 # Above this many logits in one pass (1 GiB), TRL's own tiled projection is used instead.
 _LOGITS_AT_ONCE = 2**28
+_PLANS = "list_plans"  # key of a batch: what is to be learned from each row's lists, or None
 
 
 def reward(**columns: Any) -> list[float]:
@@ -35,10 +37,14 @@ class DeepRecTrainer(GRPOTrainer):  # type: ignore[misc]
     must carry. `updates_per_step` optimizer steps make one iteration.
     """
 
-    def __init__(self, sampler: Sampler, updates_per_step: int, **options: Any) -> None:
-        self._sampler = sampler
+    def __init__(
+        self, sampler: Sampler, updates_per_step: int, term: ListTerm | None = None, **options: Any
+    ) -> None:
+        self._sampler, self._term = sampler, term
         self._updates_per_step = updates_per_step
         self._sampled: Tensor | None = None  # (B, C), of the loss being computed
+        self._opened: Tensor | None = None  # (B, C), 1 behind each place where a list is drawn
+        self._scores: Scores | None = None  # of the loss being computed
         self._rolled_out: list[list[int]] = []  # masks of the latest rollouts
         super().__init__(rollout_func=_roll_out, reward_funcs=[reward], **options)
 
@@ -57,14 +63,18 @@ class DeepRecTrainer(GRPOTrainer):  # type: ignore[misc]
         output["advantages"] = whiten_together(
             self.accelerator, self._sampler.advantages, _sampled_mask(output)
         )
+        output[_PLANS] = list(self._sampler.plans)  # cut and shuffled with the rest of the batch
         return output
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         self._sampled = _sampled_mask(inputs)
+        self._opened = _opened_mask(inputs)
         try:
             loss: Tensor = super()._compute_loss(model, inputs)
+            if self._term is not None:
+                loss = loss + self._added(self._term, model, inputs)
         finally:
-            self._sampled = None
+            self._sampled = self._opened = self._scores = None
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"stage '{self._sampler.stage}': the loss is {loss.item()} after step "
@@ -72,6 +82,37 @@ class DeepRecTrainer(GRPOTrainer):  # type: ignore[misc]
                 "lower rl.learning_rate or rl.max_grad_norm"
             )
         return loss
+
+    def _added(self, term: ListTerm, model: Any, inputs: dict[str, Any]) -> Tensor:
+        """What lists and the pull add to the loss; the mean over trajectories, as TRL takes one over tokens."""
+        prompts, masks = inputs["prompt_ids"], inputs["prompt_mask"]
+        before = torch.zeros_like(prompts)
+        sampled, opened = _sampled_mask(inputs), torch.cat([before, _opened_mask(inputs)], dim=1)
+        ids = torch.cat([prompts, inputs["completion_ids"]], dim=1)
+        seen = torch.cat([masks, inputs["completion_mask"]], dim=1)
+
+        # Where TRL computed the tokens itself, only what a list is drawn from is asked for.
+        spoken = torch.cat([before, sampled if self._scores else torch.zeros_like(sampled)], dim=1)
+
+        def score(asked: Any) -> Scores:
+            with self._precision():
+                return score_sampled(asked, ids, seen, spoken, 1.0, opened)
+
+        scores = self._scores or score(model)
+        plans = inputs[_PLANS]
+        contexts = [
+            (
+                *prompts[row][masks[row].bool()].tolist(),
+                *inputs["completion_ids"][row, : plan.draw.read].tolist(),
+            )
+            for row, plan in enumerate(plans)
+            if plan is not None
+        ]
+        added, figures = term.added(model, plans, contexts, scores, score)
+        for name, value in figures.items():
+            self._metrics["train"][name].append(value)
+        share: Tensor = added / self.current_gradient_accumulation_steps
+        return share
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -99,18 +140,27 @@ class DeepRecTrainer(GRPOTrainer):  # type: ignore[misc]
             return super()._get_per_token_logps_and_entropies(  # type: ignore[no-any-return]
                 model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **others
             )
-        wanted = torch.cat([torch.zeros_like(input_ids[:, :-logits_to_keep]), sampled], dim=1)
+        before = torch.zeros_like(input_ids[:, :-logits_to_keep])
+        wanted = torch.cat([before, sampled], dim=1)
+        opened = None if self._opened is None else torch.cat([before, self._opened], dim=1)
         found = []
         with self._precision():
             for start in range(0, len(input_ids), rows):
                 part = slice(start, start + rows)
                 found.append(
                     score_sampled(
-                        model, input_ids[part], attention_mask[part], wanted[part], self.temperature
+                        model,
+                        input_ids[part],
+                        attention_mask[part],
+                        wanted[part],
+                        self.temperature,
+                        None if opened is None else opened[part],
                     )
                 )
-        logps = torch.cat([chosen for chosen, _ in found])[:, -logits_to_keep:]
-        entropies = torch.cat([entropy for _, entropy in found])[:, -logits_to_keep:]
+        if self._opened is not None and len(found) == 1:
+            self._scores = found[0]
+        logps = torch.cat([scores.log_probabilities for scores in found])[:, -logits_to_keep:]
+        entropies = torch.cat([scores.entropies for scores in found])[:, -logits_to_keep:]
         return logps, entropies if compute_entropy else None, None
 
     def _precision(self) -> AbstractContextManager[Any]:
@@ -136,6 +186,15 @@ class DeepRecTrainer(GRPOTrainer):  # type: ignore[misc]
 
 def _roll_out(prompts: list[str], trainer: DeepRecTrainer) -> dict[str, Any]:
     return trainer.roll_out(prompts)
+
+
+def _opened_mask(batch: dict[str, Any]) -> Tensor:
+    """1 (B, C) at the first token behind what was read before a list was drawn."""
+    mask = torch.zeros_like(batch["completion_mask"])
+    for row, plan in enumerate(batch[_PLANS]):
+        if plan is not None:
+            mask[row, plan.draw.read] = 1
+    return mask
 
 
 def _sampled_mask(batch: dict[str, Any]) -> Tensor:

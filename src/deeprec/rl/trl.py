@@ -16,6 +16,7 @@ from deeprec.device import check_one_gpu, check_one_process
 from deeprec.disk import drop_rows
 from deeprec.errors import ConfigError, DeepRecError, TrainingError
 from deeprec.progress import progress_bar
+from deeprec.rl.best import BestPolicy
 from deeprec.rl.callbacks import (
     COLLAPSED,
     CheckpointMarker,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from trl import GRPOConfig
 
     from deeprec.policy.loading import Policy
+    from deeprec.rl.list_term import ListTerm
     from deeprec.rl.trainer import DeepRecTrainer
 
 
@@ -101,6 +103,9 @@ def train_stage(
         SummaryWriter(str(plan.tensorboard), purge_step=max(done + 1, 0)) as writer,
         progress_bar(f"RL: {sampler.stage.replace('_', ' ')}", plan.stage.steps) as bar,
     ):
+        best = None
+        if plan.stage.patience is not None and evaluate is not None:
+            best = BestPolicy(plan.checkpoints, plan.stage.patience)
         log = IterationLog(
             sampler,
             plan.metrics,
@@ -109,6 +114,7 @@ def train_stage(
             updates_per_step=plan.config.updates_per_step,
             evaluate=evaluate,
             evaluate_every=plan.config.evaluate_every,
+            best=best,
         )
         guard = CollapseGuard(sampler, plan.metrics, plan.config, collapsed)
         marker = CheckpointMarker(sampler.stage, logs)
@@ -117,6 +123,8 @@ def train_stage(
             trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
     # TRL puts a forward of its own in front of the model's.
     vars(policy.model).pop("forward", None)
+    if best is not None:
+        best.restore(policy.model)
 
 
 @contextmanager
@@ -176,6 +184,7 @@ def build_trainer(
     trainer = DeepRecTrainer(
         sampler,
         plan.config.updates_per_step,
+        _list_term(policy, sampler, plan),
         model=policy.model,
         args=trl_config(plan, sampler),
         train_dataset=Dataset.from_dict({"prompt": [str(position) for position in order.ravel()]}),
@@ -184,6 +193,22 @@ def build_trainer(
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _list_term(policy: Policy, sampler: Sampler, plan: StagePlan) -> ListTerm | None:
+    """What drawn lists and the pull add to the loss; None where there is neither."""
+    from deeprec.rl.list_term import ListTerm
+
+    environment = sampler.environment
+    if environment.config.list != "masked" and not plan.stage.pull:
+        return None
+    return ListTerm(
+        policy,
+        environment.dataset.catalog,
+        temperature=environment.config.temperature,
+        clip=(plan.config.clip_low, plan.config.clip_high),
+        weight=plan.stage.pull,
+    )
 
 
 def trl_config(plan: StagePlan, sampler: Sampler) -> GRPOConfig:

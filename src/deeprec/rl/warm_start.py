@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deeprec.config import RunConfig
+from deeprec.config import RolloutConfig, RunConfig
 from deeprec.data.dataset import Dataset
 from deeprec.device import best_device
 from deeprec.disk import append_jsonl, drop_rows, read_jsonl
@@ -17,37 +18,42 @@ from deeprec.errors import TrainingError
 from deeprec.inputs import Inputs, constants_of
 from deeprec.ledger import write_ledger
 from deeprec.next_item import training
+from deeprec.next_item.model import ItemModel
 from deeprec.policy import tiny, tokenizer
 from deeprec.policy.context import longer_context
-from deeprec.policy.environment import READER
+from deeprec.policy.environment import READER, build_environment
 from deeprec.policy.loading import Policy, load_policy, save_policy
 from deeprec.policy.probe import training_piece
 from deeprec.policy.tiny import build_tiny, start_titles
 from deeprec.policy.tokenizer import build_tokenizer
 from deeprec.progress import progress_bar
-from deeprec.rl import recipe, scripts, supervised
-from deeprec.rl.callbacks import latest_checkpoint
+from deeprec.rl import joint, list_prior, recipe, scripts, supervised
 from deeprec.rl.extras import require_extra
-from deeprec.rl.reading import read_histories, reading_documents
+from deeprec.rl.joint import JointPlan, JointTrainer, fit_jointly
+from deeprec.rl.list_prior import find_prior
+from deeprec.rl.reading import label_names, read_histories
 from deeprec.rl.scripts import (
-    Document,
+    Script,
     corpus,
     fact_documents,
     history_documents,
     scripted_trajectories,
 )
 from deeprec.rl.supervised import fit_documents
-from deeprec.rollout.codec import TokenizerCodec
+from deeprec.rollout.list_prior import set_prior
 from deeprec.run import Run, writes
 from deeprec.stages import TRM, WARM_START
 from deeprec.threads import stage_threads
 from deeprec.trm.base import Retriever
 from deeprec.trm.resuming import FitLog
 from deeprec.trm.stage import fit_checkpoint
+from deeprec.trm.training import fit_histories
 from deeprec.types import Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+Log = Callable[[dict[str, float]], None]
 
 STAGE = WARM_START
 READING = "warm_start:reading"  # in the log
@@ -97,7 +103,7 @@ def stage_inputs(config: RunConfig, trm: str) -> Inputs:
         STAGE,
         TRM=trm,
         tokenizer=recipe.tokenizer(config.policy),
-        constants_of_the_policy=constants_of(tiny, tokenizer, scripts, supervised),
+        constants_of_the_policy=constants_of(tiny, tokenizer, scripts, supervised, joint, list_prior),
         **taught,
     )
 
@@ -112,49 +118,69 @@ def make_policy(config: RunConfig, dataset: Dataset) -> Policy:
 
 
 def _train(run: Run, dataset: Dataset, trm: Retriever, policy: Policy, inputs: str) -> float:
-    """Fit texts and scripts together, going on from the last checkpoint if that had the same inputs.
+    """Read if the settings say so, then scripts, going on from the last checkpoint if that had the same inputs.
 
     Returns the seconds that a reading took which was not done again.
     """
-    config, codec = run.config, policy.codec
-    settings = config.warm_start
-    place = _checkpoints(run) / inputs
+    settings, place = run.config.warm_start, _checkpoints(run) / inputs
     logged = _logged(run, place)
-    earlier = 0.0
-    if settings.reads and (latest_checkpoint(place) is None or not run.policy(READER).is_dir()):
-        earlier = _read(run, dataset, policy)
-    # One mixture, not one after the other: histories never repeat a title, and a policy that read
-    # them first had unlearned to copy titles (measured; see docs/log.md). Where lists are reranked it
-    # copies none, and may read first.
     given = dataset.fit_histories() if settings.text_epochs or settings.reads else []
-    documents = script_documents(run, dataset, trm, codec, policy.model.config.max_position_embeddings, given)
-    write_ledger(run, STAGE, given)
-    if config.rollout.answer == "reranked":
-        texts = list(
-            reading_documents(dataset.fit_histories(), dataset, codec, config.rollout.reranker_history)
-        )
-    else:
-        texts = history_documents(dataset, codec, config.rollout)
-    if settings.facts:
-        texts += fact_documents(dataset.catalog, codec)
-    documents += settings.text_epochs * texts
 
     def log(figures: dict[str, float]) -> None:
         if figures["step"] not in logged:
             append_jsonl(run.metrics, {"stage": STAGE, **figures})
 
+    earlier = _read(run, dataset, policy) if settings.reads else 0.0
+    scripts = whole_scripts(run, dataset, trm, policy, given)
+    write_ledger(run, STAGE, given)
+    if settings.reads and run.config.rollout.list == "masked":
+        _speak_and_read(run, dataset, policy, scripts, place, log)
+    else:
+        _speak(run, dataset, policy, scripts, place, log)
+    if run.config.rollout.list == "masked":
+        set_prior(policy.model, find_prior(build_environment(run, dataset, trm, policy)))
+    return earlier
+
+
+def _speak(
+    run: Run, dataset: Dataset, policy: Policy, scripts: Sequence[Script], place: Path, log: Log
+) -> None:
+    """Texts and scripts, one mixture: a policy that read texts first had unlearned to copy titles (docs/log.md)."""
+    config, codec = run.config, policy.codec
+    texts = history_documents(dataset, codec, config.rollout)
+    if config.warm_start.facts:
+        texts += fact_documents(dataset.catalog, codec)
     fit_documents(
         policy.model,
-        documents,
+        [script.document for script in scripts] + config.warm_start.text_epochs * texts,
         pad_id=policy.tokenizer.pad_token_id,
         epochs=1,
-        config=settings,
+        config=config.warm_start,
         seed=config.seed,
         folder=place,
         title="Warm start",
         log=log,
     )
-    return earlier
+
+
+def _speak_and_read(
+    run: Run, dataset: Dataset, policy: Policy, scripts: Sequence[Script], place: Path, log: Log
+) -> None:
+    """Scripts and histories side by side, so that the same weights read, speak and rank."""
+    config, settings = run.config, run.config.warm_start
+    plan = JointPlan(
+        steps=settings.script_steps,
+        scripts_per_step=settings.trajectories_per_step,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        history=config.rollout.list_history,
+        seed=config.seed,
+        folder=place,
+    )
+    policy.model.to(best_device())
+    items = ItemModel(policy.model, policy.tokenizer, label_names(policy, dataset))
+    trainer = JointTrainer(items, [one.list_document for one in scripts], fit_histories(dataset), plan)
+    fit_jointly(trainer, log)
 
 
 def _read(run: Run, dataset: Dataset, policy: Policy) -> float:
@@ -205,15 +231,10 @@ def _checkpoints(run: Run) -> Path:
     return run.folder / "policy" / f"{STAGE}.checkpoints"
 
 
-def script_documents(
-    run: Run,
-    dataset: Dataset,
-    trm: Retriever,
-    codec: TokenizerCodec,
-    context_length: int,
-    given: list[Example] | None = None,
-) -> list[Document]:
-    """As many scripted trajectories as the settings ask for, as masked documents.
+def whole_scripts(
+    run: Run, dataset: Dataset, trm: Retriever, policy: Policy, given: list[Example] | None = None
+) -> list[Script]:
+    """As many scripted trajectories as the settings ask for.
 
     The examples that they are made from are appended to `given`.
 
@@ -223,23 +244,23 @@ def script_documents(
     settings = run.config.warm_start
     count = settings.script_steps * settings.trajectories_per_step
     rng = np.random.default_rng((run.config.seed, 101))
-    documents = []
+    context_length = policy.model.config.max_position_embeddings
+    whole: list[Script] = []
     with progress_bar("Warm start: writing scripts", count) as bar:
         for chunk in scripted_trajectories(
-            dataset, trm, codec, run.config.rollout, count, context_length, rng
+            dataset, trm, policy.codec, run.config.rollout, count, context_length, rng
         ):
             bar.advance(len(chunk))
             if given is not None:
                 given += [script.example for script in chunk]
-            documents += [
-                script.document
-                for script in chunk
-                if script.trajectory.is_valid
-                and len(script.trajectory.lines) == run.config.rollout.recommended
-            ]
-    if 2 * len(documents) < count:
+            whole += [script for script in chunk if _is_whole(script, run.config.rollout)]
+    if 2 * len(whole) < count:
         raise TrainingError(
-            f"warm start: only {len(documents)} of {count} scripts are whole; raise rollout.segment_tokens, "
+            f"warm start: only {len(whole)} of {count} scripts are whole; raise rollout.segment_tokens, "
             f"rollout.response_tokens or rollout.retrieved, or {longer_context(run.config.policy)}"
         )
-    return documents
+    return whole
+
+
+def _is_whole(script: Script, config: RolloutConfig) -> bool:
+    return script.trajectory.is_valid and len(script.trajectory.lines) == config.recommended

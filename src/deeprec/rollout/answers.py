@@ -1,22 +1,17 @@
-"""What the environment writes into episodes: the TRM's answers, and lists that the policy doesn't write."""
+"""What the environment writes into episodes: the TRM's answers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from deeprec.config import Ranking, RolloutConfig
+from deeprec.config import RolloutConfig
 from deeprec.data.dataset import Dataset
 from deeprec.rollout.episode import Episode
 from deeprec.trm.base import Retriever
 from deeprec.trm.periods import NOW, month_phrase
 from deeprec.trm.phrases import join_phrases, split_phrases
-
-if TYPE_CHECKING:
-    from deeprec.rollout.lists import ListWriter
 
 
 def answer_preferences(
@@ -71,59 +66,6 @@ def _asked(episode: Episode, config: RolloutConfig) -> str | None:
         return episode.preference
     phrases = split_phrases(episode.preference)
     return join_phrases([month_phrase(times[-1]) if phrase.lower() == NOW else phrase for phrase in phrases])
-
-
-def write_lists(
-    episodes: Sequence[Episode], lists: ListWriter | None, ranking: Ranking, config: RolloutConfig
-) -> None:
-    """Write the opened list of each episode: at most `config.recommended` items of its pool, best first.
-
-    Without a writer it is the TRM's answer to the last wish, in the TRM's order.
-    """
-    size = config.recommended
-    if lists is None or ranking == "retrieved":
-        for episode in episodes:
-            episode.write_list(episode.turns[-1].retrieved[:size] if episode.turns else ())
-        return
-    contexts = [episode.context for episode in episodes]
-    pools = [tuple(dict.fromkeys(episode.retrieved)) for episode in episodes]
-    if ranking == "constrained":
-        found = lists.write(contexts, pools, size)
-    else:
-        scores = (
-            _reranked(episodes, pools, lists, config)
-            if ranking == "reranked"
-            else lists.scores(contexts, pools)
-        )
-        # Equal likelihoods keep the order in which the items were retrieved.
-        orders = [np.argsort(-values, kind="stable")[:size] for values in scores]
-        found = [[pool[place] for place in order] for pool, order in zip(pools, orders, strict=True)]
-    for episode, items in zip(episodes, found, strict=True):
-        episode.write_list(items)
-
-
-def _reranked(
-    episodes: Sequence[Episode],
-    pools: Sequence[Sequence[int]],
-    lists: ListWriter,
-    config: RolloutConfig,
-) -> list[NDArray[np.float64]]:
-    """Log-probabilities of each pool's items, the TRM's plus the weighted ones of the policy: arrays (pool,).
-
-    The product of two experts. The TRM's is the item's share in the softmax of the scores of
-    the list that it is likeliest in, so that what any turn found can win.
-    """
-    histories = [episode.example.history[-config.reranker_history :] for episode in episodes]
-    likelihoods = lists.next_titles(histories, pools)
-    found = []
-    for episode, pool, likelihood in zip(episodes, pools, likelihoods, strict=True):
-        best: dict[int, float] = {}
-        for turn in episode.turns:
-            for item, value in zip(turn.retrieved, log_shares(turn.scores), strict=True):
-                best[item] = max(value, best.get(item, -np.inf))
-        trm = np.array([best[item] for item in pool], dtype=np.float64)
-        found.append(trm + config.reranker_weight * likelihood)
-    return found
 
 
 def log_shares(scores: Sequence[float]) -> list[float]:

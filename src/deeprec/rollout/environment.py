@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
 
 from deeprec.config import RolloutConfig
 from deeprec.data.dataset import Dataset
 from deeprec.errors import RetrievalError
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Engine
+from deeprec.rollout.list_makers import ListMaker
 from deeprec.trm.base import Retriever
-
-if TYPE_CHECKING:
-    from deeprec.rollout.lists import ListWriter
 
 
 @dataclass
@@ -35,10 +32,26 @@ class Environment:
     codec: Codec
     config: RolloutConfig
     clock: Clock = field(default_factory=Clock)
-    lists: ListWriter | None = None  # writes lists where the policy doesn't; needs its model in this process
+    lists: ListMaker | None = None  # fills opened lists; none: the policy writes on
 
     def __post_init__(self) -> None:
         check_list_sizes(self.config, self.dataset)
+
+    def with_lists(self, lists: ListMaker | None) -> Environment:
+        """The same, with lists filled by another maker."""
+        return replace(self, lists=lists)
+
+    def forget(self) -> None:
+        """Give memory back, and go on to fresh random numbers: before a batch, and after a change of weights."""
+        self.engine.forget()
+        if self.lists is not None:
+            self.lists.forget()
+
+    def reseed(self, seed: int) -> None:
+        """Draw as a new environment with this seed would."""
+        self.engine.reseed(seed)
+        if self.lists is not None:
+            self.lists.reseed(seed)
 
 
 def check_list_sizes(config: RolloutConfig, dataset: Dataset) -> None:

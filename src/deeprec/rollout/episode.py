@@ -8,6 +8,7 @@ the answer down behind it, masked. Sampled ids are kept as they are and never re
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from deeprec.config import RolloutConfig
 from deeprec.data.catalog import Catalog
@@ -23,7 +24,7 @@ from deeprec.rollout.protocol import (
     resolve_lines,
 )
 from deeprec.rollout.tags import TAGS
-from deeprec.types import Example, StopReason, Trajectory, Turn
+from deeprec.types import Draw, Example, StopReason, Trajectory, Turn
 
 
 def stop_sampling(codec: Codec, config: RolloutConfig, *, greedy: bool, writes_list: bool = True) -> Sampling:
@@ -40,6 +41,17 @@ def stop_sampling(codec: Codec, config: RolloutConfig, *, greedy: bool, writes_l
         stop_ids=frozenset(token for token in ids if token is not None),
         stop_texts=tuple(tag for tag in closing if codec.tag_ids[tag] is None),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How a list was drawn: the history's ids that were read first, and the rest as in `Draw`."""
+
+    history_ids: tuple[int, ...]
+    pool: tuple[int, ...]
+    prior: tuple[float, ...]
+    lists: tuple[tuple[int, ...], ...]
+    logprobs: tuple[tuple[float, ...], ...]
 
 
 class Episode:
@@ -82,6 +94,7 @@ class Episode:
         self._opening = ""  # text that opened a list which is to be written for the policy
         self._lines: tuple[str, ...] = ()
         self._errors: list[str] = []
+        self._draw: Draw | None = None
         self._stop: StopReason | None = None
 
     @property
@@ -134,14 +147,25 @@ class Episode:
             return
         self._append(ids, [0.0] * len(ids), sampled=False)
 
-    def write_list(self, item_indices: Sequence[int]) -> None:
-        """Close the opened list with these items, best first. The lines are not the policy's: masked."""
+    def write_list(self, item_indices: Sequence[int], choice: Choice | None = None) -> None:
+        """Close the opened list with these items, best first, as tokens that the policy didn't sample: masked.
+
+        `choice` is how the policy drew them, and what it had read behind `context` before it did.
+        """
         if not self.awaits_list:
             raise ValueError(f"episode {self.key}: no list is open")
         text = render_ranking(item_indices, self.catalog).removeprefix(TAGS.begin_list)
         ids = self._codec.encode(text)
         self.awaits_list = False
-        self._append(ids, [0.0] * len(ids), sampled=False)
+        opened, again = len(self._ids), () if choice is None else choice.history_ids
+        if opened + len(again) + len(ids) > self._room:
+            self._stop = StopReason.TOKEN_LIMIT
+            return
+        self._append((*again, *ids), [0.0] * (len(again) + len(ids)), sampled=False)
+        if choice is not None:
+            self._draw = Draw(
+                opened, opened + len(again), choice.pool, choice.prior, choice.lists, choice.logprobs
+            )
         self._take_answer(self._opening + text)
         self._stop = StopReason.FINISHED
 
@@ -163,13 +187,20 @@ class Episode:
             loss_mask=tuple(self._mask),
             logprobs=tuple(self._logprobs),
             prompt=self._prompt,
-            response=self._codec.decode(self._ids),
+            response=self._codec.decode(self._spoken()),
             turns=self.turns,
             lines=self._lines,
             ranking=tuple(dict.fromkeys(item for item in items if item)),
             stop_reason=self._stop,
             format_errors=tuple(errors),
+            draw=self._draw,
         )
+
+    def _spoken(self) -> list[int]:
+        """The response's ids without the history that was written again before its list."""
+        if self._draw is None:
+            return self._ids
+        return self._ids[: self._draw.opened] + self._ids[self._draw.read :]
 
     def _append(
         self, ids: tuple[int, ...] | list[int], logprobs: tuple[float, ...] | list[float], *, sampled: bool

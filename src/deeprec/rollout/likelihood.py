@@ -14,12 +14,19 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def logits_of(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, wanted: Tensor) -> Tensor:
+def logits_of(
+    model: PreTrainedModel,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    wanted: Tensor,
+    position_ids: Tensor | None = None,
+) -> Tensor:
     """Logits (N, V) that predict the N tokens where `wanted` (B, T) is true, row by row.
 
     `input_ids` and `attention_mask` are (B, T). The first token of a row has nothing in
     front of it and can't be wanted. Works for any causal LM: only the input of its output
-    layer is narrowed, and what it does to logits afterwards (scaling, capping) stays.
+    layer is narrowed, and what it does to logits afterwards (scaling, capping) stays. With
+    `position_ids` (B, T) the mask may also be one that is added to the scores, (B, 1, T, T).
     """
     before = wanted[:, 1:].bool()
 
@@ -29,7 +36,10 @@ def logits_of(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor,
     head = model.get_output_embeddings()
     handle = head.register_forward_pre_hook(narrow)
     try:
-        logits: Tensor = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
+        options = {} if position_ids is None else {"position_ids": position_ids}
+        logits: Tensor = model(
+            input_ids=input_ids, attention_mask=attention_mask, use_cache=False, **options
+        ).logits
     finally:
         handle.remove()
     return logits

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from deeprec.config import Ranking
-from deeprec.errors import EngineError, PolicyError
-from deeprec.rollout.answers import answer_preferences, write_lists
+from deeprec.errors import EngineError
+from deeprec.rollout.answers import answer_preferences
 from deeprec.rollout.environment import Environment
 from deeprec.rollout.episode import Episode, stop_sampling
 
@@ -15,14 +14,12 @@ from deeprec.rollout.episode import Episode, stop_sampling
 class EpisodeLoop:
     """Steps the episodes in flight together; each may join or leave between two steps.
 
-    `ranking` says who writes a list once it is opened: the policy (`generate`), or
-    `environment.lists`; any `rollout.answer` but `written` overrides it. `watch` is called after
-    each of an episode's moves, and may itself add and cancel.
+    Once a list is opened `environment.lists` fills it; without a maker the policy writes on.
+    `watch` is called after each of an episode's moves, and may itself add and cancel.
 
     The loop never makes the engine forget. Its owner does: before the first episode, after a
     change of weights, and when it keeps an empty loop and wants the engine's memory back. One
     thread at a time may use a loop. How many episodes are in flight is its owner's choice.
-    Raises PolicyError for a ranking by likelihood without the policy's model in this process.
     """
 
     def __init__(
@@ -30,21 +27,12 @@ class EpisodeLoop:
         environment: Environment,
         *,
         greedy: bool,
-        ranking: Ranking = "generate",
         watch: Callable[[Episode], None] | None = None,
     ) -> None:
-        config = environment.config
-        self._ranking: Ranking = ranking if config.answer == "written" else config.answer
-        if self._ranking in ("score", "constrained", "reranked") and environment.lists is None:
-            setting = "inference.ranking" if config.answer == "written" else "rollout.answer"
-            raise PolicyError(
-                f"{setting} = '{self._ranking}' needs the policy's model in this process; use the engine `local`"
-                + (", or `generate`" if config.answer == "written" else "")
-            )
-        self._environment = environment
+        self._environment, self._greedy = environment, greedy
         self._watch = watch
         self._sampling = stop_sampling(
-            environment.codec, config, greedy=greedy, writes_list=self._ranking == "generate"
+            environment.codec, environment.config, greedy=greedy, writes_list=environment.lists is None
         )
         self._episodes: dict[int, Episode] = {}  # in flight, by key, in the order in which they joined
 
@@ -74,7 +62,7 @@ class EpisodeLoop:
         the loop. Without episodes it does nothing. `only` is the key of the one episode that
         takes its turn, and the others stand still.
 
-        An error of the engine, the TRM, the list writer or `watch` is passed on, and leaves
+        An error of the engine, the TRM, the list maker or `watch` is passed on, and leaves
         every episode in flight between two of its moves: step again and each goes on from
         there (what it was fed or answered is kept), or cancel some first, as after a lack of
         memory. To find out whose doing it was, have the engine forget and step one at a time.
@@ -98,9 +86,9 @@ class EpisodeLoop:
             clock.retrieval += time.perf_counter() - started
             self._notify(asking)
         opened = self._in_flight(only, lambda one: one.awaits_list)
-        if opened:
+        if opened and environment.lists is not None:
             started = time.perf_counter()
-            write_lists(opened, environment.lists, self._ranking, environment.config)
+            environment.lists.lists(opened, greedy=self._greedy)
             clock.engine += time.perf_counter() - started
             self._notify(opened)
         done = self._in_flight(only, lambda one: one.is_done)

@@ -48,7 +48,6 @@ class DeepRecRecommender:
                 [example for example in examples for _ in range(count)],
                 self.environment,
                 greedy=count == 1,
-                ranking=self._inference.ranking,
                 bar=bar,
                 watch=watch,
             )
@@ -65,6 +64,6 @@ class DeepRecRecommender:
         ]
 
     def sample(self, examples: Sequence[Example]) -> list[Trajectory]:
-        """One trajectory per example, in order, sampled as in training: the policy writes the list."""
+        """One trajectory per example, in order, sampled as in training."""
         with progress_bar(f"Sampling: {self.name}", len(examples)) as bar:
             return run_episodes(examples, self.environment, greedy=False, bar=bar)

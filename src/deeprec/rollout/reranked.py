@@ -1,4 +1,4 @@
-"""The TRM's plain list in the reranker's order: what reranking is worth without a policy that asks."""
+"""The TRM's plain list in the order of TRM and reader together: what a second opinion is worth without asking."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from deeprec.config import RolloutConfig
 from deeprec.data.dataset import Dataset
 from deeprec.recommender import Recommendation
 from deeprec.rollout.answers import log_shares
-from deeprec.rollout.lists import ListWriter
+from deeprec.rollout.title_likelihoods import Likelihoods
+from deeprec.rollout.titles import TitleTexts
 from deeprec.trm.base import Retriever
 from deeprec.types import Example
 
@@ -18,13 +19,24 @@ _USERS_PER_CALL = 256
 
 
 class RerankedTRM:
-    """One retrieval without a preference, ranked as `rollout.answer = "reranked"` ranks a pool."""
+    """One retrieval without a preference, ranked by the product of two probabilities.
+
+    The item's share in the softmax of the TRM's scores, times the likelihood of its title right
+    behind the bare history, by a policy that has read histories and not learned to speak yet.
+    """
 
     def __init__(
-        self, retriever: Retriever, reader: ListWriter, dataset: Dataset, config: RolloutConfig, name: str
+        self,
+        retriever: Retriever,
+        reader: Likelihoods,
+        titles: TitleTexts,
+        dataset: Dataset,
+        config: RolloutConfig,
+        name: str,
     ) -> None:
         self.name = name
-        self._retriever, self._reader, self._dataset, self._config = retriever, reader, dataset, config
+        self._retriever, self._reader, self._titles = retriever, reader, titles
+        self._dataset, self._config = dataset, config
 
     def recommend(self, examples: Sequence[Example], k: int = 10) -> list[Recommendation]:
         """The top k of each example's `rollout.retrieved` items (k if that is more), in order."""
@@ -38,11 +50,18 @@ class RerankedTRM:
         excluded = [self._dataset.exclusions(example) for example in batch]
         size = max(config.retrieved, k)
         plain = self._retriever.retrieve([example.history for example in batch], None, size, excluded)
-        recent = [example.history[-config.reranker_history :] for example in batch]
-        likelihoods = self._reader.next_titles(recent, plain.item_indices.tolist())
+        likelihoods = self._reader.behind(
+            [
+                (
+                    self._titles.context(example.history[-config.list_history :]),
+                    [self._titles.title(item) for item in items],
+                )
+                for example, items in zip(batch, plain.item_indices.tolist(), strict=True)
+            ]
+        )
         found = []
         for items, scores, likelihood in zip(plain.item_indices, plain.scores, likelihoods, strict=True):
-            values = np.asarray(log_shares(scores.tolist())) + config.reranker_weight * likelihood
+            values = np.asarray(log_shares(scores.tolist())) + likelihood
             ranking = items[np.argsort(-values, kind="stable")[:k]]
             found.append(Recommendation(tuple(int(item) for item in ranking), self.name))
         return found

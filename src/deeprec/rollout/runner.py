@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from deeprec.config import Ranking
 from deeprec.progress import Bar
 from deeprec.rollout.environment import Environment
 from deeprec.rollout.episode import Episode
@@ -21,7 +20,6 @@ def run_episodes(
     environment: Environment,
     *,
     greedy: bool,
-    ranking: Ranking = "generate",
     bar: Bar | None = None,
     watch: Callable[[Episode], None] | None = None,
 ) -> list[Trajectory]:
@@ -29,13 +27,13 @@ def run_episodes(
 
     Repeat an example to sample a group. An episode's key is the position of its example. At
     most `config.users_per_batch` episodes are in flight, and the next example takes the place
-    of whoever is done. `ranking` and `watch` as for `EpisodeLoop`.
+    of whoever is done. `watch` as for `EpisodeLoop`.
     """
-    loop = EpisodeLoop(environment, greedy=greedy, ranking=ranking, watch=watch)
+    loop = EpisodeLoop(environment, greedy=greedy, watch=watch)
     started = time.perf_counter()
     trajectories: dict[int, Trajectory] = {}
     waiting = enumerate(examples)
-    environment.engine.forget()
+    environment.forget()
     try:
         while len(trajectories) < len(examples):
             room = environment.config.users_per_batch - len(loop)
@@ -46,7 +44,7 @@ def run_episodes(
             if bar is not None and done:
                 bar.advance(len(done))
     finally:
-        environment.engine.forget()  # its memory is for others now
+        environment.forget()  # its memory is for others now
         environment.clock.total += time.perf_counter() - started
     return [trajectories[key] for key in range(len(examples))]
 

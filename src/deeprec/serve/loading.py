@@ -105,7 +105,7 @@ def _remote_environment(
         timeout=run.config.serve.max_deadline,
         seed=run.config.seed,
     )
-    return build_remote_environment(run, dataset, trm, engine, codec)
+    return build_remote_environment(run, dataset, trm, engine, codec, folder)
 
 
 def _context_of(folder: Path) -> int:

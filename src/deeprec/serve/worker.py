@@ -73,9 +73,7 @@ class Worker:
         self._environment, self._inference = environment, inference
         self._in_flight = max(in_flight, inference.rollouts)
         self._queue, self._gauges = queue, gauges
-        self._loop = EpisodeLoop(
-            environment, greedy=inference.rollouts == 1, ranking=inference.ranking, watch=self._heard
-        )
+        self._loop = EpisodeLoop(environment, greedy=inference.rollouts == 1, watch=self._heard)
         self._waiting: deque[Task] = deque()
         self._tasks: dict[int, Task] = {}  # in flight, by the key of each of their episodes
         self._keys = count(1)
@@ -122,7 +120,7 @@ class Worker:
             for episode in self._step():
                 self._finish(episode)
             if not len(self._loop):
-                self._environment.engine.forget()  # its memory is for others now
+                self._environment.forget()  # its memory is for others now
         for task in self._in_hand():
             self._fail(task, error)
         with self._changed:
@@ -182,7 +180,7 @@ class Worker:
         # Whatever an engine raises: the service outlives it, and the operator reads it.
         except Exception as failure:
             log.exception("a turn failed with %d trajectories in flight", together)
-            self._environment.engine.forget()  # it may have been interrupted half-way
+            self._environment.forget()  # it may have been interrupted half-way
             if together == 1:
                 self._fail(next(iter(self._tasks.values())), failure)
         return [episode for key in list(self._tasks) for episode in self._step_alone(key)]
@@ -195,7 +193,7 @@ class Worker:
             return self._loop.step(key)
         except Exception as failure:
             log.warning("a trajectory failed alone: %s", type(failure).__name__)
-            self._environment.engine.forget()
+            self._environment.forget()
             self._fail(self._tasks[key], failure)
             return []
 

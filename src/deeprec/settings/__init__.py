@@ -6,7 +6,7 @@
 from deeprec.settings.data import DataConfig, SyntheticConfig
 from deeprec.settings.engine import EngineConfig
 from deeprec.settings.evaluation import EvaluationConfig
-from deeprec.settings.inference import InferenceConfig, Ranking
+from deeprec.settings.inference import InferenceConfig
 from deeprec.settings.policy import PolicyConfig
 from deeprec.settings.rivals import (
     EnhancedTRMConfig,
@@ -38,7 +38,6 @@ __all__ = [
     "PolicyConfig",
     "Positive",
     "RLConfig",
-    "Ranking",
     "RecommendationConfig",
     "RivalsConfig",
     "RolloutConfig",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,21 @@ from deeprec.settings.effect import (
 )
 from deeprec.settings.section import Fraction, Positive, Section
 
+if TYPE_CHECKING:
+    from deeprec.settings.run import RunConfig
+
+
+def _masks(run: RunConfig) -> bool:
+    return run.rollout.list == "masked"
+
+
+# Where a stage stops by validation, its weights depend on when it is looked at, and on whom.
+_WATCHED = (
+    SHOWN,
+    changes(COLD_START, when=lambda run: run.rl.cold_start.patience is not None),
+    changes(RECOMMENDATION, when=lambda run: run.rl.recommendation.patience is not None),
+)
+
 
 class StageConfig(Section):
     """One RL stage: how long, and what each reward part weighs."""
@@ -28,6 +43,17 @@ class StageConfig(Section):
     learning_rate: float | None = Field(None, gt=0, description="Overrides rl.learning_rate in this stage.")
     weights: dict[str, float] = Field(
         default_factory=dict, description="Weight of every reward part in use; parts left out weigh nothing."
+    )
+    pull: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the divergence from the policy that the stage starts from, in nats per sampled token "
+        "and per title of a masked list.",
+    )
+    patience: Positive | None = Field(
+        None,
+        description="Stop after this many held-out evaluations without a better NDCG@10, and keep the best policy; "
+        "none: all steps, and the last policy.",
     )
 
 
@@ -69,6 +95,11 @@ class RLConfig(Section):
         description="A trajectory's reward counts for all its tokens (published), or each turn and list line "
         "gets what is earned from there on.",
     )
+    lists_per_trajectory: Annotated[Positive, changes(*RL, when=_masks)] = Field(
+        16,
+        description="Masked lists that are drawn of each trajectory to learn from; the first is its own. They share "
+        "one pass.",
+    )
     updates_per_step: Positive = Field(1, description="Optimizer batches per iteration (published: 2).")
     learning_rate: Annotated[
         float,
@@ -92,10 +123,10 @@ class RLConfig(Section):
         description="Compute in bfloat16 around float32 weights: as fast, and small updates are not rounded away.",
     )
     save_every: Annotated[Positive, SHOWN] = Field(10, description="Iterations between checkpoints.")
-    evaluate_every: Annotated[Positive, SHOWN] = Field(
+    evaluate_every: Annotated[Positive, *_WATCHED] = Field(
         20, description="Iterations between held-out evaluations."
     )
-    evaluate_users: Annotated[Positive, SHOWN] = Field(
+    evaluate_users: Annotated[Positive, *_WATCHED] = Field(
         128, description="Validation users in such an evaluation."
     )
     collapse_steps: Annotated[Positive, SHOWN] = Field(

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from deeprec.settings.run import RunConfig
 
 
-def _reranks(run: RunConfig) -> bool:
-    return run.rollout.answer == "reranked"
+def _masks(run: RunConfig) -> bool:
+    return run.rollout.list == "masked"
 
 
 def _samples(run: RunConfig) -> bool:
@@ -68,23 +68,19 @@ class RolloutConfig(Section):
     history: Annotated[Positive, _PROMPTED] = Field(20, description="Latest items shown to the policy.")
     retrieved: Annotated[Positive, _EXPLORED] = Field(20, description="Items per retrieval (k).")
     recommended: Annotated[Positive, _PROMPTED] = Field(10, description="Items in the final list (K).")
-    answer: Annotated[Literal["written", "retrieved", "reranked"], _EXPLORED] = Field(
-        "written",
-        description="The final list, in training as in use: the policy writes it, or it is the TRM's answer to the "
-        "last wish (`retrieved`), or all that was retrieved by the TRM's and the policy's probabilities together "
-        "(`reranked`).",
+    list: Annotated[Literal["free", "masked", "retrieved"], _EXPLORED] = Field(
+        "free",
+        description="The final list, in training as in use: the policy writes it token by token (`free`), draws it "
+        "from what was found and the TRM's plain list, with the TRM as prior (`masked`), or leaves it to the "
+        "TRM's answer to the last wish (`retrieved`).",
     )
-    reranker_weight: Annotated[float, changes(*RL, EVALUATION, when=_reranks)] = Field(
-        1.0,
-        ge=0,
-        description="`reranked`: weight of the policy's log-likelihood of a title after the history, beside the "
-        "TRM's log-probability of the item among those that it retrieved.",
-    )
-    reranker_history: Annotated[
+    list_history: Annotated[
         Positive,
         changes(READING, WARM_START, when=lambda run: run.warm_start.reads),
-        changes(WARM_START, *RL, EVALUATION, when=_reranks),
-    ] = Field(50, description="`reranked`: latest items of the history that the policy reads for that.")
+        changes(WARM_START, *RL, EVALUATION, when=_masks),
+    ] = Field(
+        50, description="`masked`: latest items of the history that the policy reads again before it draws."
+    )
     max_retrievals: Annotated[
         Positive, _EXPLORED, changes(ONE_SHOT_SFT, when=lambda run: run.rollout.template != "compact")
     ] = Field(8, description="Retrievals per trajectory at most.")

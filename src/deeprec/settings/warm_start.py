@@ -28,7 +28,7 @@ class WarmStartConfig(Section):
         0,
         ge=0,
         description="Tiny: epochs of next-title prediction on fit histories before anything else, at most; it stops "
-        "as soon as validation NDCG@10 no longer rises. For `rollout.answer = reranked`.",
+        "as soon as validation NDCG@10 no longer rises. Then scripts and reading go on side by side.",
     )
     reading_minutes: Annotated[float | None, _READS] = Field(
         None, gt=0, description="Tiny: no such epoch begins after so many minutes."
@@ -39,8 +39,8 @@ class WarmStartConfig(Section):
     text_epochs: int = Field(
         2,
         ge=0,
-        description="Epochs over fit histories (and facts) as text, mixed into the scripts: as prompts show them, or "
-        "with `rollout.answer = reranked` as the reranker reads them.",
+        description="Epochs over fit histories (and facts) as text, mixed into the scripts; none where the policy "
+        "reads (`reading_epochs`).",
     )
     facts: Annotated[bool, _TEACHES, changes(ONE_SHOT_SFT, when=lambda run: run.policy.model == "tiny")] = (
         Field(True, description="Whether those texts hold a line of facts about every item.")
@@ -61,5 +61,5 @@ class WarmStartConfig(Section):
 
     @property
     def reads(self) -> bool:
-        """Whether the policy reads histories first, and leaves what it was then for reranking."""
+        """Whether the policy reads histories first, and goes on while it learns to speak."""
         return self.enabled and self.reading_epochs > 0

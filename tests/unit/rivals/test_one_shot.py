@@ -30,10 +30,8 @@ SIZES = PolicyConfig(width=32, heads=2, key_value_heads=1, inner=64)
 
 
 def environment(engine: Engine | None = None, **changes: object) -> Environment:
-    model = build_tiny(SIZES, CODEC.tokenizer, 0)
-    lists = ListWriter(model, CODEC, DATASET.catalog)
-    engine = engine or LocalEngine(model, CODEC, seed=0)
-    return Environment(DATASET, ItemKNN.fit(DATASET), engine, CODEC, settings(**changes), lists=lists)
+    engine = engine or LocalEngine(build_tiny(SIZES, CODEC.tokenizer, 0), CODEC, seed=0)
+    return Environment(DATASET, ItemKNN.fit(DATASET), engine, CODEC, settings(**changes))
 
 
 def written(lines: Sequence[str], end: str = TAGS.end_list) -> str:
@@ -191,7 +189,9 @@ def test_the_trm_fills_in_only_when_asked() -> None:
 def test_by_likelihood_every_item_is_a_candidate(ranking: str) -> None:
     place = environment()
     tasks = build_tasks(EXAMPLES, place)
-    for task, found in zip(tasks, rank_tasks(tasks, place, greedy=True, ranking=ranking), strict=True):
+    writer = ListWriter(build_tiny(SIZES, CODEC.tokenizer, 0), CODEC, DATASET.catalog)
+    ranked = rank_tasks(tasks, place, greedy=True, ranking=ranking, writer=writer)
+    for task, found in zip(tasks, ranked, strict=True):
         assert len(found.ranking) == 3
         assert set(found.ranking) <= set(task.candidates)
         assert not any(found.loss_mask)

@@ -17,8 +17,9 @@ from deeprec.data.dataset import Dataset
 from deeprec.errors import ConfigError
 from deeprec.policy.loading import Policy
 from deeprec.policy.tiny import build_tiny
-from deeprec.rl.reading import read_histories, reading_documents
-from deeprec.rollout.lists import ListWriter
+from deeprec.rl.reading import read_histories
+from deeprec.rollout.title_likelihoods import Likelihoods
+from deeprec.rollout.titles import TitleTexts
 from deeprec.trm.epochs import Log
 from deeprec.trm.resuming import EpochCheckpoint
 
@@ -47,11 +48,11 @@ def test_titles_that_come_next_become_likely_and_the_rest_stays_random() -> None
     dataset, codec, settings = walking(), build_codec(), config()
     model = build_tiny(settings.policy, codec.tokenizer, 0)
     examples = dataset.examples("test")
-    writer = ListWriter(model, codec, dataset.catalog)
-    everything = [tuple(range(1, COUNT + 1))] * len(examples)
+    reader, titles = Likelihoods(model), TitleTexts(codec, dataset.catalog)
+    everything = [titles.title(item) for item in range(1, COUNT + 1)]
 
     def hits() -> float:
-        found = writer.next_titles([example.history for example in examples], everything)
+        found = reader.behind([(titles.context(example.history), everything) for example in examples])
         return float(
             np.mean(
                 [
@@ -119,13 +120,3 @@ def test_titles_of_many_tokens_are_sent_to_text_epochs() -> None:
         ConfigError, match=r"several tokens of this policy; set it to 0, and warm_start.text_epochs"
     ):
         read_histories(Policy(model, codec.tokenizer, codec), other, config(), lambda _: None)
-
-
-def test_documents_hold_every_fit_item_once_and_a_loss_on_each() -> None:
-    dataset, codec = walking(), build_codec()
-    documents = list(reading_documents(dataset.fit_histories(), dataset, codec, 3))
-    assert [len(document.ids) for document in documents[:3]] == [4, 4, 3]
-    assert sum(sum(document.mask) for document in documents) == 8 * USERS
-    assert all(document.ids[0] == codec.eos_id and document.mask[0] == 0 for document in documents)
-    texts = [codec.decode(document.ids[1:]) for document in documents[:3]]
-    assert texts == ["".join(TITLES[:3]), "".join(TITLES[3:6]), "".join(TITLES[6:8])]

@@ -212,9 +212,9 @@ class TestRanking:
             assert script.document.ids == trajectory.prompt_ids + trajectory.response_ids
             assert sum(script.document.mask) == sum(script.mask)
 
-    def test_where_the_answer_is_retrieved_scripts_teach_to_ask_and_to_open_the_list(self) -> None:
+    def test_where_the_list_is_retrieved_scripts_teach_to_ask_and_to_open_the_list(self) -> None:
         codec = build_codec()
-        for script, _ in scripts_with_examples(40, settings(answer="retrieved")):
+        for script, _ in scripts_with_examples(40, settings(list="retrieved")):
             ids = script.trajectory.response_ids
             learned = codec.decode([i for i, wanted in zip(ids, script.mask, strict=True) if wanted])
             assert learned.endswith(f"{TAGS.end_think}\n{TAGS.begin_list}")

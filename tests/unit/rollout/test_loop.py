@@ -9,7 +9,7 @@ from small_world import answer, build_codec, build_dataset, explore, settings
 from steered import Steered
 
 from deeprec.config import PolicyConfig
-from deeprec.errors import EngineError, PolicyError, RetrievalError
+from deeprec.errors import EngineError, RetrievalError
 from deeprec.policy.tiny import build_tiny
 from deeprec.rollout.engines.base import Engine
 from deeprec.rollout.engines.local import LocalEngine
@@ -101,11 +101,6 @@ def test_watch_may_cancel_what_it_sees() -> None:
     loop.step()
     assert seen == [(0, "Action"), (1, "Action"), (1, None)]
     assert len(loop) == 1
-
-
-def test_ranking_by_likelihood_needs_a_writer() -> None:
-    with pytest.raises(PolicyError, match="needs the policy's model in this process"):
-        EpisodeLoop(scripted(), greedy=True, ranking="score")
 
 
 class Failing:

@@ -31,6 +31,7 @@ from deeprec.rl.supervised import fit_documents
 from deeprec.rl.trl import StagePlan, train_stage
 from deeprec.rl.warm_start import make_policy
 from deeprec.rollout.environment import Environment
+from deeprec.rollout.lists import ListWriter
 from deeprec.run import Run
 from deeprec.stages import RIVAL
 from deeprec.trm.base import ExplorableRetriever
@@ -45,9 +46,7 @@ _SHOWN = 20  # prompts that are kept for people to read
 
 def one_shot_rollout(config: RunConfig) -> RolloutConfig:
     """The run's protocol with the one list of this family."""
-    return config.rollout.model_copy(
-        update={"retrieved": config.rivals.one_shot.candidates, "answer": "written"}
-    )
+    return config.rollout.model_copy(update={"retrieved": config.rivals.one_shot.candidates, "list": "free"})
 
 
 def build_one_shot(run: Run, dataset: Dataset, trm: ExplorableRetriever, policy: Policy) -> Environment:
@@ -106,7 +105,7 @@ def fit_supervised(
     )
     save_policy(policy.model, policy.tokenizer, folder / POLICY)
     shutil.rmtree(work.parent, ignore_errors=True)
-    return _facts(run, tasks, environment, name, folder)
+    return _facts(run, tasks, environment, policy, name, folder)
 
 
 def fit_reinforced(
@@ -149,7 +148,7 @@ def fit_reinforced(
     save_policy(policy.model, policy.tokenizer, folder / POLICY)
     shutil.copyfile(work / TRAJECTORIES, folder / TRAJECTORIES)
     shutil.rmtree(work.parent, ignore_errors=True)
-    return _facts(run, tasks, environment, name, folder) | {"steps": stage.steps}
+    return _facts(run, tasks, environment, policy, name, folder) | {"steps": stage.steps}
 
 
 @dataclass
@@ -196,11 +195,12 @@ def _watch(sampler: Sampler, users: int) -> Callable[[], Mapping[str, float]]:
 
 
 def _facts(
-    run: Run, tasks: Sequence[Task], environment: Environment, name: str, folder: Path
+    run: Run, tasks: Sequence[Task], environment: Environment, policy: Policy, name: str, folder: Path
 ) -> dict[str, Any]:
     """How the fitted model does on validation beside its TRM, and a sample of what it read and wrote."""
     dataset, config = environment.dataset, run.config.rivals.one_shot
-    recommender = OneShotRecommender(name, environment, ranking=config.ranking)
+    writer = ListWriter(policy.model, policy.codec, dataset.catalog)
+    recommender = OneShotRecommender(name, environment, ranking=config.ranking, writer=writer)
     examples = tuning_examples(dataset, config.validation_users)
     held_out = build_tasks(examples, environment)
     written = rank_tasks(held_out, environment, greedy=True)

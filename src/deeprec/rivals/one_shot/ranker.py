@@ -13,6 +13,7 @@ from deeprec.rivals.one_shot.prompts import Task, read_answer, room_of
 from deeprec.rollout.engines.base import Request, Segment
 from deeprec.rollout.environment import Environment
 from deeprec.rollout.episode import stop_sampling
+from deeprec.rollout.lists import ListWriter
 from deeprec.rollout.protocol import render_ranking, resolve_lines
 from deeprec.rollout.tags import TAGS
 from deeprec.types import StopReason, Trajectory
@@ -26,13 +27,14 @@ def rank_tasks(
     *,
     greedy: bool,
     ranking: OneShotRanking = "generate",
+    writer: ListWriter | None = None,
     bar: Bar | None = None,
 ) -> list[Trajectory]:
     """One trajectory per task, in order; repeat a task to sample a group.
 
     The candidates stand in the prompt, so that the response is the model's alone: the mask is 1 on
     all of it. Where `ranking` is not `generate` the list is made from the model's likelihoods
-    and nothing is sampled: the mask is 0.
+    and nothing is sampled: the mask is 0. `writer` is what those are asked of.
     """
     found: list[Trajectory] = []
     environment.engine.forget()
@@ -42,7 +44,7 @@ def rank_tasks(
             if ranking == "generate":
                 found += _generate(batch, start, environment, greedy=greedy)
             else:
-                found += _likeliest(batch, environment, ranking)
+                found += _likeliest(batch, environment, ranking, writer)
             if bar is not None:
                 bar.advance(len(batch))
     finally:
@@ -64,8 +66,10 @@ def _generate(
     ]
 
 
-def _likeliest(tasks: Sequence[Task], environment: Environment, ranking: OneShotRanking) -> list[Trajectory]:
-    lists, codec, size = environment.lists, environment.codec, environment.config.recommended
+def _likeliest(
+    tasks: Sequence[Task], environment: Environment, ranking: OneShotRanking, lists: ListWriter | None
+) -> list[Trajectory]:
+    codec, size = environment.codec, environment.config.recommended
     if lists is None:
         raise PolicyError(
             f"rivals.one_shot.ranking = '{ranking}' needs the model in this process; use `generate`"

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deeprec.progress import progress_bar
+from deeprec.progress import Bar, progress_bar
 from deeprec.recommender import Recommendation
-from deeprec.rivals.one_shot.prompts import build_tasks
+from deeprec.rivals.one_shot.prompts import Task, build_tasks
 from deeprec.rivals.one_shot.ranker import OneShotRanking, rank_tasks
 from deeprec.rollout.environment import Environment
 from deeprec.rollout.fill_in import final_answer
-from deeprec.types import Example
+from deeprec.rollout.lists import ListWriter
+from deeprec.types import Example, Trajectory
 
 
 class OneShotRecommender:
@@ -27,11 +28,12 @@ class OneShotRecommender:
         environment: Environment,
         *,
         ranking: OneShotRanking = "generate",
+        writer: ListWriter | None = None,
         fill_in: bool = False,
     ) -> None:
         self.name = name
         self.environment = environment
-        self._ranking = ranking
+        self._ranking, self._writer = ranking, writer
         self._fill_in = fill_in
 
     def recommend(self, examples: Sequence[Example], k: int = 10) -> list[Recommendation]:
@@ -41,7 +43,7 @@ class OneShotRecommender:
         """
         with progress_bar(f"Ranking: {self.name}", len(examples)) as bar:
             tasks = build_tasks(examples, self.environment)
-            written = rank_tasks(tasks, self.environment, greedy=True, ranking=self._ranking, bar=bar)
+            written = self._rank(tasks, bar)
         retriever = self.environment.retriever if self._fill_in else None
         found = []
         for example, trajectory in zip(examples, written, strict=True):
@@ -57,10 +59,15 @@ class OneShotRecommender:
             )
         return found
 
+    def _rank(self, tasks: Sequence[Task], bar: Bar | None = None) -> list[Trajectory]:
+        return rank_tasks(
+            tasks, self.environment, greedy=True, ranking=self._ranking, writer=self._writer, bar=bar
+        )
+
     def explain(self, example: Example) -> str:
         """The prompt, the text behind it, and the items that it names."""
         task = build_tasks([example], self.environment)[0]
-        trajectory = rank_tasks([task], self.environment, greedy=True, ranking=self._ranking)[0]
+        trajectory = self._rank([task])[0]
         dataset = self.environment.dataset
         problem = final_answer(self.name, example, [trajectory], 1, dataset, None).reason
         places = {item: place for place, item in enumerate(task.candidates, 1)}

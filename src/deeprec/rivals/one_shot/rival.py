@@ -74,11 +74,13 @@ def _load(name: str, run: Run, dataset: Dataset, trm: ExplorableRetriever, folde
     from deeprec.policy.loading import load_policy
     from deeprec.rivals.one_shot.learning import POLICY, build_one_shot
     from deeprec.rivals.one_shot.recommender import OneShotRecommender
+    from deeprec.rollout.lists import ListWriter
 
     plain = run.config.policy.model_copy(update={"lora_rank": 0})  # adapters are merged when saved
     policy = load_policy(str(folder / POLICY), plain)
     environment = build_one_shot(run, dataset, trm, policy)
-    return OneShotRecommender(name, environment, ranking=run.config.rivals.one_shot.ranking)
+    writer = ListWriter(policy.model, policy.codec, dataset.catalog)
+    return OneShotRecommender(name, environment, ranking=run.config.rivals.one_shot.ranking, writer=writer)
 
 
 TRM_ENHANCED_SFT = Rival(

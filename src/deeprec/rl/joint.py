@@ -1,0 +1,247 @@
+"""One set of weights that reads, speaks and ranks: scripts and reading, learned side by side.
+
+A small policy that learns to speak forgets how to read, and one that reads bare histories alone
+can't read one at the end of a long context. So each iteration makes three optimizer steps, each
+clipped by itself: on scripts (what to say, and the next title where the list opens), on a batch of
+bare histories, and on histories that stand behind the trajectories of *other* users, which have
+nothing to tell of them. What is kept is a running mean of the weights. Each of the three was
+tried alone and summed into one loss: docs/log.md has what was lost.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
+
+from deeprec.errors import TrainingError
+from deeprec.next_item.model import ItemModel, dropout
+from deeprec.progress import progress_bar
+from deeprec.rl.scripts import ListDocument
+from deeprec.rl.supervised import batched_by_length
+from deeprec.trm.epochs import running_mean
+from deeprec.trm.softmax import fast_dtype, softmax_backward
+from deeprec.trm.windows import Window, cut_batches, cut_windows, pad_right
+
+WARMUP_STEPS = 20  # at most; a twentieth of a short stage
+LIST_WEIGHT = 0.3  # of the loss on the next title where a script opens its list, beside that of its words
+READING_RATE = 2e-3  # peak learning rate of both reading steps; they end at a tenth of it
+READING_FLOOR = 0.1
+READING_TITLES = 4096  # titles of bare histories in a step
+WINDOWS_BEHIND = 24  # histories a step that stand behind another user's trajectory
+SCRIPT_DROPOUT, READING_DROPOUT = 0.1, 0.2
+MEMORY = 0.99  # of the running mean of the weights, an iteration
+_CHECKPOINTS = 10  # per stage, at most
+
+
+@dataclass(frozen=True)
+class JointPlan:
+    """How long, how fast, and where an interrupted stage goes on from."""
+
+    steps: int
+    scripts_per_step: int
+    learning_rate: float
+    weight_decay: float
+    history: int  # latest titles that are read where a list opens
+    seed: int
+    folder: Path
+
+
+class JointTrainer:
+    """Model, optimizers, running mean of the weights, and the three steps of an iteration.
+
+    What iteration n draws depends on the seed and n alone, so that a resumed stage ends as an
+    uninterrupted one would.
+    """
+
+    def __init__(
+        self, items: ItemModel, scripts: Sequence[ListDocument], histories: Sequence[Window], plan: JointPlan
+    ) -> None:
+        self.items, self.scripts, self.histories, self.plan = items, scripts, histories, plan
+        self.device, self.dtype = items.device, fast_dtype(items.device)
+        self.table = items.item_ids[:, 0].to(self.device)  # (n_items + 1,) token of each title
+        weights = list(items.model.parameters())
+        betas = (0.9, 0.98)
+        self.speaking = torch.optim.AdamW(weights, betas=betas, weight_decay=plan.weight_decay, fused=True)
+        self.reading = torch.optim.AdamW(weights, betas=betas, weight_decay=1e-4, fused=True)
+        self.averaged = AveragedModel(items.model, multi_avg_fn=running_mean(MEMORY))
+
+    def iterate(self, number: int, scripts: Sequence[ListDocument], windows: Sequence[Window]) -> Losses:
+        """Iteration `number` (from 0): the three steps, and the running mean of what they left."""
+        share = learning_share(number, self.plan.steps)
+        rng = np.random.default_rng((self.plan.seed, 7, number))
+        self.items.model.train()
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(int(rng.integers(2**31)))
+            spoken, listed = self.speak(scripts, self.plan.learning_rate * share)
+            rate = READING_RATE * (READING_FLOOR + (1 - READING_FLOOR) * share)
+            read = self.read([()] * len(windows), windows, rate)
+            behind = self.read(*self._behind(rng), rate)
+        self.averaged.update_parameters(self.items.model)
+        return Losses(spoken, listed, read, behind)
+
+    def speak(self, scripts: Sequence[ListDocument], rate: float) -> tuple[float, float]:
+        """A step on scripts; the losses of a spoken token, and of the next title where the list opens."""
+        rows = _pad([script.ids for script in scripts], self.device)
+        spoken = _pad([script.mask for script in scripts], self.device)[:, 1:].bool()
+        ends = torch.tensor([len(script.ids) - 1 for script in scripts], device=self.device)
+        targets = torch.tensor([script.target for script in scripts], device=self.device)
+        with dropout(self.items.model, SCRIPT_DROPOUT):
+            states = self.items.states(rows)
+        head = self.items.model.get_output_embeddings().weight
+        said = functional.cross_entropy((states[:, :-1][spoken] @ head.T).float(), rows[:, 1:][spoken])
+        opened = states[torch.arange(len(rows), device=self.device), ends]
+        listed = functional.cross_entropy((opened @ head[self.table[1:]].T).float(), targets - 1)
+        self.speaking.zero_grad(set_to_none=True)
+        torch.autograd.backward([said + LIST_WEIGHT * listed])
+        self._step(self.speaking, rate)
+        return said.item(), listed.item()
+
+    def read(self, before: Sequence[Sequence[int]], windows: Sequence[Window], rate: float) -> float:
+        """A step on every title of windows that each follow the token ids `before`; the loss of a title."""
+        start = self.items.start
+        titles = [self.table[torch.as_tensor(np.asarray(window), device=self.device)] for window in windows]
+        rows = _pad([[*ids, start, *found[:-1].tolist()] for ids, found in zip(before, titles, strict=True)],
+                    self.device)  # fmt: skip
+        wanted = _pad([[*[0] * len(ids), *window] for ids, window in zip(before, windows, strict=True)],
+                      self.device)  # fmt: skip
+        with dropout(self.items.model, READING_DROPOUT):
+            states = self.items.states(rows)
+        places = wanted.flatten().nonzero()[:, 0]
+        # Walked back in two parts, as the gradient of a softmax over thousands is cheaper written out.
+        leaf = states.detach().float().requires_grad_()
+        self.reading.zero_grad(set_to_none=True)
+        queries = leaf.flatten(0, 1).index_select(0, places)
+        losses = softmax_backward(queries, self.items.rows(0), wanted.flatten()[places] - 1, self.dtype)
+        assert leaf.grad is not None
+        torch.autograd.backward([states], [leaf.grad.to(states.dtype)])
+        self._step(self.reading, rate)
+        return losses.mean().item()
+
+    def _behind(self, rng: np.random.Generator) -> tuple[list[tuple[int, ...]], list[Window]]:
+        """Contexts in which a list opens, and windows of other users' histories to be read there."""
+        length = self.plan.history + 1
+        contexts, windows = [], []
+        for _ in range(WINDOWS_BEHIND):
+            script = self.scripts[int(rng.integers(len(self.scripts)))]
+            history = self.histories[int(rng.integers(len(self.histories)))]
+            start = int(rng.integers(max(1, len(history) - length + 1)))
+            contexts.append(script.ids[: script.opened])
+            windows.append(history[start : start + length])
+        return contexts, windows
+
+    def _step(self, optimizer: torch.optim.Optimizer, rate: float) -> None:
+        torch.nn.utils.clip_grad_norm_(self.items.model.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+
+    def state(self) -> dict[str, object]:
+        """All that a resumed stage needs."""
+        return {
+            "model": self.items.model.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "speaking": self.speaking.state_dict(),
+            "reading": self.reading.state_dict(),
+        }
+
+    def restore(self, state: dict[str, dict[str, object]]) -> None:
+        """Take what `state` gave."""
+        self.items.model.load_state_dict(state["model"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.speaking.load_state_dict(state["speaking"])
+        self.reading.load_state_dict(state["reading"])
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Of an iteration, in nats: a spoken token, the next title of a list, of bare histories, and of those behind."""
+
+    spoken: float
+    listed: float
+    read: float
+    behind: float
+
+
+def fit_jointly(trainer: JointTrainer, log: Callable[[dict[str, float]], None]) -> None:
+    """All iterations, going on from the last checkpoint; leaves the running mean in the model.
+
+    Raises TrainingError when a loss is not a finite number.
+    """
+    plan = trainer.plan
+    file = plan.folder / "joint.pt"
+    done = _resume(trainer, file)
+    size = min(plan.scripts_per_step, len(trainer.scripts))
+    order = batched_by_length(trainer.scripts, size, plan.seed)
+    every = max(1, plan.steps // _CHECKPOINTS)
+    with progress_bar("Warm start: reading, speaking, ranking", plan.steps) as bar:
+        bar.advance(done)
+        windows = islice(_stream(trainer.histories, plan), done, plan.steps)
+        for number, batch in enumerate(windows, done):
+            # The order holds whole batches only, perhaps one fewer than there are iterations.
+            start = number * size % (len(order) // size * size)
+            losses = trainer.iterate(number, order[start : start + size], batch)
+            _check(losses, number)
+            bar.advance(1, f"speaks {losses.spoken:.3f}, reads {losses.read:.3f}")
+            if (number + 1) % every == 0:
+                log({"step": float(number + 1), "loss": losses.spoken, "loss/list": losses.listed,
+                     "loss/reading": losses.read, "loss/behind": losses.behind})  # fmt: skip
+                _save(trainer, file, number + 1)
+    trainer.items.model.load_state_dict(trainer.averaged.module.state_dict())
+    trainer.items.model.eval()
+
+
+def learning_share(number: int, steps: int) -> float:
+    """Share of the peak learning rate in iteration `number` of `steps`: up in a line, down along a cosine.
+
+    >>> [round(learning_share(number, 40), 2) for number in (0, 1, 19, 39)]
+    [0.5, 0.99, 0.5, 0.0]
+    """
+    done = (number + 1) / steps
+    warm = min(1.0, (number + 1) / max(1, min(WARMUP_STEPS, steps // 20)))
+    return warm * (0.5 + 0.5 * math.cos(math.pi * done))
+
+
+def _stream(histories: Sequence[Window], plan: JointPlan) -> Iterator[list[Window]]:
+    """Batches of bare windows without end, epoch after epoch, cut anew in each."""
+    epoch = 0
+    while True:
+        rng = np.random.default_rng((plan.seed, 8, epoch))
+        yield from cut_batches(cut_windows(histories, plan.history + 1, rng), READING_TITLES, rng)
+        epoch += 1
+
+
+def _pad(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    # Padding stands behind, where causal attention never looks; id 0 is as good as any there.
+    return pad_right([np.asarray(row, dtype=np.int64) for row in rows], device)
+
+
+def _check(losses: Losses, number: int) -> None:
+    values = (losses.spoken, losses.listed, losses.read, losses.behind)
+    if not all(map(math.isfinite, values)):
+        raise TrainingError(f"warm start: the loss is not a finite number at step {number + 1}; "
+                            "lower warm_start.learning_rate")  # fmt: skip
+
+
+def _save(trainer: JointTrainer, file: Path, step: int) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(".part")
+    torch.save({"step": step, **trainer.state()}, part)
+    part.replace(file)
+
+
+def _resume(trainer: JointTrainer, file: Path) -> int:
+    """Iterations that a checkpoint holds, whose state is taken over; 0 without one."""
+    if not file.is_file():
+        return 0
+    state = torch.load(file, map_location=trainer.device, weights_only=True)
+    trainer.restore(state)
+    return int(state["step"])

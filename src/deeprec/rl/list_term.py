@@ -1,0 +1,209 @@
+"""The part of RL's loss that lists bring, and the pull towards the policy that the stage started from.
+
+A list is a choice among items, so its probability is not a token's: it is computed here, from the
+same distribution that drew it (`rollout.masked`), with a gradient. Lists come several from one
+position, which costs no further pass.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from deeprec.data.catalog import Catalog
+from deeprec.policy.loading import Policy
+from deeprec.rl.list_credit import ListPlan
+from deeprec.rl.scoring import Scores
+from deeprec.rollout.masked import list_logits
+from deeprec.rollout.plackett_luce import NEVER, line_entropies, line_log_probs
+from deeprec.rollout.title_tree import title_likelihoods
+from deeprec.rollout.titles import Ids, TitleTexts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class ListBatch:
+    """Draws as tensors: B rows, P places, L lists, K lines; padded with item 0, and with line -1."""
+
+    pool: Tensor  # (B, P) items
+    prior: Tensor  # (B, P)
+    lists: Tensor  # (B, L, K) places in the pool
+    logprobs: Tensor  # (B, L, K), of sampling
+    advantages: Tensor  # (B, L, K)
+
+    @classmethod
+    def of(cls, plans: Sequence[ListPlan], device: torch.device) -> ListBatch:
+        """Raises ValueError where two rows have other numbers of lists."""
+        places = max(len(plan.draw.pool) for plan in plans)
+        lines = max(len(row) for plan in plans for row in plan.draw.lists)
+        count = {len(plan.draw.lists) for plan in plans}
+        if len(count) > 1:
+            raise ValueError(f"draws of {sorted(count)} lists don't make one batch")
+        shape = (len(plans), count.pop(), lines)
+        pool, prior = np.zeros((len(plans), places), np.int64), np.zeros((len(plans), places), np.float32)
+        lists = np.full(shape, -1, np.int64)
+        logprobs, advantages = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        for row, plan in enumerate(plans):
+            draw = plan.draw
+            size, long = len(draw.pool), len(draw.lists[0])
+            pool[row, :size], prior[row, :size] = draw.pool, draw.prior
+            at = {item: place for place, item in enumerate(draw.pool)}
+            lists[row, :, :long] = [[at[item] for item in found] for found in draw.lists]
+            logprobs[row, :, :long], advantages[row, :, :long] = draw.logprobs, plan.advantages
+        tensors = (torch.from_numpy(array).to(device) for array in (pool, prior, lists, logprobs, advantages))
+        return cls(*tensors)
+
+
+@dataclass(frozen=True)
+class ListLoss:
+    """The loss of a batch of lists (a mean over lists of sums over lines), and figures to watch."""
+
+    loss: Tensor
+    ratio: float  # mean over lines
+    entropy: float  # nats a line
+    clipped: float  # share of lines
+
+
+def list_loss(
+    likelihood: Tensor, batch: ListBatch, *, temperature: float, clip_low: float, clip_high: float
+) -> ListLoss:
+    """PPO's clipped loss on drawn lists, from the log-likelihoods (B, P) of the pools' titles."""
+    logits = list_logits(likelihood, batch.prior, batch.pool > 0) / temperature
+    logs = line_log_probs(logits, batch.lists)
+    written = batch.lists >= 0
+    ratios = torch.where(written, (logs - batch.logprobs).exp(), 1.0)
+    kept = ratios.clamp(1 - clip_low, 1 + clip_high)
+    gains = torch.minimum(ratios * batch.advantages, kept * batch.advantages) * written
+    with torch.no_grad():
+        count = written.sum().clamp(min=1)
+        entropy = line_entropies(logits, batch.lists).sum() / count
+        clipped = ((ratios * batch.advantages > gains) & written).sum() / count
+        ratio = (ratios * written).sum() / count
+    return ListLoss(-gains.sum(dim=2).mean(), float(ratio), float(entropy), float(clipped))
+
+
+def pull(logits: Tensor, start: Tensor) -> Tensor:
+    """Mean over rows of KL(start || present) in nats, of logits (N, V); 0 without rows.
+
+    In this direction what the start held likely must not be lost.
+    """
+    if not len(logits):
+        return logits.sum()
+    present, former = torch.log_softmax(logits.float(), dim=-1), torch.log_softmax(start.float(), dim=-1)
+    return functional.kl_div(present, former, log_target=True, reduction="batchmean")
+
+
+class ListTerm:
+    """What drawn lists, and the pull, add to the loss of a stage.
+
+    `start` is the policy that the stage began with, held still; with LoRA adapters it is the model
+    without them. Without a `weight` nothing pulls.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        catalog: Catalog,
+        *,
+        temperature: float,
+        clip: tuple[float, float],
+        weight: float,
+    ) -> None:
+        self._titles = TitleTexts(policy.codec, catalog)
+        self._tokens = self._title_tokens(catalog)
+        self._temperature, self._clip, self._weight = temperature, clip, weight
+        has_adapters = hasattr(policy.model, "disable_adapter")
+        self._start = None if has_adapters or not weight else _held_still(policy.model)
+
+    def _title_tokens(self, catalog: Catalog) -> Tensor | None:
+        """The token (n_items,) of every title; None where titles are several tokens."""
+        if not self._titles.is_compact:
+            return None
+        return torch.tensor([self._titles.title(item)[0] for item in range(1, catalog.n_items + 1)])
+
+    def added(
+        self,
+        model: PreTrainedModel,
+        plans: Sequence[ListPlan | None],
+        contexts: Sequence[Ids],
+        scores: Scores,
+        score: Callable[[PreTrainedModel], Scores],
+    ) -> tuple[Tensor, dict[str, float]]:
+        """What is added to the loss, and figures to watch.
+
+        `plans` are those of the batch's rows, None without a list; `contexts` all ids before each list that there is;
+        `scores` what `model` says of the batch, with the
+        logits behind those contexts; `score` asks another model the same.
+        """
+        figures: dict[str, float] = {}
+        total = scores.spoken.sum() * 0.0
+        drawn = [plan for plan in plans if plan is not None]
+        batch = ListBatch.of(drawn, scores.opened.device) if drawn else None
+        titles = self._title_logits(model, scores, batch, contexts)
+        if batch is not None:
+            low, high = self._clip
+            likelihood = self._of_pool(titles, batch)
+            found = list_loss(likelihood, batch, temperature=self._temperature, clip_low=low, clip_high=high)
+            total = total + found.loss * (len(drawn) / len(plans))
+            figures |= {
+                "list_entropy": found.entropy,
+                "list_ratio": found.ratio,
+                "list_clipped": found.clipped,
+            }
+        if self._weight:
+            with torch.no_grad(), self._without_training(model) as start:
+                former = score(start)
+                before = self._title_logits(start, former, batch, contexts)
+            pulled = pull(scores.spoken, former.spoken)
+            if batch is not None:
+                pulled = pulled + pull(titles, before)
+            total = total + self._weight * pulled
+            figures["pull"] = pulled.item()
+        return total, figures
+
+    def _title_logits(
+        self, model: PreTrainedModel, scores: Scores, batch: ListBatch | None, contexts: Sequence[Ids]
+    ) -> Tensor:
+        """Logits of the whole catalogue's titles (B, n_items), or of the pool's alone (B, P) where they are long."""
+        if self._tokens is not None:
+            return scores.opened[:, self._tokens.to(scores.opened.device)]
+        if batch is None:
+            return scores.opened
+        rows = [
+            (ids, [self._titles.title(item) for item in pool if item])
+            for ids, pool in zip(contexts, batch.pool.tolist(), strict=True)
+        ]
+        found = title_likelihoods(model, rows)
+        return torch.nn.utils.rnn.pad_sequence(found, batch_first=True, padding_value=NEVER)
+
+    def _of_pool(self, titles: Tensor, batch: ListBatch) -> Tensor:
+        """Log-likelihoods (B, P) of the pool's titles, but for a constant of the row."""
+        if self._tokens is None:
+            return titles
+        return torch.log_softmax(titles, dim=-1).gather(1, (batch.pool - 1).clamp(min=0))
+
+    @contextmanager
+    def _without_training(self, model: Any) -> Iterator[PreTrainedModel]:
+        """The policy that the stage began with."""
+        if self._start is not None:
+            yield self._start.to(model.device)
+        else:
+            with model.disable_adapter():
+                yield model
+
+
+def _held_still(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy that isn't trained."""
+    start = copy.deepcopy(model).eval()
+    start.requires_grad_(False)
+    return start

@@ -1,0 +1,189 @@
+"""The policy's own list: titles drawn under a mask, with the TRM as a prior.
+
+Where the list opens the environment writes the user's latest titles once more, since a small policy
+reads best right behind them. The items that may be listed are those that any turn retrieved and
+those of the TRM's plain list. From there on one position tells all: the list is K draws without
+replacement from
+
+    log pi(i) = log p(title of i | everything so far) + a log asked(i) + b log plain(i)
+
+renormalised over the pool. `asked` is the item's share in the softmax of the answer that it is
+likeliest in, `plain` its share in the softmax of the TRM's scores without a preference. a and b
+belong to the policy (`rollout.list_prior`). So a list is distinct, known and as long as the pool allows by
+construction, its probability is exact, and training sees the distribution that drew it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deeprec.config import RolloutConfig
+from deeprec.data.dataset import Dataset
+from deeprec.rollout.answers import log_shares
+from deeprec.rollout.codec import Codec
+from deeprec.rollout.engines.sampling import uniforms_for
+from deeprec.rollout.episode import Choice, Episode
+from deeprec.rollout.fill_in import Gap, fill_gaps
+from deeprec.rollout.list_prior import ListPrior, prior_of
+from deeprec.rollout.plackett_luce import NEVER, draw_lists, greedy_lists, line_log_probs
+from deeprec.rollout.title_likelihoods import Likelihoods
+from deeprec.rollout.titles import TitleTexts
+from deeprec.trm.base import Retriever
+from deeprec.types import Example
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+NOTHING = -1e4  # log-share of an item that a TRM gives none: finite, so that a weight of 0 leaves it out
+_STREAM = 0x11575  # sets a list's random numbers apart from those of the episode's tokens
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of the items that an episode may list, each an array (P,) of natural logarithms."""
+
+    pool: tuple[int, ...]
+    likelihood: NDArray[np.float64]  # of the title, by the policy
+    asked: NDArray[np.float64]
+    plain: NDArray[np.float64]
+
+    def prior(self, weights: ListPrior) -> NDArray[np.float64]:
+        """What the TRM adds to the policy's logarithm (P,)."""
+        return weights.asked * self.asked + weights.plain * self.plain
+
+
+class MaskedLists:
+    """Fills opened lists by the policy's own distribution over the pool.
+
+    `drawn` lists are drawn of each that is sampled: the first is the trajectory's, the others tell
+    training what else might have been drawn, at no further pass. What is drawn depends on `seed`,
+    the number of `forget` calls since, the episode's key and its length alone.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        codec: Codec,
+        dataset: Dataset,
+        retriever: Retriever,
+        config: RolloutConfig,
+        *,
+        seed: int,
+        drawn: int = 1,
+    ) -> None:
+        self._likelihoods = Likelihoods(model)
+        self._titles = TitleTexts(codec, dataset.catalog)
+        self._dataset, self._retriever, self._config = dataset, retriever, config
+        self._seed, self._part, self._drawn = seed, 0, drawn
+
+    @property
+    def size(self) -> int:
+        """Items of a list, at most."""
+        return self._config.recommended
+
+    def forget(self) -> None:
+        """Go on to fresh random numbers."""
+        self._part += 1
+
+    def reseed(self, seed: int) -> None:
+        """Draw as a new maker with this seed would."""
+        self._seed, self._part = seed, 0
+
+    def lists(self, episodes: Sequence[Episode], *, greedy: bool) -> None:
+        """Write the opened list of each episode; one whose pool is small gets a shorter list."""
+        weights = prior_of(self._likelihoods.model)
+        for episode, known in zip(episodes, self.evidence(episodes), strict=True):
+            episode.write_list(*self._choose(episode, known, weights, greedy=greedy))
+
+    def evidence(self, episodes: Sequence[Episode]) -> list[Evidence]:
+        """What is known of the items that each episode may list."""
+        sources = self._sources([episode.example for episode in episodes])
+        pools = [self._pool(episode, sources[id(episode.example)]) for episode in episodes]
+        found = self._likelihoods.behind(
+            [
+                (episode.context + self._again(episode), [self._titles.title(item) for item in pool])
+                for episode, (pool, _, _) in zip(episodes, pools, strict=True)
+            ]
+        )
+        return [
+            Evidence(pool, likelihood, asked, plain)
+            for (pool, asked, plain), likelihood in zip(pools, found, strict=True)
+        ]
+
+    def _again(self, episode: Episode) -> tuple[int, ...]:
+        """Ids of the history as it is written again."""
+        return self._titles.context(episode.example.history[-self._config.list_history :])
+
+    def _sources(self, examples: Sequence[Example]) -> dict[int, Plain]:
+        """The TRM's plain list and scores for each distinct example, by its identity."""
+        distinct = list({id(example): example for example in examples}.values())
+        size = max(self._config.retrieved, self._config.recommended)
+        lists = fill_gaps([Gap(example, size) for example in distinct], self._dataset, self._retriever)
+        scores = self._retriever.score([example.history for example in distinct])
+        found = {}
+        for example, items, row in zip(distinct, lists, scores, strict=True):
+            allowed = np.asarray(row, dtype=np.float64).copy()
+            allowed[[0, *self._dataset.exclusions(example)]] = -np.inf
+            whole = np.logaddexp.reduce(allowed)
+            shares = allowed - whole if np.isfinite(whole) else allowed
+            found[id(example)] = Plain(items, np.maximum(shares, NOTHING))
+        return found
+
+    def _pool(
+        self, episode: Episode, plain: Plain
+    ) -> tuple[tuple[int, ...], NDArray[np.float64], NDArray[np.float64]]:
+        """Items in the order in which they were found, and the TRM's two logarithms of each."""
+        best: dict[int, float] = {}
+        answers = [(turn.retrieved, turn.scores) for turn in episode.turns]
+        own = tuple(plain.shares[list(plain.items)].tolist())
+        for items, scores in (*answers, (plain.items, own)):
+            for item, value in zip(items, log_shares(scores), strict=True):
+                best[item] = max(value, best.get(item, NOTHING))
+        pool = tuple(best)
+        return pool, np.array(list(best.values()), dtype=np.float64), plain.shares[list(pool)]
+
+    def _choose(
+        self, episode: Episode, known: Evidence, weights: ListPrior, *, greedy: bool
+    ) -> tuple[tuple[int, ...], Choice]:
+        prior = torch.from_numpy(known.prior(weights)).float()[None]
+        logits = list_logits(torch.from_numpy(known.likelihood).float()[None], prior, torch.ones_like(prior))
+        size = self._config.recommended
+        if greedy:
+            places = greedy_lists(logits, size)
+        else:
+            logits = logits / self._config.temperature
+            places = draw_lists(logits, self._uniforms(episode, len(known.pool)), size)
+        logs = line_log_probs(logits, places)[0]
+        lists = tuple(tuple(known.pool[place] for place in row if place >= 0) for row in places[0].tolist())
+        return lists[0], Choice(
+            history_ids=self._again(episode),
+            pool=known.pool,
+            prior=tuple(prior[0].tolist()),
+            lists=lists,
+            logprobs=tuple(tuple(row[: len(lists[0])]) for row in logs.tolist()),
+        )
+
+    def _uniforms(self, episode: Episode, places: int) -> Tensor:
+        seed, start = self._seed ^ _STREAM, len(episode.context)
+        found = uniforms_for(seed, self._part, episode.key, start, self._drawn * places)
+        return torch.from_numpy(found.reshape(1, self._drawn, places))
+
+
+@dataclass(frozen=True)
+class Plain:
+    """What the TRM says of a user without a preference: its list, and the log-share (n_items + 1,) of every item."""
+
+    items: tuple[int, ...]
+    shares: NDArray[np.float64]
+
+
+def list_logits(likelihood: Tensor, prior: Tensor, allowed: Tensor) -> Tensor:
+    """Logits (B, P) of what a list is drawn from; the same in sampling as in training."""
+    return torch.where(allowed.bool(), likelihood + prior, NEVER)

@@ -1,0 +1,84 @@
+"""How likely a causal LM finds titles behind a context. The model runs in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deeprec.rollout.engines.limits import portions
+from deeprec.rollout.likelihood import logits_of
+from deeprec.rollout.title_tree import title_likelihoods, tree_tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_PASS_TOKENS = 16_384  # tokens in one forward pass, padding included: bounds memory
+_PASS_TOKENS_CPU = 2_048  # a processor is a third faster when they fit its cache
+Ids = tuple[int, ...]
+
+
+class Likelihoods:
+    """Log-likelihoods by one model. What it says of a row doesn't depend on the rows beside it."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The model that is asked."""
+        return self._model
+
+    def behind(self, rows: Sequence[tuple[Ids, Sequence[Ids]]]) -> list[NDArray[np.float64]]:
+        """Natural-log likelihood (P,) of each of a row's titles behind its context: the sum over its tokens."""
+        if all(len(title) == 1 for _, titles in rows for title in titles):
+            return self._single([context for context, _ in rows], [titles for _, titles in rows])
+        found: list[NDArray[np.float64]] = []
+        for part in portions([tree_tokens(*row) for row in rows], self._budget):
+            with torch.inference_mode():
+                found += [
+                    values.double().cpu().numpy() for values in title_likelihoods(self._model, rows[part])
+                ]
+        return found
+
+    def _single(self, contexts: Sequence[Ids], titles: Sequence[Sequence[Ids]]) -> list[NDArray[np.float64]]:
+        """Titles of one token need no place of their own: one distribution tells them all."""
+        distinct = list(dict.fromkeys(contexts))
+        logits = dict(zip(distinct, self.last_logits(distinct), strict=True))
+        found = []
+        for context, own in zip(contexts, titles, strict=True):
+            logs = torch.log_softmax(logits[context].float(), dim=-1)
+            tokens = torch.tensor([token for (token,) in own], dtype=torch.long, device=logs.device)
+            found.append(logs[tokens].double().cpu().numpy())
+        return found
+
+    def last_logits(self, contexts: Sequence[Ids]) -> list[Tensor]:
+        """Logits (V,) after the last token of each context."""
+        order = sorted(range(len(contexts)), key=lambda place: len(contexts[place]))
+        found: dict[int, Tensor] = {}
+        for part in portions([len(contexts[place]) for place in order], self._budget):
+            places = order[part]
+            # One more column: `logits_of` gives what predicts a token, here one that isn't there yet.
+            ids, seen, wanted = self._rectangle([(*contexts[place], 0) for place in places])
+            for row, place in enumerate(places):
+                wanted[row, len(contexts[place])] = 1
+            with torch.inference_mode():
+                logits = logits_of(self._model, ids, seen, wanted)
+            found.update(zip(places, logits, strict=True))
+        return [found[place] for place in range(len(contexts))]
+
+    @property
+    def _budget(self) -> int:
+        return _PASS_TOKENS_CPU if self._model.device.type == "cpu" else _PASS_TOKENS
+
+    def _rectangle(self, rows: Sequence[Ids]) -> tuple[Tensor, Tensor, Tensor]:
+        """Right-padded ids, attention mask and an empty mask, each (B, T)."""
+        width = max(len(row) for row in rows)
+        options: dict[str, Any] = {"dtype": torch.long, "device": self._model.device}
+        ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], **options)
+        # Padding stands behind, where causal attention never looks.
+        return ids, torch.ones_like(ids), torch.zeros_like(ids)

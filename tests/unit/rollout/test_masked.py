@@ -1,0 +1,216 @@
+"""Lists that the policy draws under a mask, with the TRM as prior; one token a title or many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from small_world import build_catalog, build_codec, build_dataset, explore, settings
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
+
+from deeprec.config import PolicyConfig
+from deeprec.policy.tiny import build_tiny
+from deeprec.rollout.codec import TokenizerCodec
+from deeprec.rollout.engines.scripted import ScriptedEngine
+from deeprec.rollout.environment import Environment
+from deeprec.rollout.list_makers import RetrievedLists
+from deeprec.rollout.list_prior import ListPrior, set_prior
+from deeprec.rollout.masked import MaskedLists
+from deeprec.rollout.runner import run_episodes
+from deeprec.rollout.tags import TAGS
+from deeprec.rollout.titles import TitleTexts
+from deeprec.trm.baselines import ItemKNN
+from deeprec.types import StopReason, Trajectory
+
+DATASET = build_dataset()
+CATALOG = build_catalog()
+TESTED = DATASET.examples("test")
+CLOSING = f"Now rank.{TAGS.end_think}\n{TAGS.begin_list}"
+TEXTS = (explore("Action"), explore("Comedy"), CLOSING)
+TRM = ItemKNN.fit(DATASET)
+
+
+def letters() -> TokenizerCodec:
+    """One token a byte: a title is many tokens, and "Alien" is the beginning of "Aliens"."""
+    vocabulary = {letter: number for number, letter in enumerate(pre_tokenizers.ByteLevel.alphabet())}
+    tokenizer = Tokenizer(models.BPE(vocab={**vocabulary, "<eos>": 256}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return TokenizerCodec(PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>"))
+
+
+CODECS: dict[str, Callable[[], TokenizerCodec]] = {
+    "one token a title": build_codec,
+    "one token a byte": letters,
+}
+
+
+@pytest.fixture(params=CODECS, ids=list(CODECS))
+def codec(request: pytest.FixtureRequest) -> TokenizerCodec:
+    return CODECS[request.param]()
+
+
+def random_model(codec: TokenizerCodec) -> Qwen2ForCausalLM:
+    model = build_tiny(PolicyConfig(width=32, heads=2, key_value_heads=1, inner=64), codec.tokenizer, 3)
+    model.get_input_embeddings().weight.data *= 6  # far from uniform, so that orders are clear
+    return model
+
+
+def environment(
+    codec: TokenizerCodec, model: Qwen2ForCausalLM, texts: tuple[str, ...] = TEXTS, drawn: int = 1
+) -> Environment:
+    config = settings(list="masked", list_history=3, response_tokens=2000)
+    engine = ScriptedEngine(codec, dict.fromkeys(range(len(TESTED)), texts))
+    lists = MaskedLists(model, codec, DATASET, TRM, config, seed=0, drawn=drawn)
+    return Environment(DATASET, TRM, engine, codec, config, lists=lists)
+
+
+def title_log_probability(
+    model: Qwen2ForCausalLM, codec: TokenizerCodec, found: Trajectory, item: int
+) -> float:
+    """Of a title behind all that stands before the list, token by token, in passes of its own."""
+    assert found.draw is not None
+    ids, total = [*found.prompt_ids, *found.response_ids[: found.draw.read]], 0.0
+    for token in TitleTexts(codec, CATALOG).title(item):
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([ids])).logits[0, -1]
+        total += float(torch.log_softmax(logits.double(), dim=-1)[token])
+        ids.append(token)
+    return total
+
+
+def test_a_list_is_distinct_known_and_whole(codec: TokenizerCodec) -> None:
+    for greedy in (True, False):
+        for found in run_episodes(TESTED, environment(codec, random_model(codec)), greedy=greedy):
+            assert found.is_valid
+            assert found.stop_reason is StopReason.FINISHED
+            assert len(found.ranking) == len(found.lines) == len(set(found.ranking)) == 3
+            assert found.draw is not None
+            assert found.ranking == found.draw.lists[0]
+            assert set(found.ranking) <= set(found.draw.pool)
+            assert found.response.endswith(TAGS.end_list)
+
+
+def test_what_is_drawn_from_is_the_policys_title_times_the_trms_shares(codec: TokenizerCodec) -> None:
+    model = random_model(codec)
+    set_prior(model, ListPrior(asked=2.0, plain=0.5))
+    for example, found in zip(
+        TESTED, run_episodes(TESTED, environment(codec, model), greedy=True), strict=True
+    ):
+        draw = found.draw
+        assert draw is not None
+        plain = TRM.retrieve([example.history], None, 5, [example.history])
+        scores = TRM.score([example.history])[0].astype(np.float64)
+        allowed = [item for item in range(1, 31) if item not in example.history]
+        shares = {item: scores[item] - np.logaddexp.reduce(scores[allowed]) for item in allowed}
+        assert set(draw.pool) == {*found.pool, *plain.item_indices[0].tolist()}
+        answers = [(turn.retrieved, turn.scores) for turn in found.turns]
+        answers.append((tuple(plain.item_indices[0].tolist()), tuple(plain.scores[0].tolist())))
+        values = {}
+        for item, prior in zip(draw.pool, draw.prior, strict=True):
+            asked = max(
+                score - np.logaddexp.reduce(given)
+                for items, given in answers
+                for one, score in zip(items, given, strict=True)
+                if one == item
+            )
+            assert prior == pytest.approx(2.0 * asked + 0.5 * shares[item], abs=1e-4)
+            values[item] = prior + title_log_probability(model, codec, found, item)
+        ranked = sorted(draw.pool, key=lambda item: -values[item])
+        assert list(found.ranking) == ranked[:3]
+
+
+def test_probabilities_are_those_of_drawing_without_replacement(codec: TokenizerCodec) -> None:
+    model = random_model(codec)
+    for found in run_episodes(TESTED[:2], environment(codec, model, drawn=4), greedy=False):
+        draw = found.draw
+        assert draw is not None
+        assert len(draw.lists) == len(draw.logprobs) == 4
+        values = {
+            item: prior + title_log_probability(model, codec, found, item)
+            for item, prior in zip(draw.pool, draw.prior, strict=True)
+        }
+        for items, logs in zip(draw.lists, draw.logprobs, strict=True):
+            left = dict(values)
+            for item, log in zip(items, logs, strict=True):
+                assert log == pytest.approx(left[item] - np.logaddexp.reduce(list(left.values())), abs=1e-3)
+                del left[item]
+
+
+def test_the_history_is_written_again_without_loss_and_not_shown(codec: TokenizerCodec) -> None:
+    for example, found in zip(
+        TESTED, run_episodes(TESTED, environment(codec, random_model(codec)), greedy=True), strict=True
+    ):
+        draw = found.draw
+        assert draw is not None
+        again = found.response_ids[draw.opened : draw.read]
+        assert again == TitleTexts(codec, CATALOG).context(example.history[-3:])
+        assert not any(found.loss_mask[draw.opened :])
+        assert codec.decode(found.response_ids[: draw.opened]).endswith(TAGS.begin_list)
+        assert found.response == codec.decode(
+            found.response_ids[: draw.opened] + found.response_ids[draw.read :]
+        )
+
+
+def test_draws_follow_seed_and_batch_alike(codec: TokenizerCodec) -> None:
+    where = environment(codec, random_model(codec), drawn=3)
+
+    def drawn(count: int, seed: int) -> list[tuple[tuple[int, ...], ...]]:
+        where.engine._said = dict.fromkeys(where.engine._said, 0)  # type: ignore[attr-defined]
+        where.reseed(seed)
+        found = run_episodes(TESTED[:count], where, greedy=False)
+        return [trajectory.draw.lists for trajectory in found if trajectory.draw is not None]
+
+    assert drawn(2, 5) == drawn(6, 5)[:2]
+    assert drawn(6, 5) != drawn(6, 6)
+
+
+def test_a_pool_smaller_than_the_list_gives_a_shorter_one() -> None:
+    codec = build_codec()
+    where = environment(codec, random_model(codec), (explore("Action"), CLOSING))
+    for most, expected in ((5, 3), (2, 2), (1, 1), (0, 0)):
+        short = [replace(one, history=tuple(range(1, 31 - most))) for one in TESTED[:1]]
+        where.engine._said = dict.fromkeys(where.engine._said, 0)  # type: ignore[attr-defined]
+        (found,) = run_episodes(short, where, greedy=False)
+        assert len(found.ranking) == expected
+
+
+def test_a_list_without_any_retrieval_is_a_failure() -> None:
+    codec = build_codec()
+    for found in run_episodes(TESTED[:2], environment(codec, random_model(codec), (CLOSING,)), greedy=True):
+        assert not found.is_valid
+        assert "no retrieval" in found.format_errors
+
+
+def test_a_response_without_room_for_its_list_is_cut() -> None:
+    codec = build_codec()
+    base = environment(codec, random_model(codec), (explore("Action"), CLOSING))
+    lengths = {len(found.response_ids) for found in run_episodes(TESTED[:1], base, greedy=True)}
+    config = base.config.model_copy(update={"response_tokens": max(lengths) - 1})
+    base.engine._said = dict.fromkeys(base.engine._said, 0)  # type: ignore[attr-defined]
+    (found,) = run_episodes(TESTED[:1], replace(base, config=config), greedy=True)
+    assert found.stop_reason is StopReason.TOKEN_LIMIT
+    assert found.ranking == ()
+
+
+def test_a_retrieved_list_is_the_trms_answer_to_the_last_wish() -> None:
+    codec = build_codec()
+    base = environment(codec, random_model(codec))
+    where = replace(base, lists=RetrievedLists(3))
+    for found in run_episodes(TESTED, where, greedy=True):
+        assert found.is_valid
+        assert found.ranking == found.turns[-1].retrieved[:3]
+        end = found.response_ids.index(codec.tag_ids[TAGS.begin_list]) + 1
+        assert not any(found.loss_mask[end:])
+        assert found.loss_mask[end - 1] == 1
+
+
+def test_scores_that_the_trm_gives_are_ordered() -> None:
+    """What `asked` means rests on it."""
+    scores = TRM.retrieve([TESTED[0].history], None, 5).scores[0]
+    assert all(first >= second for first, second in pairwise(scores.tolist()))
