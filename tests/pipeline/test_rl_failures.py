@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from file_limits import files_up_to
 from safetensors.numpy import load_file
 
-from deeprec.disk import read_jsonl
+from deeprec.disk import read_jsonl, write_jsonl
 from deeprec.errors import PolicyError, RewardError, TrainingError
 from deeprec.run import Run
 
@@ -80,11 +81,11 @@ def test_a_reward_that_is_not_a_number_stops_is_saved_and_can_be_resumed(
 
 
 def test_a_loss_that_is_not_a_number_stops(copy_run, load_parts, monkeypatch):
-    from deeprec.rl import trainer
+    from deeprec.rl import whitening
     from deeprec.rl.stage import run_rl
 
     run = copy_run()
-    monkeypatch.setattr(trainer, "whiten", lambda advantages, counts: advantages * np.nan)
+    monkeypatch.setattr(whitening, "whiten", lambda advantages, sampled, sums: advantages * np.nan)
     with pytest.raises(TrainingError, match=r"'cold_start': the loss is nan after step 0.*rl\.learning_rate"):
         run_rl(run, *load_parts(run), "cold_start")
     assert "cold_start" not in run.finished()
@@ -126,7 +127,7 @@ def no_room_on_the_card() -> None:
 @pytest.mark.parametrize(
     ("fail", "message"),
     [
-        (full, r"a checkpoint can't be written .*No space left.*free some"),
+        (full, r"cold_start\.checkpoints.*: can't be written \(No space left.*free some"),
         (
             no_room_on_the_card,
             r"out of memory; lower rl\.trajectories_per_pass \(8 .*rollout\.users_per_batch",
@@ -143,6 +144,27 @@ def test_what_runs_out_is_named(copy_run, load_parts, monkeypatch, fail, message
     with pytest.raises(TrainingError, match=message):
         run_rl(run, *load_parts(run), "cold_start")
     assert "cold_start" not in run.finished()
+
+
+def test_a_disk_that_is_full_for_the_trajectories_says_so_and_the_stage_goes_on(
+    copy_run, load_parts, straight
+):
+    from deeprec.rl.stage import run_rl
+
+    run = copy_run("run", "rl.save_every=1")
+    record = {"stage": "earlier", "text": "x" * 1000}
+    write_jsonl(run.trajectories, [record] * 4000)  # larger than any other file of the run
+    room = run.trajectories.stat().st_size + 6000  # for the records of some iterations
+    with (
+        files_up_to(room),
+        pytest.raises(
+            TrainingError, match=rf"^{run.trajectories}: can't be written \(File too large\); .*goes on"
+        ),
+    ):
+        run_rl(run, *load_parts(run), "cold_start")
+    assert [row["step"] for row in rows(run.metrics)][-1] < 4
+    run_rl(run, *load_parts(run), "cold_start")
+    assert_ends_as(run, straight)
 
 
 def test_iterations_in_which_all_fail_teach_nothing_and_break_nothing(copy_run, load_parts):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from file_limits import files_up_to
+from safetensors.numpy import save_file
 
-from deeprec.disk import append_jsonl, read_jsonl, whole_file, whole_folder, write_atomically
+from deeprec.disk import append_jsonl, naming, read_jsonl, whole_file, whole_folder, write_atomically
 from deeprec.errors import RunError
 
 
@@ -128,3 +133,37 @@ def test_a_file_that_fails_half_way_leaves_the_old_one_and_nothing_else(tmp_path
     with pytest.raises(KeyboardInterrupt):
         fail()
     assert [(entry.name, entry.read_text()) for entry in tmp_path.iterdir()] == [("a.txt", "old")]
+
+
+def test_a_full_disk_names_the_file_that_it_was_full_for(tmp_path: Path) -> None:
+    def write(part: Path) -> None:
+        part.write_bytes(bytes(20_000))
+
+    def write_tensors(part: Path) -> None:
+        save_file({"a": np.zeros(20_000)}, part)
+
+    log = tmp_path / "log.jsonl"
+    for number in range(3):
+        append_jsonl(log, {"number": number})
+    before = log.read_bytes()
+    with files_up_to(10_000):
+        with pytest.raises(OSError, match=re.escape(str(log))) as caught:
+            append_jsonl(log, {"text": "x" * 20_000})
+        assert caught.value.filename == str(log)
+        for content in (write, write_tensors):
+            for place, whole in ((tmp_path / "file", whole_file), (tmp_path / "folder", whole_folder)):
+                with pytest.raises(OSError, match="File too large") as caught, whole(place) as part:
+                    content(part / "weights" if part.is_dir() else part)
+                assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(place))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl"]
+    append_jsonl(log, {"number": 3})  # once there is room again
+    assert [record["number"] for record in read_jsonl(log)] == [0, 1, 2, 3]
+    assert log.read_bytes().startswith(before)
+
+
+def test_an_error_that_names_its_file_keeps_it_and_a_pipe_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="elsewhere"), naming(tmp_path):
+        raise OSError(errno.ENOSPC, "full", "elsewhere")
+    with pytest.raises(BrokenPipeError) as caught, naming(tmp_path):
+        raise BrokenPipeError(errno.EPIPE, "closed")
+    assert caught.value.filename is None

@@ -21,6 +21,7 @@ from deeprec.policy.loading import silently
 from deeprec.progress import Bar, progress_bar
 from deeprec.rl.callbacks import CheckpointMarker, latest_checkpoint
 from deeprec.rl.extras import require_extra
+from deeprec.rl.failures import named_failures
 from deeprec.rl.scripts import Document
 from deeprec.rollout.likelihood import logits_of
 
@@ -90,7 +91,8 @@ def fit_documents(
         )
         trainer.remove_callback(PrinterCallback)
         checkpoint = latest_checkpoint(folder)
-        trainer.train(resume_from_checkpoint=str(checkpoint[0]) if checkpoint else None)
+        with named_failures(folder, _out_of_memory(config)):
+            trainer.train(resume_from_checkpoint=str(checkpoint[0]) if checkpoint else None)
     # The loss is logged now and then: what broke after the last time shows in the weights.
     if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
         raise TrainingError(_diverged("a weight is not a finite number", steps))
@@ -169,6 +171,13 @@ def collate(rows: Sequence[Document], pad_id: int) -> dict[str, Tensor]:
         attention[position, : len(row.ids)] = 1
         wanted[position, : len(row.mask)] = torch.tensor(row.mask)
     return {"input_ids": ids, "attention_mask": attention, "wanted": wanted}
+
+
+def _out_of_memory(config: WarmStartConfig) -> str:
+    return (
+        "warm start: out of memory; set warm_start.gradient_checkpointing = true (results stay the same), or lower "
+        f"warm_start.trajectories_per_step ({config.trajectories_per_step} now; it begins anew)"
+    )
 
 
 def _diverged(what: str, step: int) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from deeprec.config import RLConfig, StageConfig
 from deeprec.device import check_one_gpu, check_one_process
 from deeprec.disk import drop_rows
-from deeprec.errors import ConfigError, DeepRecError, TrainingError
+from deeprec.errors import ConfigError
 from deeprec.progress import progress_bar
 from deeprec.rl.best import BestPolicy
 from deeprec.rl.callbacks import (
@@ -28,6 +28,7 @@ from deeprec.rl.callbacks import (
     restore_rows,
 )
 from deeprec.rl.extras import require_extra
+from deeprec.rl.failures import named_failures
 from deeprec.rl.sampling import Sampler, schedule, seed_of
 
 if TYPE_CHECKING:
@@ -119,43 +120,12 @@ def train_stage(
         guard = CollapseGuard(sampler, plan.metrics, plan.config, collapsed)
         marker = CheckpointMarker(sampler.stage, logs)
         trainer = build_trainer(policy, sampler, plan, [log, guard, marker])
-        with _named_failures(plan, sampler):
+        with named_failures(plan.checkpoints, _out_of_memory(plan, sampler)):
             trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
     # TRL puts a forward of its own in front of the model's.
     vars(policy.model).pop("forward", None)
     if best is not None:
         best.restore(policy.model)
-
-
-@contextmanager
-def _named_failures(plan: StagePlan, sampler: Sampler) -> Iterator[None]:
-    """Say what helps when memory or disk run out, or a checkpoint is damaged."""
-    from pickle import UnpicklingError
-
-    import torch
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except DeepRecError:
-        raise
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise TrainingError(_out_of_memory(plan, sampler)) from error
-    except (RuntimeError, SafetensorError, UnpicklingError) as error:
-        text = str(error)
-        if "can't allocate memory" in text:  # torch's words for it without a GPU
-            raise TrainingError(_out_of_memory(plan, sampler)) from error
-        if isinstance(error, RuntimeError) and "PytorchStreamReader" not in text:
-            raise
-        raise TrainingError(
-            f"{plan.checkpoints}: the latest checkpoint can't be read ({text.splitlines()[0]}); delete it, "
-            "then the same command goes on from the one before"
-        ) from error
-    except OSError as error:
-        raise TrainingError(
-            f"{plan.checkpoints}: a checkpoint can't be written ({error}); free some space, "
-            "then the same command goes on from the last one"
-        ) from error
 
 
 def _out_of_memory(plan: StagePlan, sampler: Sampler) -> str:
