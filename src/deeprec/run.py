@@ -26,7 +26,7 @@ from deeprec.config import RunConfig, parse_config
 from deeprec.device import check_one_process
 from deeprec.disk import alone, write_atomically
 from deeprec.distribution import installed_version
-from deeprec.errors import RunError
+from deeprec.errors import DeepRecError, RunError
 from deeprec.locks import hold
 from deeprec.methods import TRM_REFIT
 from deeprec.settings.former import upgrade
@@ -47,13 +47,16 @@ class Run:
     def __init__(self, folder: Path, config: RunConfig) -> None:
         self.folder = folder
         self.config = config
+        self._before: str | None = None  # the settings that were there when it got these
+        self._accepted = True
 
     @classmethod
     def create(cls, folder: Path, config: RunConfig) -> Run:
         """Open `folder` for this configuration, or make it.
 
         An existing run may be given other settings; stages whose inputs changed will run
-        again. Raises RunError if the folder holds something else, or another data set.
+        again. A stage that refuses them before it begins leaves the run with those from before.
+        Raises RunError if the folder holds something else, or another data set.
         """
         _check_place(folder)
         if (folder / "run.toml").exists():
@@ -64,8 +67,27 @@ class Run:
                     "choose another folder with --run"
                 )
         run = cls(folder, config)
+        file = folder / "run.toml"
+        run._before = file.read_text(encoding="utf-8") if file.is_file() else None
+        run._accepted = False
         run._save_settings()
         return run
+
+    def accept(self) -> None:
+        """From now on the run keeps its settings, whatever happens."""
+        self._save_settings()
+        self._accepted = True
+
+    def give_up(self) -> None:
+        """Put back the settings from before, unless these were accepted: nothing was made with them."""
+        file = self.folder / "run.toml"
+        if self._accepted or not file.is_file():
+            return
+        with writing(self.folder):
+            if self._before is None:
+                file.unlink()
+            else:
+                write_atomically(file, self._before)
 
     def _save_settings(self) -> None:
         """Write `run.toml` if it says something else, which only a process that may write here can."""
@@ -165,6 +187,7 @@ class Run:
         Raises ConfigError in one of several processes that were started for one command.
         """
         check_one_process()
+        self.accept()
         if stage.startswith(RIVAL):
             later: tuple[str, ...] = (stage,)  # an evaluation knows which fits it compared
         else:
@@ -185,6 +208,7 @@ class Run:
 
     def record(self, stage: str, entry: dict[str, Any]) -> None:
         """Put down `entry` for a stage; those of others stay, also what another process has just put there."""
+        self.accept()
         self._change(lambda record: {**record, stage: entry})
 
     def _change(self, change: Callable[[dict[str, dict[str, Any]]], dict[str, dict[str, Any]]]) -> None:
@@ -214,12 +238,19 @@ def writing(folder: Path, *, beside: bool = False, wait: bool = False) -> Abstra
 
 
 def writes(stage: Callable[Concatenate[Run, P], R]) -> Callable[Concatenate[Run, P], R]:
-    """For a function that writes into the run that it is given first: it holds the lock while it is at work."""
+    """For a function that writes into the run that it is given first: it holds the lock while it is at work.
+
+    Settings that it refuses are given up.
+    """
 
     @wraps(stage)
     def held(run: Run, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with writing(run.folder):
-            return stage(run, *args, **kwargs)
+            try:
+                return stage(run, *args, **kwargs)
+            except DeepRecError:
+                run.give_up()
+                raise
 
     return held
 

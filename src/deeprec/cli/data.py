@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deeprec.cli.options import DEFAULT_RUN, JsonOption, RunOption, SetOption, print_json
+from deeprec.cli.options import DEFAULT_RUN, JsonOption, RunOption, SetOption, beginning_settings, print_json
 
 if TYPE_CHECKING:
     from deeprec.data.summary import Summary
@@ -17,32 +17,37 @@ app = typer.Typer(help="Prepare data sets and show what is in them.", no_args_is
 
 @app.command("prepare")
 def prepare_command(
-    name: Annotated[str, typer.Argument(help="Known data set, or `table` for your own files.")],
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Known data set, or `table` for your own files; none: as the settings say."),
+    ] = None,
     source: Annotated[
         Path | None, typer.Option(help="Archive, folder or file; none: download or simulate.")
     ] = None,
     run: RunOption = DEFAULT_RUN,
+    preset: Annotated[
+        str | None, typer.Option(help="Complete run shipped with deeprec, to begin with.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings, to begin with.")] = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Read, check and split a data set into the run folder.
 
+    A new run begins with the same settings as with `quickstart`; one that is there keeps its own, unless
+    --preset or --config are given.
+
     Example: deeprec data prepare ml-100k --source ml-100k.zip --run runs/movies
     """
-    from deeprec.config import load_config
     from deeprec.data.stage import run_data
     from deeprec.data.summary import summarize
     from deeprec.progress import show_progress
     from deeprec.run import Run, writing
-    from deeprec.toml import toml_value
 
-    settings = [f"data.name={toml_value(name)}"]
-    if source is not None:
-        settings.append(f"data.source={toml_value(str(source.expanduser().absolute()))}")
-    before = run / "run.toml"  # an existing run keeps its other settings
-    config = load_config(file=before if before.is_file() else None, overrides=[*settings, *(overrides or [])])
+    place = None if source is None else str(source.expanduser().absolute())
+    settings = beginning_settings(name, place, preset, config, overrides, run / "run.toml")
     with writing(run), show_progress():
-        dataset = run_data(Run.create(run, config))
+        dataset = run_data(Run.create(run, settings))
     _show(summarize(dataset), as_json)
 
 

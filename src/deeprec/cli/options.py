@@ -42,15 +42,23 @@ DEFAULT_RUN = Path("runs/default")
 def open_run(folder: Path, overrides: list[str] | None, *, beside: bool = False) -> Iterator[Run]:
     """The run at `folder` for a command that writes there, its settings changed by `--set`.
 
-    Within the block no other process writes into it; `beside`: none but others that fit rivals.
+    Within the block no other process writes into it; `beside`: none but others that fit rivals. Settings that
+    are refused before a stage begins with them are not kept.
     """
     from deeprec.config import override_config
+    from deeprec.errors import DeepRecError
     from deeprec.run import Run, writing
 
     Run.open(folder)  # what is no run is refused before anything is put there
     with writing(folder, beside=beside):
         run = Run.open(folder)
-        yield Run.create(folder, override_config(run.config, overrides)) if overrides else run
+        if overrides:
+            run = Run.create(folder, override_config(run.config, overrides))
+        try:
+            yield run
+        except DeepRecError:
+            run.give_up()
+            raise
 
 
 def print_json(value: object) -> None:
@@ -60,7 +68,25 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=1))
 
 
-def data_overrides(config: RunConfig, name: str | None, source: str | None) -> RunConfig:
-    """The settings with another data set and source."""
+def beginning_settings(
+    name: str | None,
+    source: str | None,
+    preset: str | None,
+    file: Path | None,
+    overrides: list[str] | None,
+    before: Path | None = None,
+) -> RunConfig:
+    """Settings that a run begins with: the preset's and the file's, else those of the preset that fits the data.
+
+    `before`: the settings of a run that is there already; it keeps them where neither is named.
+    """
+    from deeprec.config import load_config, preset_names
+
+    if preset is None and file is None:
+        if before is not None and before.is_file():
+            file = before
+        else:
+            preset = name if name in preset_names() else "synthetic" if name is None else "default"
+    config = load_config(preset, file, overrides or ())
     changes = {key: value for key, value in (("name", name), ("source", source)) if value is not None}
     return config.model_copy(update={"data": config.data.model_copy(update=changes)}) if changes else config

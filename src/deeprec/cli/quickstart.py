@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from deeprec.cli.options import DEFAULT_RUN, JsonOption, RunOption, SetOption, ThreadsOption, data_overrides
+from deeprec.cli.options import (
+    DEFAULT_RUN,
+    JsonOption,
+    RunOption,
+    SetOption,
+    ThreadsOption,
+    beginning_settings,
+)
 
 
 def quickstart(
@@ -26,14 +33,11 @@ def quickstart(
 
     Example: deeprec quickstart --data ml-100k --source ml-100k.zip --run runs/ml-100k
     """
-    from deeprec.config import load_config, preset_names
     from deeprec.pipeline import run_pipeline
     from deeprec.progress import show_progress
     from deeprec.run import Run, writing
 
-    if preset is None and config is None:
-        preset = data if data in preset_names() else "synthetic" if data is None else "default"
-    settings = data_overrides(load_config(preset, config, overrides or ()), data, source)
+    settings = beginning_settings(data, source, preset, config, overrides)
     with writing(run), show_progress() as console:
         folder = Run.create(run, settings)
         report = run_pipeline(folder, lambda stage: console.rule(stage.replace("_", " ")))

@@ -10,6 +10,7 @@ import polars as pl
 
 from deeprec.data.files import SourceFile
 from deeprec.data.places import Place
+from deeprec.data.times import check_seconds, latest_seconds
 from deeprec.errors import DataError
 
 _YEAR = re.compile(r"\((\d{4})(?:[-–]\d{0,4})?\)(?:\s*\([A-Za-z]{1,3}\))?\s*$")
@@ -137,12 +138,13 @@ def _check_times(raw: RawData) -> None:
             f"{place_at(place, missing['line'][0])}: user '{missing['user_id'][0]}' has no timestamp, other lines have "
             "one; fill it in, or leave the column out of the whole file"
         )
-    negative = rows.filter(pl.col("timestamp") < 0).head(1)
-    if negative.height:
-        raise DataError(
-            f"{place_at(place, negative['line'][0])}: negative timestamp {negative['timestamp'][0]:g} of user "
-            f"'{negative['user_id'][0]}'; times are seconds since 1970"
-        )
+    wrong = rows.filter(~pl.col("timestamp").is_between(0, latest_seconds())).head(1)
+    if wrong.height:
+        where = f"{place_at(place, wrong['line'][0])}: timestamp of user '{wrong['user_id'][0]}'"
+        try:
+            check_seconds(wrong["timestamp"][0])
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from None
     if raw.ordered:
         back = rows.filter(pl.col("timestamp").diff().over("user_id") < 0).head(1)
         if back.height:

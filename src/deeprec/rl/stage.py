@@ -62,18 +62,21 @@ def run_rl(
     inputs = stage_inputs(run.config, dataset, stage, record["inputs"])
     if run.is_current(stage, inputs.fingerprint) and run.policy(stage).is_dir():
         return
-    inputs.begin(run)
-    for later in list(STARTS_FROM)[list(STARTS_FROM).index(stage) + 1 :]:
-        for file in (run.metrics, run.trajectories):
-            drop_rows(file, later)  # they tell of a policy that this one replaces
+    inputs.refuse_earlier(run)
     started = time.perf_counter()
     selection = select(dataset, trm, run.config.selection, run.config.seed)
     policy = load_policy(str(run.policy(before)), run.config.policy)
     policy.model.to(best_device())
-    write_ledger(run, stage, selection.pool(stage) if settings.steps else ())
+    sampler = None
     if settings.steps:
         sampler = build_sampler(run, dataset, trm, policy, stage, selection)
         check_context(sampler, run.config.policy)
+    inputs.begin(run)  # what is refused is refused before: a finished stage stays
+    for later in list(STARTS_FROM)[list(STARTS_FROM).index(stage) + 1 :]:
+        for file in (run.metrics, run.trajectories):
+            drop_rows(file, later)  # they tell of a policy that this one replaces
+    write_ledger(run, stage, selection.pool(stage) if sampler else ())
+    if sampler:
         watch = None if evaluate is None else lambda: evaluate(sampler.environment)
         with stage_threads(run, stage, inputs.fingerprint, training_piece(policy.model)):
             train_stage(policy, sampler, build_plan(run, stage, inputs.fingerprint), watch)

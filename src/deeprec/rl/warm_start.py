@@ -75,9 +75,10 @@ def run_warm_start(run: Run, dataset: Dataset, trm: Retriever) -> None:
         return
     if config.warm_start.enabled:
         require_extra()
-    inputs.begin(run)
+    inputs.refuse_earlier(run)
     started = time.perf_counter()
     policy = make_policy(config, dataset)
+    inputs.begin(run)  # a model that can't be had is refused before: what is there stays
     if config.policy.model == "tiny" and config.policy.title_vectors:
         start_titles(policy.model, policy.tokenizer, dataset.catalog, trm.item_vectors(), config.seed)
     earlier = 0.0

@@ -43,15 +43,16 @@ def run_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
     inputs = stage_inputs(run, dataset)
     if run.is_current("trm", inputs.fingerprint) and (run.trm / "trm.json").is_file():
         return load_trm(run, dataset)
-    inputs.begin(run)
+    inputs.refuse_earlier(run)
     started = time.monotonic()
-    checkpoint = fit_checkpoint(run.trm, inputs.fingerprint)
-    earlier = checkpoint.seconds
-    log = FitLog(run, "trm", checkpoint)
     config = run.config.trm
     cache = run.trm / "cache"
     seed = run.config.fit_seed
     encoder = build_text_encoder(config, dataset.catalog, seed, cache)
+    inputs.begin(run)  # an encoder that can't be had is refused before: the TRM that is there stays
+    checkpoint = fit_checkpoint(run.trm, inputs.fingerprint)
+    earlier = checkpoint.seconds
+    log = FitLog(run, "trm", checkpoint)
     if config.kind in NETWORKS:
         witness = partial(write_ledger, run, "trm")
         threads = partial(stage_threads, run, "trm", inputs.fingerprint)

@@ -10,7 +10,9 @@ from deeprec_data_files import ML_100K, write_folder
 from typer.testing import CliRunner
 
 from deeprec.cli.data import app
+from deeprec.config import RunConfig, load_config
 from deeprec.errors import DataError, RunError
+from deeprec.run import Run
 
 
 def test_prepare_and_show(tmp_path: Path) -> None:
@@ -36,6 +38,28 @@ def test_prepare_and_show(tmp_path: Path) -> None:
         app, ["prepare", "ml-100k", "--run", str(run), "--json"], catch_exceptions=False
     )
     assert json.loads(again.stdout) == summary  # settings and source are those of the run
+
+
+def test_a_run_begins_as_with_quickstart(tmp_path: Path) -> None:
+    """Who goes stage by stage has the preset of the data set, or the one that is named, or a file."""
+    source = write_folder(tmp_path / "x", ML_100K)
+    few = ["--set", "data.min_user_interactions=1", "--set", "data.rl_targets=0"]
+
+    def prepared(folder: str, *arguments: str) -> RunConfig:
+        run = tmp_path / folder
+        outcome = CliRunner().invoke(
+            app, ["prepare", *arguments, *few, "--run", str(run)], catch_exceptions=False
+        )
+        assert outcome.exit_code == 0, outcome.output
+        return Run.open(run).config
+
+    named = prepared("a", "ml-100k", "--source", str(source))
+    assert named.rl == load_config("ml-100k").rl
+    assert prepared("b", "ml-100k", "--source", str(source), "--preset", "ci").rl == load_config("ci").rl
+    file = tmp_path / "mine.toml"
+    file.write_text(f'seed = 7\n[data]\nname = "ml-100k"\nsource = "{source}"\n')
+    assert prepared("c", "--config", str(file)).seed == 7
+    assert prepared("c", "--set", "rl.users_per_step=3").seed == 7  # a run that is there keeps its settings
 
 
 def test_names() -> None:

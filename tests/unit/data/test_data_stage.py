@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from deeprec_data_files import ML_100K, write_folder
 
-from deeprec.config import load_config
+from deeprec.config import load_config, override_config
 from deeprec.data import stage
 from deeprec.data.stage import load_data, run_data
 from deeprec.errors import DataError, RunError
@@ -73,6 +73,23 @@ def test_a_failed_preparation_leaves_nothing(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match="catalogue is empty"):
         run_data(run)
-    assert sorted(entry.name for entry in run.folder.iterdir()) == ["run.lock", "run.toml"]
+    assert [entry.name for entry in run.folder.iterdir()] == ["run.lock"]
     with pytest.raises(RunError, match="deeprec data prepare ml-100k"):
         load_data(run)
+
+
+def test_refused_settings_leave_those_from_before(tmp_path: Path) -> None:
+    source = write_folder(tmp_path / "a", ML_100K)
+    settings = ["data.name=ml-100k", f'data.source="{source}"', "data.min_user_interactions=1"]
+    config = load_config(overrides=settings)
+    run = Run.create(tmp_path / "run", config)
+    first = run_data(run).fingerprint
+    refused = Run.create(run.folder, override_config(config, ["data.min_user_interactions=100"]))
+    with pytest.raises(DataError, match="no interaction is left"):
+        run_data(refused)
+    assert Run.open(run.folder).config == config
+    assert load_data(run).fingerprint == first  # what was made is still there
+    accepted = Run.create(run.folder, override_config(config, ["data.min_user_interactions=2"]))
+    run_data(accepted)
+    accepted.give_up()  # too late
+    assert Run.open(run.folder).config.data.min_user_interactions == 2

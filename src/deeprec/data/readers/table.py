@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 from deeprec.data.columns import FileColumns, check_names
@@ -9,6 +10,8 @@ from deeprec.data.files import Source
 from deeprec.data.load import Loaded, load_interactions, load_items, load_users, text_options
 from deeprec.data.plans import ItemPlan
 from deeprec.data.raw import NO_USERS, RawData
+from deeprec.data.reading.table import read_head
+from deeprec.errors import DataError
 from deeprec.settings import DataConfig
 
 
@@ -27,6 +30,7 @@ def read_own_tables(path: Path, config: DataConfig) -> RawData:
         (config.user_columns, "data.user_columns"),
     ):
         check_names(columns, setting)
+    _check_mapped(config, path)
     sources = [Source(path)]
     inside = None if config.items else FileColumns("interactions", config.item_columns, config.columns)
     interactions = load_interactions(
@@ -55,6 +59,27 @@ def read_own_tables(path: Path, config: DataConfig) -> RawData:
             for note in part.notes
         ),
     )
+
+
+def _check_mapped(config: DataConfig, path: Path) -> None:
+    """Raise DataError for a column in `data.columns` that no file has: where one lacks it, ours is taken."""
+    places = (
+        (path, "--source", config.header),
+        (config.items, "data.items", config.item_header),
+        (config.users, "data.users", config.user_header),
+    )
+    heads = [
+        read_head(Source(Path(place).expanduser(), option).whole()[0], text_options(config, header))
+        for place, option, header in places
+        if place is not None
+    ]
+    names = [name for head in heads for name in head.names]
+    for ours, theirs in config.columns.items():
+        if theirs not in names:
+            near = difflib.get_close_matches(theirs, names, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"found: {', '.join(names)}"
+            files = " or ".join(head.place for head in heads)
+            raise DataError(f"data.columns: {ours} = '{theirs}' is no column of {files}; {hint}")
 
 
 def _items(config: DataConfig, interactions: Loaded) -> tuple[Loaded, Source | None]:
