@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from deeprec.data.catalog import Catalog
 from deeprec.disk import append_jsonl
 from deeprec.errors import ConfigError, RewardError
+from deeprec.references import is_reference
 from deeprec.rewards.outcome import (
     hit_reward,
     items_by_line,
@@ -20,6 +21,7 @@ from deeprec.rewards.outcome import (
     rank_reward,
     similarity_reward,
 )
+from deeprec.rewards.own import OwnPart, load_part, own_values
 from deeprec.rewards.process import diversity_reward, format_reward, invocation_reward, preferences_of
 from deeprec.trm.base import TextEncoder
 from deeprec.types import Example, Trajectory
@@ -46,6 +48,7 @@ class RewardSpace:
     text_vectors: Floats
     item_vectors: Floats | None
     recommended: int  # K, items that a list must hold
+    own: Mapping[str, OwnPart] = field(default_factory=dict)  # parts of your own, by name
 
 
 def reward_parts(
@@ -56,7 +59,7 @@ def reward_parts(
     rollouts_per_user: int = 1,
     failed: Path | None = None,
 ) -> dict[str, NDArray[np.float64]]:
-    """Every part of `PARTS` as an array (N,), parallel to `trajectories` and `examples`.
+    """Every part of `PARTS`, and those of your own, as arrays (N,), parallel to `trajectories` and `examples`.
 
     Raises RewardError when a part is not a finite number, naming part, user and rollout
     (trajectories of one user stand together, `rollouts_per_user` of them); the trajectory
@@ -68,16 +71,23 @@ def reward_parts(
         for trajectory, example in zip(trajectories, examples, strict=True)
     ]
     parts = {name: np.array([row[name] for row in rows], dtype=np.float64) for name in PARTS}
+    parts |= {name: own_values(name, part, trajectories, examples, space) for name, part in space.own.items()}
     _check_finite(parts, trajectories, rollouts_per_user, failed)
     return parts
 
 
 def check_weights(weights: Mapping[str, float], place: str) -> None:
-    """Raise ConfigError when a weight names no reward part, or every weight is zero."""
+    """Raise ConfigError when a weight names no reward part, or every weight is zero.
+
+    A name such as `package.module:function` is a part of your own, and must be one that can be used.
+    """
     for name in weights:
-        if name not in PARTS:
+        if is_reference(name):
+            load_part(name)
+        elif name not in PARTS:
             near = difflib.get_close_matches(name, PARTS, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(PARTS)}"
+            known = f"known: {', '.join(PARTS)}, or a function of yours as package.module:function"
+            hint = f"did you mean '{near[0]}'?" if near else known
             raise ConfigError(f"{place}: unknown reward part '{name}'; {hint}")
     if not any(weights.values()):
         raise ConfigError(f"{place}: no reward part weighs anything; give at least one of {', '.join(PARTS)}")

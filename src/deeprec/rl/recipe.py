@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeprec.config import PolicyConfig, RolloutConfig
+from deeprec.references import is_reference
 from deeprec.rewards.mixture import RewardSpace, reward_parts
 from deeprec.rewards.steps import step_rewards
 from deeprec.rl.scripts import corpus, fact_documents, history_documents, scripted_trajectories
@@ -70,8 +71,12 @@ def tokenizer(config: PolicyConfig) -> dict[str, int]:
 
 
 def rewards(weights: Mapping[str, float]) -> list[Any]:
-    """What the weighed parts give for a few trajectories, good and bad, and where in each it is earned."""
-    return _rewards(tuple(sorted((name, weight) for name, weight in weights.items() if weight)))
+    """What the weighed parts give for a few trajectories, good and bad, and where in each it is earned.
+
+    Parts of one's own are left out: they may know no catalogue but theirs, and count by name, as weights do.
+    """
+    ours = {name: weight for name, weight in weights.items() if weight and not is_reference(name)}
+    return _rewards(tuple(sorted(ours.items())))
 
 
 @lru_cache

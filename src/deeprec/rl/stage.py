@@ -14,6 +14,7 @@ from deeprec.errors import ConfigError, RunError, TrainingError
 from deeprec.inputs import Inputs, constants_of
 from deeprec.ledger import write_ledger
 from deeprec.rewards.mixture import RewardSpace, check_weights
+from deeprec.rewards.own import load_parts
 from deeprec.rl.selection import Selection, select
 from deeprec.run import Run, writes
 from deeprec.stages import POLICY_STAGES, RL_STAGES, RLStage, command_of
@@ -149,6 +150,7 @@ def reward_space(run: Run, dataset: Dataset, trm: ExplorableRetriever) -> Reward
         text_vectors=trm.text_vectors(),
         item_vectors=trm.item_vectors(),
         recommended=run.config.rollout.recommended,
+        own=load_parts(*(getattr(run.config.rl, stage).weights for stage in RL_STAGES)),
     )
 
 

@@ -32,6 +32,9 @@ _WATCHED = (
     changes(COLD_START, when=lambda run: run.rl.cold_start.patience is not None),
     changes(RECOMMENDATION, when=lambda run: run.rl.recommendation.patience is not None),
 )
+_WEIGHTS = (
+    "Weight of every reward part in use, ours or `package.module:function`; parts left out weigh nothing."
+)
 
 
 class StageConfig(Section):
@@ -42,7 +45,8 @@ class StageConfig(Section):
     steps: int = Field(20, ge=0, description="Iterations: each samples users_per_step x rollouts_per_user.")
     learning_rate: float | None = Field(None, gt=0, description="Overrides rl.learning_rate in this stage.")
     weights: dict[str, float] = Field(
-        default_factory=dict, description="Weight of every reward part in use; parts left out weigh nothing."
+        default_factory=dict,
+        description=_WEIGHTS,
     )
     pull: float = Field(
         0.0,
@@ -64,7 +68,7 @@ class ColdStartConfig(StageConfig):
 
     weights: Annotated[dict[str, float], changes(COLD_START, EVALUATION)] = Field(
         default={"format": 1.0, "invocation": 1.0, "diversity": 1.0},
-        description="Weight of every reward part in use; parts left out weigh nothing.",
+        description=_WEIGHTS,
     )
 
 
@@ -79,7 +83,7 @@ class RecommendationConfig(StageConfig):
     )
     weights: Annotated[dict[str, float], changes(RECOMMENDATION, ONE_SHOT_RL, EVALUATION)] = Field(
         default={"list_format": 1.0, "hit": 1.0, "rank": 1.0, "similarity": 1.0},
-        description="Weight of every reward part in use; parts left out weigh nothing.",
+        description=_WEIGHTS,
     )
 
 
