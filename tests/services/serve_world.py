@@ -133,7 +133,7 @@ def small_service(
 def running(service: Service, **options: Any) -> Iterator[httpx.Client]:
     """A client of the service, which is a real server on a port of its own."""
     bound = listen("127.0.0.1", 0)
-    server = build_server(create_app(service, **options))
+    server = build_server(create_app(service, **options), service.caps)
     thread = threading.Thread(target=server.run, args=([bound],))
     thread.start()
     try:

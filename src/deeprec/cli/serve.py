@@ -63,8 +63,6 @@ def serve(
 
     Example: deeprec serve runs/quickstart
     """
-    import logging
-
     from deeprec.errors import MissingExtraError, RunError
     from deeprec.stages import POLICY_STAGES
 
@@ -77,13 +75,13 @@ def serve(
         from deeprec.serve.app import create_app
         from deeprec.serve.limits import LOOPBACK_NAMES
         from deeprec.serve.loading import load_service
+        from deeprec.serve.logs import set_up_logs
         from deeprec.serve.server import address_of, listen, run_server
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "deeprec":
             raise
         raise MissingExtraError("deeprec serve", "serve") from None
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("deeprec").setLevel(logging.INFO if verbose else logging.WARNING)
+    set_up_logs(verbose=verbose)
     bound = listen(host, port)
     with bound:
         service, trouble = load_service(
@@ -99,6 +97,7 @@ def serve(
         address = address_of(bound)
         run_server(
             create_app(service, key=key, hosts=hosts),
+            service.caps,
             bound,
             lambda: typer.echo(f"deeprec serves on {address}"),
         )

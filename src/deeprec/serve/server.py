@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from deeprec.errors import ConfigError
+from deeprec.serve.connections import BoundedProtocol, Connections
+from deeprec.serve.descriptors import share_out
+from deeprec.serve.logs import quiet_loop
+from deeprec.settings.serve import ServeConfig
 
 _GRACE = 5  # seconds that requests in flight have to end
 _SWITCH = 0.001  # seconds: the policy's thread lets the server's have its turn soon
@@ -38,11 +45,18 @@ def address_of(bound: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def build_server(app: ASGIApp) -> uvicorn.Server:
+def build_server(app: ASGIApp, caps: ServeConfig) -> uvicorn.Server:
     """The server around the application; its own log of requests is off, as it has paths, and those have users."""
     logging.getLogger("uvicorn.access").disabled = True
+    shares = share_out(caps.connections)
+    connections = Connections(shares.connections, caps.idle_seconds, caps.body_bytes)
+    protocol: Any = partial(BoundedProtocol, connections=connections)
     config = uvicorn.Config(
         app,
+        http=protocol,
+        ws="none",
+        backlog=shares.waiting,
+        timeout_keep_alive=math.ceil(caps.idle_seconds),
         access_log=False,
         log_config=None,
         server_header=False,
@@ -52,13 +66,13 @@ def build_server(app: ASGIApp) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-def run_server(app: ASGIApp, bound: socket.socket, ready: Callable[[], None]) -> None:
+def run_server(app: ASGIApp, caps: ServeConfig, bound: socket.socket, ready: Callable[[], None]) -> None:
     """Serve until SIGINT or SIGTERM; requests in flight have a few seconds to end.
 
     `ready` is called once connections are accepted.
     """
     sys.setswitchinterval(_SWITCH)
-    server = build_server(app)
+    server = build_server(app, caps)
     # The server raises the signal again when it has ended; then there is nothing left to do.
     former = {sign: signal.signal(sign, lambda *_: None) for sign in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -69,6 +83,7 @@ def run_server(app: ASGIApp, bound: socket.socket, ready: Callable[[], None]) ->
 
 
 async def _serve(server: uvicorn.Server, bound: socket.socket, ready: Callable[[], None]) -> None:
+    quiet_loop(asyncio.get_running_loop())
     running = asyncio.create_task(server.serve(sockets=[bound]))
     while not server.started and not running.done():
         await asyncio.sleep(0.01)

@@ -21,8 +21,17 @@ class ServeConfig(Section):
     max_deadline: float = Field(60.0, gt=0, description="Seconds that a request may set as its deadline.")
     body_bytes: Positive = Field(262_144, description="Bytes of a request's body at most.")
     body_seconds: float = Field(10.0, gt=0, description="Seconds that a client may take to send a body.")
+    connections: Positive = Field(
+        512, description="Open connections at most; one that waits for its client is closed for a new one."
+    )
+    idle_seconds: float = Field(
+        10.0,
+        gt=0,
+        description="Seconds that a connection may wait for its client: for a request's head, the next request, or "
+        "an answer to be read.",
+    )
     history: Positive = Field(1000, description="Items of a history in a request at most.")
-    title: Positive = Field(500, description="Characters of a title or a search at most.")
+    title: Positive = Field(500, description="Characters of a title in a history at most.")
     k: Positive = Field(100, description="Items in an answer at most.")
     turns: Positive = Field(16, description="`max_turns` of a request at most.")
     rate: float = Field(
