@@ -13,11 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-import uvicorn
-
 from deeprec.serve.app import create_app
+from deeprec.serve.keyring import Keyring
 from deeprec.serve.loading import load_service
-from deeprec.serve.server import address_of, listen
+from deeprec.serve.server import address_of, build_server, listen
 
 KEY = "a-key-for-the-browser-tests"
 PATIENCE = 20.0  # seconds for what should take one
@@ -44,10 +43,7 @@ class Serving:
         self.store = self._service.door.open()
         self._bound = listen("127.0.0.1", 0)
         self.url = address_of(self._bound)
-        config = uvicorn.Config(
-            create_app(self._service, key=key), log_config=None, access_log=False, ws="none", lifespan="on"
-        )
-        self._server = uvicorn.Server(config)
+        self._server = build_server(create_app(self._service, keyring=Keyring(key)), self._service.caps)
         self._thread = threading.Thread(target=self._server.run, args=([self._bound],), daemon=True)
 
     def __enter__(self) -> Self:

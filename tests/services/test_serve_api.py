@@ -13,6 +13,7 @@ import pytest
 from serve_world import running, small_environment, small_service
 
 from deeprec.serve.app import create_app
+from deeprec.serve.keyring import Keyring
 from deeprec.serve.page import FOLDER
 
 KEY = "a-key-that-nobody-guesses"
@@ -271,7 +272,7 @@ class TestStoreAway:
 class TestSafety:
     def test_a_key_is_asked_for_everywhere_but_at_the_door(self, tmp_path: Path) -> None:
         service, _ = small_service(tmp_path / "store.db")
-        with running(service, key=KEY) as client:
+        with running(service, keyring=Keyring(KEY)) as client:
             for path in ("/v1/runs", "/v1/items", "/metrics", "/v1/nothing"):
                 refused = client.get(path)
                 problem(refused, 401)

@@ -71,6 +71,7 @@ COMMANDS = (
     ("report",),
     ("recommend",),
     ("serve",),
+    ("keys", "add"),
     ("bench", "trm"),
     ("bench", "rollout"),
     ("bench", "serve"),

@@ -14,6 +14,7 @@ from deeprec.cli import (
     data,
     doctor,
     evaluate,
+    keys,
     policy,
     quickstart,
     recommend,
@@ -78,6 +79,7 @@ app.command("recommend")(recommend.recommend)
 app.command("serve")(serve.serve)
 app.add_typer(results.app, name="results")
 app.add_typer(store.app, name="store")
+app.add_typer(keys.app, name="keys")
 app.add_typer(bench.app, name="bench")
 app.command("doctor")(doctor.doctor)
 

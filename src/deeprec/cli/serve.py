@@ -37,6 +37,14 @@ def serve(
     api_key_file: Annotated[
         Path | None, typer.Option(help="File with the API key; or set DEEPREC_API_KEY.")
     ] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="DEEPREC_KEYS",
+            help="File with named keys, see `deeprec keys`; read again when it changes.",
+        ),
+    ] = None,
+    audit: Annotated[Path | None, typer.Option(help="File for a line on each request about a user.")] = None,
     store: Annotated[
         str | None,
         typer.Option(
@@ -70,9 +78,11 @@ def serve(
         raise RunError(f"--stage '{stage}': choose {', '.join(POLICY_STAGES[:-1])} or {POLICY_STAGES[-1]}")
     remote = _remote(engine, base_url, model, api_key_env, context)
     key = _key(api_key_file)
-    _check_reach(host, key)
+    _check_reach(host, has_key=key is not None or keys is not None)
     try:
         from deeprec.serve.app import create_app
+        from deeprec.serve.audit import Audit
+        from deeprec.serve.keyring import Keyring
         from deeprec.serve.limits import LOOPBACK_NAMES
         from deeprec.serve.loading import load_service
         from deeprec.serve.logs import set_up_logs
@@ -82,6 +92,7 @@ def serve(
             raise
         raise MissingExtraError("deeprec serve", "serve") from None
     set_up_logs(verbose=verbose)
+    keyring = Keyring(key, keys)
     bound = listen(host, port)
     with bound:
         service, trouble = load_service(
@@ -95,8 +106,9 @@ def serve(
             typer.secho(f"without its store for now: {trouble}", err=True, fg="yellow")
         hosts = {*LOOPBACK_NAMES, *(allowed_host or []), f"[{host}]" if ":" in host else host}
         address = address_of(bound)
+        lines = None if audit is None else Audit(audit, service.door)
         run_server(
-            create_app(service, key=key, hosts=hosts),
+            create_app(service, keyring=keyring, hosts=hosts, audit=lines),
             service.caps,
             bound,
             lambda: typer.echo(f"deeprec serves on {address}"),
@@ -141,11 +153,12 @@ def _key(file: Path | None) -> str | None:
         raise ConfigError(f"--api-key-file {file}: can't be read ({error}); write the key into it") from None
 
 
-def _check_reach(host: str, key: str | None) -> None:
+def _check_reach(host: str, *, has_key: bool) -> None:
     from deeprec.errors import ConfigError
     from deeprec.serve.keys import is_loopback
 
-    if key is None and not is_loopback(host):
+    if not has_key and not is_loopback(host):
         raise ConfigError(
-            f"--host {host}: others could reach it, so an API key is needed; set DEEPREC_API_KEY or --api-key-file"
+            f"--host {host}: others could reach it, so an API key is needed; set DEEPREC_API_KEY, --api-key-file "
+            "or --keys"
         )

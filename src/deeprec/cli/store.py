@@ -23,29 +23,35 @@ StoreOption = Annotated[
         help="sqlite:///PATH, or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE; none: the file in the run's folder.",
     ),
 ]
+TenantOption = Annotated[str, typer.Option("--tenant", help="Whose users; none: the first tenant's.")]
 _WAIT = 10.0  # seconds: a command may wait longer for its turn than a request
 
 
 @app.command("info")
 def info(
     store: StoreOption = None,
+    tenant: TenantOption = "",
     run: RunOption = DEFAULT_RUN,
     as_json: JsonOption = False,
 ) -> None:
-    """Schema version, and how much is stored.
+    """Schema version, and how much is stored of a tenant's users.
 
     Example: deeprec store info --run runs/shop
     """
     from dataclasses import asdict
 
     with _open(store, run) as opened:
-        found = opened.info()
+        found, others = opened.of(tenant).info(), opened.tenants()
     if as_json:
-        print_json(asdict(found))
+        print_json({**asdict(found), "tenant": tenant, "tenants": others})
         return
     kinds = ", ".join(f"{count:,} {kind}s" for kind, count in found.feedback.items())
     typer.echo(f"Store      {found.url}")
     typer.echo(f"Schema     {found.schema}")
+    if tenant or any(others):
+        typer.echo(
+            f"Tenant     {tenant or 'the first'} of: {', '.join(one or 'the first' for one in others)}"
+        )
     typer.echo(f"Users      {found.users:,} known, {found.forgotten:,} forgotten")
     typer.echo(f"Histories  {found.histories:,} with {found.history_entries:,} entries")
     typer.echo(f"Feedback   {kinds}")
@@ -55,12 +61,14 @@ def info(
 def export(
     folder: Annotated[Path, typer.Option("--to", help="New folder for the files.")],
     store: StoreOption = None,
+    tenant: TenantOption = "",
     run: RunOption = DEFAULT_RUN,
     as_json: JsonOption = False,
 ) -> None:
     """Write the run's data with all that users did since, ready for the next training.
 
     Stored histories take the place of the run's, clicks and ratings are added, forgotten users are left out.
+    The run's users are the first tenant's: the export of another one has its own users alone.
 
     Example: deeprec store export --run runs/shop --to exports/may
     """
@@ -71,7 +79,7 @@ def export(
 
     opened_run = Run.open(run)
     with _open(store, run) as opened:
-        done = write_export(opened, opened_run, folder)
+        done = write_export(opened.of(tenant), opened_run, folder)
     if as_json:
         print_json({**asdict(done), "config": str(done.config)})
         return
@@ -91,6 +99,7 @@ def export(
 def forget(
     user: Annotated[str, typer.Argument(help="Id of the user.")],
     store: StoreOption = None,
+    tenant: TenantOption = "",
     run: RunOption = DEFAULT_RUN,
     as_json: JsonOption = False,
 ) -> None:
@@ -101,11 +110,26 @@ def forget(
     Example: deeprec store forget u17 --run runs/shop
     """
     with _open(store, run) as opened:
-        known = opened.delete_user(user)
+        known = opened.of(tenant).delete_user(user)
     if as_json:
         print_json({"user_id": user, "was_stored": known})
     else:
         typer.echo(f"Forgotten: {user}" + ("" if known else " (nothing was stored of them)"))
+
+
+@app.command("pseudonym")
+def pseudonym(
+    user: Annotated[str, typer.Argument(help="Id of the user.")],
+    store: StoreOption = None,
+    tenant: TenantOption = "",
+    run: RunOption = DEFAULT_RUN,
+) -> None:
+    """What stands for a user in the service's audit lines.
+
+    Example: deeprec store pseudonym u17 --run runs/shop
+    """
+    with _open(store, run) as opened:
+        typer.echo(opened.of(tenant).pseudonym(user))
 
 
 def _open(url: str | None, run: Path) -> Store:

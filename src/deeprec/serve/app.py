@@ -16,6 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deeprec.distribution import installed_version
 from deeprec.errors import DeepRecError, RunError, StoreError
+from deeprec.serve.audit import Audit, Audited
+from deeprec.serve.keyring import Keyring
 from deeprec.serve.limits import LOOPBACK_NAMES, Buckets, Gate, Headed
 from deeprec.serve.measures import Measures
 from deeprec.serve.openapi import describe
@@ -31,17 +33,26 @@ _SHOWN = 100  # characters of a key that a client made up
 _ABOUT = "Recommendations by a language model that explores the catalogue, turn by turn."
 
 
-def create_app(service: Service, *, key: str | None = None, hosts: Iterable[str] = LOOPBACK_NAMES) -> ASGIApp:
-    """The service as an ASGI application that closes `service` when it ends.
+def create_app(
+    service: Service,
+    *,
+    keyring: Keyring | None = None,
+    hosts: Iterable[str] = LOOPBACK_NAMES,
+    audit: Audit | None = None,
+) -> ASGIApp:
+    """The service as an ASGI application that closes `service` and `audit` when it ends.
 
-    With `key` everything but the page, its description and health needs it. `hosts` are the
-    names that it answers to, in a request's Host; `*` is any.
+    With keys in `keyring` everything but the page, its description and health needs one.
+    `hosts` are the names that it answers to, in a request's Host; `*` is any.
     """
+    keys = keyring or Keyring()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         await run_in_threadpool(service.close)
+        if audit is not None:
+            audit.close()
 
     app = FastAPI(
         title="deeprec",
@@ -57,16 +68,17 @@ def create_app(service: Service, *, key: str | None = None, hosts: Iterable[str]
     add_page(app)
     _handle_errors(app)
     caps = service.caps
-    describe(app, caps, needs_key=key is not None)
+    describe(app, caps, needs_key=not keys.is_open)
     gate = Gate(
         app,
         hosts=hosts,
-        key=key,
+        keyring=keys,
         buckets=Buckets(caps.rate, caps.burst),
         body_bytes=caps.body_bytes,
         body_seconds=caps.body_seconds,
     )
-    return Observed(Headed(gate), service.measures)
+    guarded = gate if audit is None else Audited(gate, audit)
+    return Observed(Headed(guarded), service.measures)
 
 
 class Observed:

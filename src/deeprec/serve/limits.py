@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from hashlib import sha256
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deeprec.serve.callers import set_caller
+from deeprec.serve.keyring import Keyring
+from deeprec.serve.keys import Caller, network_of
 from deeprec.serve.problems import Problem, too_busy
 
 _CLIENTS = 10_000  # whose allowance is remembered
+_FIRST_GUESSES, _GUESSES = 10, 0.5  # wrong keys of a network: at once, and a second in the long run
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 HEADERS = {
     "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'self'; "
@@ -59,14 +61,14 @@ class Gate:
         app: ASGIApp,
         *,
         hosts: Iterable[str],
-        key: str | None,
+        keyring: Keyring,
         buckets: Buckets,
         body_bytes: int,
         body_seconds: float,
     ) -> None:
         self._app = app
         self._hosts = frozenset(host.lower() for host in hosts)
-        self._key = None if key is None else sha256(key.encode()).digest()
+        self._keyring, self._guesses = keyring, Buckets(_GUESSES, _FIRST_GUESSES)
         self._buckets, self._body_bytes, self._body_seconds = buckets, body_bytes, body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,23 +97,32 @@ class Gate:
             )
 
     def _check_client(self, scope: Scope, headers: Headers) -> None:
-        address = scope["client"][0] if scope.get("client") else "unknown"
-        known = self._key is None or self._knows(headers.get("authorization", ""))
-        # Guesses of a key are limited by address, those who have it by the key.
-        wait = self._buckets.wait(f"key {self._key!r}" if known and self._key else f"address {address}")
+        """Find out who it is, and whether they may ask now."""
+        network = network_of(scope["client"][0]) if scope.get("client") else "unknown"
+        key = _key_of(headers.get("authorization", ""))
+        caller = Caller(f"address {network}") if self._keyring.is_open else self._known(key, network)
+        # Those who have a key are counted by it, others by where they are.
+        wait = self._buckets.wait(caller.name if caller else f"address {network}")
+        if caller is not None:
+            set_caller(scope, caller)
         if wait:
             raise too_busy("too many requests", wait)
-        if not known:
+        if caller is None:
             raise Problem(
                 401,
                 "an API key is needed; send it as `Authorization: Bearer KEY`",
                 headers={"WWW-Authenticate": "Bearer"},
             )
 
-    def _knows(self, authorization: str) -> bool:
-        scheme, _, given = authorization.partition(" ")
-        digest = sha256(given.strip().encode()).digest()
-        return hmac.compare_digest(digest, self._key or b"") and scheme.lower() == "bearer"
+    def _known(self, key: str | None, network: str) -> Caller | None:
+        """Whose key it is. Wrong ones are few, however many addresses a network has, and no setting lifts that."""
+        if key is None:
+            return None
+        caller = self._keyring.caller(key)
+        wait = 0.0 if caller else self._guesses.wait(network)
+        if wait:
+            raise too_busy("too many wrong keys from your network", wait)
+        return caller
 
     async def _with_body(self, headers: Headers, receive: Receive) -> Receive:
         """A `receive` that gives the body, read here, and then whatever comes."""
@@ -141,6 +152,11 @@ class Gate:
 
     def _too_long(self) -> Problem:
         return Problem(413, f"the body is longer than {self._body_bytes} bytes; send less")
+
+
+def _key_of(authorization: str) -> str | None:
+    scheme, _, given = authorization.partition(" ")
+    return given.strip() if scheme.lower() == "bearer" and given.strip() else None
 
 
 class _GoneError(Exception):

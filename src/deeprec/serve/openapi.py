@@ -14,6 +14,7 @@ _PROBLEM = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocumen
 _MEANINGS = {
     400: "The request can't be read, or names a host that this service doesn't answer to.",
     401: "An API key is needed.",
+    403: "The key lacks a scope.",
     404: "There is no such thing.",
     408: "The body didn't arrive in time.",
     413: "The body is too long.",
@@ -23,7 +24,7 @@ _MEANINGS = {
     500: "A mistake of the service.",
     503: "The store can't be reached, or the service isn't ready.",
 }
-_ALWAYS = (400, 401, 422, 429, 500)
+_ALWAYS = (400, 401, 403, 422, 429, 500)
 _WITH_BODY = (408, 413, 415)
 _EVENTS = ("start", "thought", "preference", "retrieved", "ranking", "error")
 STREAM: dict[int | str, dict[str, Any]] = {

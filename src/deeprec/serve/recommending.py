@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -20,6 +20,7 @@ from deeprec.serve.bodies import (
     RetrievedItem,
     item_ref,
 )
+from deeprec.serve.callers import Recommends, concerns
 from deeprec.serve.openapi import STREAM, problems
 from deeprec.serve.problems import Problem
 from deeprec.serve.reading import json_route
@@ -33,7 +34,10 @@ KEEP_ALIVE = 10.0  # seconds without an event after which a comment keeps proxie
 
 
 class Start(Given):
-    """What the exploration starts from: the latest items, as the policy is shown them."""
+    """What the exploration starts from: the latest items, as the policy is shown them.
+
+    The history is empty where the key may not read those that it doesn't bring.
+    """
 
     request_id: str
     run: str
@@ -63,10 +67,11 @@ def recommendation_routes(service: Service) -> APIRouter:
         response_model=RecommendationAnswer,
         responses=problems(404, 503, body=True),
     )
-    async def recommend(sent: RecommendationRequest, request: Request) -> Response:
+    async def recommend(sent: RecommendationRequest, request: Request, caller: Recommends) -> Response:
         """Recommend for a known user or for a history; the turns come with the answer."""
+        concerns(request, sent.user_id)
         run = service.run(sent.run)
-        wanted = await service.wanted(run, sent)
+        wanted = await service.wanted(run, sent, caller)
         work = run.finish(wanted, run.accept(wanted))
         answer = await _while_there(request, work)
         # It is valid by construction: checking it again would cost more than the TRM's ranking.
@@ -77,13 +82,16 @@ def recommendation_routes(service: Service) -> APIRouter:
         response_class=StreamingResponse,
         responses=problems(404, 503, body=True) | STREAM,
     )
-    async def stream(sent: RecommendationRequest, request: Request) -> StreamingResponse:
+    async def stream(sent: RecommendationRequest, request: Request, caller: Recommends) -> StreamingResponse:
         """The same, each turn as it comes. When the client goes away its work is cancelled."""
+        concerns(request, sent.user_id)
         run = service.run(sent.run)
-        wanted = await service.wanted(run, sent)
+        wanted = await service.wanted(run, sent, caller)
         turns: asyncio.Queue[Turn | None] = asyncio.Queue()
         task = run.accept(wanted, lambda _, turn: turns.put_nowait(turn))
-        events = _events(run, wanted, task, turns, request.url.path)
+        # Who may not read histories isn't shown one that they didn't send.
+        shown = wanted.example.history if sent.user_id is None or "read" in caller.scopes else ()
+        events = _events(run, wanted, shown, task, turns, request.url.path)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
@@ -91,14 +99,18 @@ def recommendation_routes(service: Service) -> APIRouter:
 
 
 async def _events(
-    run: ServedRun, wanted: Wanted, task: Task | None, turns: asyncio.Queue[Turn | None], path: str
+    run: ServedRun,
+    wanted: Wanted,
+    shown: Sequence[int],
+    task: Task | None,
+    turns: asyncio.Queue[Turn | None],
+    path: str,
 ) -> AsyncIterator[str]:
     catalog = run.dataset.catalog
     answer = asyncio.create_task(run.finish(wanted, task))
     answer.add_done_callback(lambda _: turns.put_nowait(None))
     try:
-        shown = wanted.example.history[-run.config.rollout.history :]
-        history = [item_ref(catalog[item]) for item in shown]
+        history = [item_ref(catalog[item]) for item in shown[-run.config.rollout.history :]]
         yield _event("start", Start(request_id=wanted.request_id, run=run.name, history=history))
         seen: list[Turn] = []
         while True:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from deeprec.errors import StoreError
 from deeprec.serve.answers import item_given
@@ -26,6 +26,7 @@ from deeprec.serve.bodies import (
     TrajectoryFilter,
     UsersGiven,
 )
+from deeprec.serve.callers import Administers, Reads, Writes, concerns
 from deeprec.serve.openapi import problems
 from deeprec.serve.problems import Problem, problem_of, wrong_field
 from deeprec.serve.reading import json_route
@@ -61,29 +62,29 @@ def user_routes(service: Service) -> APIRouter:
     router = APIRouter(tags=["users"], route_class=json_route(service.caps.history))
 
     @router.get("/v1/users", responses=problems(503))
-    def find_users(search: Annotated[Search, Query()]) -> UsersGiven:
+    def find_users(search: Annotated[Search, Query()], caller: Reads) -> UsersGiven:
         """Users of the default run's data and of the store whose id holds the query."""
-        return UsersGiven(users=service.default.users.find(search.query, search.limit))
+        return UsersGiven(users=service.default.users.find(search.query, search.limit, caller.tenant))
 
     @router.get("/v1/users/{user_id:path}/history", responses=problems(404, 503))
-    def get_history(user_id: UserId) -> HistoryGiven:
-        """What is known of a user: as it was put, else as the data set has it."""
+    def get_history(user_id: UserId, caller: Reads) -> HistoryGiven:
+        """What is known of a user: as it was put, else as the data set has it, and what they took."""
         users = service.default.users
-        return users.given(user_id, users.entries(user_id))
+        return users.given(user_id, users.entries(user_id, caller.tenant))
 
     @router.put("/v1/users/{user_id:path}/history", responses=problems(503, body=True))
-    def put_history(user_id: UserId, sent: HistorySent) -> HistoryGiven:
+    def put_history(user_id: UserId, sent: HistorySent, caller: Writes) -> HistoryGiven:
         """Replace a user's history, or make a user. Items by id or title, oldest first."""
         service.check_titles(sent.history)
         users = service.default.users
         entries = users.resolve(sent.history)
-        users.put(user_id, entries)
+        users.put(user_id, entries, caller.tenant)
         return users.given(user_id, entries)
 
     @router.delete("/v1/users/{user_id:path}", status_code=204, responses=problems(404, 503))
-    def delete_user(user_id: UserId) -> None:
+    def delete_user(user_id: UserId, caller: Writes) -> None:
         """Forget a user: history and feedback are erased, training data no longer shown or used."""
-        service.default.users.delete(user_id)
+        service.default.users.delete(user_id, caller.tenant)
 
     @router.post(
         "/v1/feedback",
@@ -91,8 +92,11 @@ def user_routes(service: Service) -> APIRouter:
         responses=problems(503, body=True)
         | {200: {"model": FeedbackGiven, "description": "Known already, or of a deleted user: nothing new."}},
     )
-    def give_feedback(sent: FeedbackSent, response: Response) -> FeedbackGiven:
+    def give_feedback(
+        sent: FeedbackSent, request: Request, response: Response, caller: Writes
+    ) -> FeedbackGiven:
         """Keep what a user did with a recommended item: an impression, a click, a rating."""
+        concerns(request, sent.user_id)
         run = service.run(sent.run)
         if run.dataset.catalog.index_of(sent.item_id) is None:
             raise wrong_field("item_id", sent.item_id, "no item has this id; /v1/items?query=TITLE finds ids")
@@ -111,7 +115,7 @@ def user_routes(service: Service) -> APIRouter:
             request_id=sent.request_id,
             key=sent.idempotency_key,
         )
-        is_new = service.door.open().add_feedback(feedback) > 0
+        is_new = service.door.open().of(caller.tenant).add_feedback(feedback) > 0
         if not is_new:
             response.status_code = 200
         return FeedbackGiven(stored=is_new)
@@ -129,8 +133,12 @@ def run_routes(service: Service) -> APIRouter:
         return RunsGiven(runs=[run.given(is_default=run is service.default) for run in service.runs])
 
     @router.get("/v1/runs/{run}/trajectories", responses=problems(404, 503))
-    def get_trajectories(run: RunName, wanted: Annotated[TrajectoryFilter, Query()]) -> TrajectoriesGiven:
+    def get_trajectories(
+        run: RunName, wanted: Annotated[TrajectoryFilter, Query()], caller: Reads
+    ) -> TrajectoriesGiven:
         """Samples of training with their reward parts, without those of deleted users."""
+        if caller.tenant:  # whom a run was trained with are the first tenant's users
+            raise Problem(403, "trajectories show users of another tenant; ask with a key without a tenant")
         return service.run_at(run).records.trajectories(wanted, service.door.open().deleted)
 
     @router.get("/v1/runs/{run}/metrics", responses=problems(404, 503))
@@ -165,7 +173,7 @@ def state_routes(service: Service) -> APIRouter:
     @router.get(
         "/metrics", responses=problems() | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
     )
-    async def get_measures() -> Response:
+    async def get_measures(_: Administers) -> Response:
         """Figures for Prometheus."""
         return Response(service.measures.text(), media_type="text/plain; version=0.0.4")
 

@@ -20,6 +20,7 @@ from deeprec.rollout.fill_in import Gap, fill_gaps, filled, final_answer
 from deeprec.run import Run
 from deeprec.serve.answers import answer_of
 from deeprec.serve.bodies import Mode, RecommendationAnswer, RunGiven
+from deeprec.serve.fairness import QueueFullError
 from deeprec.serve.gathering import Gathering
 from deeprec.serve.measures import Measures
 from deeprec.serve.problems import too_busy
@@ -27,7 +28,7 @@ from deeprec.serve.records import Records
 from deeprec.serve.shared import SharedRetriever
 from deeprec.serve.titles import TitleSearch
 from deeprec.serve.users import StoreDoor, Users
-from deeprec.serve.worker import QueueFullError, Task, Worker
+from deeprec.serve.worker import Task, Worker
 from deeprec.types import Example, Turn
 
 DEEPREC = "deeprec"
@@ -43,6 +44,7 @@ class Wanted:
     deadline: float
     mode: Mode = "deeprec"
     max_turns: int | None = None
+    client: str = ""
     started: float = field(default_factory=time.monotonic)
     request_id: str = field(default_factory=lambda: uuid4().hex)
 
@@ -122,6 +124,8 @@ class ServedRun:
         except asyncio.CancelledError:
             self._worker.cancel(task)
             raise
+        except QueueFullError as error:
+            return await self._plain(wanted, f"busy: {error}", "busy")
         # Of the engine, whatever it raised: the worker has logged it, and the TRM answers.
         except Exception as error:
             if not limit.expired():
@@ -146,13 +150,13 @@ class ServedRun:
 
     def _task(self, wanted: Wanted, on_turn: Callable[[int, Turn], None] | None) -> Task:
         if on_turn is None:
-            return Task(wanted.example, wanted.max_turns)
+            return Task(wanted.example, wanted.client, wanted.max_turns)
         loop, hear = asyncio.get_running_loop(), on_turn
 
         def tell(number: int, turn: Turn) -> None:
             loop.call_soon_threadsafe(hear, number, turn)
 
-        return Task(wanted.example, wanted.max_turns, tell)
+        return Task(wanted.example, wanted.client, wanted.max_turns, tell)
 
     async def _plain(
         self, wanted: Wanted, reason: str | None, word: str, task: Task | None = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fastapi.concurrency import run_in_threadpool
 
 from deeprec.serve.bodies import ItemSent, RecommendationRequest
+from deeprec.serve.keys import Caller
 from deeprec.serve.measures import Measures
 from deeprec.serve.problems import Problem, wrong_field
 from deeprec.serve.served import ServedRun, Wanted
@@ -48,7 +49,7 @@ class Service:
             raise Problem(404, f"no run '{name[:80]}' is served; choose {self._names()}")
         return found
 
-    async def wanted(self, run: ServedRun, sent: RecommendationRequest) -> Wanted:
+    async def wanted(self, run: ServedRun, sent: RecommendationRequest, caller: Caller) -> Wanted:
         """A request, checked, with the history that it names or brings."""
         started = time.monotonic()
         caps, catalog = self.caps, run.dataset.catalog
@@ -72,8 +73,8 @@ class Service:
             else:
                 example = await run_in_threadpool(run.users.anonymous, sent.history)
         else:
-            example = await run.users.example(sent.user_id or "")
-        return Wanted(example, k, started + seconds, sent.mode, sent.max_turns, started)
+            example = await run.users.example(sent.user_id or "", caller.tenant)
+        return Wanted(example, k, started + seconds, sent.mode, sent.max_turns, caller.name, started)
 
     def check_titles(self, history: Sequence[ItemSent]) -> None:
         """Raise Problem for a title that is too long."""

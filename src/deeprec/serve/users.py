@@ -37,6 +37,11 @@ class StoreDoor:
                     self._store = open_store(self._url)
         return self._store
 
+    @property
+    def opened(self) -> Store | None:
+        """The store, if it was opened already."""
+        return self._store
+
     def try_open(self) -> StoreUnavailable | None:
         """Open it now if it is there; StoreError for one that can never be used."""
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from deeprec.errors import EngineError
 from deeprec.rollout.environment import Environment
 from deeprec.rollout.episode import Episode
 from deeprec.rollout.loop import EpisodeLoop
+from deeprec.serve.fairness import FairQueue, QueueFullError
 from deeprec.types import Example, Trajectory, Turn
 
 log = logging.getLogger("deeprec.serve")
@@ -31,10 +31,6 @@ class Gauges(Protocol):
         """A turn of so many trajectories begins."""
 
 
-class QueueFullError(EngineError):
-    """As many requests wait as may."""
-
-
 @dataclass(eq=False)
 class Task:
     """One request's trajectories.
@@ -44,6 +40,7 @@ class Task:
     """
 
     example: Example
+    client: str = ""
     max_turns: int | None = None
     on_turn: Callable[[int, Turn], None] | None = None
     result: Future[list[Trajectory]] = field(default_factory=Future)
@@ -58,7 +55,7 @@ class Worker:
     What goes wrong fails the request that it goes wrong for, with the error as its result's
     exception: where a turn of all together fails, each takes it alone. A request is one
     trajectory or, with `inference.rollouts`, several; at most `in_flight` are written
-    together, and `queue` requests wait.
+    together, and `queue` requests wait, in turn by client.
     """
 
     def __init__(
@@ -72,9 +69,9 @@ class Worker:
     ) -> None:
         self._environment, self._inference = environment, inference
         self._in_flight = max(in_flight, inference.rollouts)
-        self._queue, self._gauges = queue, gauges
+        self._gauges = gauges
         self._loop = EpisodeLoop(environment, greedy=inference.rollouts == 1, watch=self._heard)
-        self._waiting: deque[Task] = deque()
+        self._waiting: FairQueue[Task] = FairQueue(queue)
         self._tasks: dict[int, Task] = {}  # in flight, by the key of each of their episodes
         self._keys = count(1)
         self._changed = threading.Condition()
@@ -92,18 +89,17 @@ class Worker:
         with self._changed:
             if self._is_closing:
                 raise EngineError("the service is being stopped")
-            if len(self._waiting) >= self._queue:
-                raise QueueFullError(f"{len(self._waiting)} requests wait already")
-            self._waiting.append(task)
+            displaced = self._waiting.put(task)
             self._changed.notify()
             self._gauges.load(len(self._waiting), len(self._loop))
+        if displaced is not None:
+            _settle(displaced, QueueFullError("others wait, too, and most requests were yours"))
 
     def cancel(self, task: Task) -> None:
         """Let a request go; what is in flight of it leaves before the next turn."""
         with self._changed:
             task.is_cancelled = True
-            if task in self._waiting:
-                self._waiting.remove(task)
+            self._waiting.discard(task)
             self._gauges.load(len(self._waiting), len(self._loop))
 
     def close(self) -> None:
@@ -124,7 +120,7 @@ class Worker:
         for task in self._in_hand():
             self._fail(task, error)
         with self._changed:
-            waiting, self._waiting = list(self._waiting), deque()
+            waiting = self._waiting.empty()
         for task in waiting:
             _settle(task, error)
 
@@ -134,14 +130,14 @@ class Worker:
             self._drop_cancelled()
             with self._changed:
                 self._gauges.load(len(self._waiting), len(self._loop))
-                while not self._is_closing and not self._waiting and not len(self._loop):
+                while not self._is_closing and not len(self._waiting) and not len(self._loop):
                     self._changed.wait()
                 if self._is_closing:
                     return False
                 joining: list[Task] = []
                 room = self._in_flight - len(self._loop)
-                while self._waiting and (len(joining) + 1) * self._inference.rollouts <= room:
-                    joining.append(self._waiting.popleft())
+                while len(self._waiting) and (len(joining) + 1) * self._inference.rollouts <= room:
+                    joining.append(self._waiting.take())
             for task in joining:
                 self._join(task)
             if len(self._loop):

@@ -49,12 +49,15 @@ def export_interactions(store: Store, dataset: Dataset) -> pl.DataFrame:
     An entry without a time gets that of the entry before it, the first ones that of the
     next which has one, and all of a history without any the time when it was stored. If the
     data set has no times, `timestamp` is null, and each user's rows stand in their order.
+
+    The data set's users are the first tenant's: of another one its own users alone are there.
     """
     ids = pl.Series([item.item_id for item in dataset.catalog.items], dtype=pl.String)
     rows = dataset.interactions.select(
         "user_id", ids.gather(dataset.interactions["item_index"] - 1).alias("item_id"), "timestamp", "rating"
     )
-    timed = rows["timestamp"].null_count() < rows.height
+    rows = rows.clear() if store.tenant else rows
+    timed = dataset.interactions["timestamp"].null_count() < dataset.interactions.height
     stored = {history.user_id: _with_times(history) for history in store.histories()}
     events: dict[str, list[Feedback]] = {}
     for feedback in store.feedback():
@@ -83,7 +86,8 @@ def write_export(store: Store, run: Run, folder: Path) -> Export:
         raise StoreError(f"{folder}: is not empty; name a new folder with --to")
     rows = export_interactions(store, dataset)
     known = [item.item_id for item in dataset.catalog.items]
-    people = dataset.users.join(rows, on="user_id", how="semi", maintain_order="left")
+    known_people = dataset.users.clear() if store.tenant else dataset.users
+    people = known_people.join(rows, on="user_id", how="semi", maintain_order="left")
     with_users = bool(people.height) and people.width > 1
     try:
         with whole_folder(folder) as part:
@@ -100,7 +104,7 @@ def write_export(store: Store, run: Run, folder: Path) -> Export:
         users=rows["user_id"].n_unique(),
         interactions=rows.height,
         run_interactions=dataset.interactions.height,
-        forgotten_users=len(store.deleted(dataset.user_ids)),
+        forgotten_users=0 if store.tenant else len(store.deleted(dataset.user_ids)),
         unknown_items=rows.filter(~pl.col("item_id").is_in(known)).height,
     )
 

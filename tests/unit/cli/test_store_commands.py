@@ -11,6 +11,7 @@ import pytest
 from deeprec.config import load_config
 from deeprec.run import Run
 from deeprec.store import Feedback, HistoryEntry, open_store
+from deeprec.store.schema import latest_version
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def test_info(deeprec: Callable, url: str) -> None:
     assert "0 impressions, 1 clicks, 0 ratings" in shown.out
     as_json = json.loads(deeprec("store", "info", "--store", url, "--json").out)
     assert as_json["url"] == url
-    assert as_json["schema"] == "0001"
+    assert as_json["schema"] == latest_version()
     assert as_json["feedback"] == {"impression": 0, "click": 1, "rating": 0}
 
 
@@ -77,3 +78,20 @@ def test_a_store_that_is_not_there_is_one_line(
     assert "no store here" in outcome.err
     assert len(outcome.err.splitlines()) == 1
     assert not (tmp_path / "typo.db").exists()
+
+
+def test_tenants_are_apart(deeprec: Callable, url: str) -> None:
+    with open_store(url) as store:
+        store.of("shop-b").put_history("u1", [HistoryEntry("i9")])
+        names = [view.pseudonym("u1") for view in (store, store.of("shop-b"))]
+    shown = deeprec("store", "info", "--store", url, "--tenant", "shop-b")
+    assert "shop-b of: the first, shop-b" in shown.out
+    assert "1 known, 0 forgotten" in shown.out
+    told = [
+        deeprec("store", "pseudonym", "u1", "--store", url, *more).out
+        for more in ((), ("--tenant", "shop-b"))
+    ]
+    assert told == [f"{name}\n" for name in names]
+    assert deeprec("store", "forget", "u1", "--store", url, "--tenant", "shop-b").code == 0
+    with open_store(url) as store:
+        assert store.history("u1") is not None
