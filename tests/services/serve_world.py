@@ -107,12 +107,13 @@ class GatedEngine:
 
 
 @cache
-def small_environment() -> Environment:
-    """What episodes of the run's policy run in."""
+def small_environment(lists: str = "free") -> Environment:
+    """What episodes of the run's policy run in; `lists` is `rollout.list`."""
     run = Run.open(run_folder())
     dataset, trm = load_stages(run)
     policy = load_policy(str(run.last_policy()), run.config.policy)
-    return build_environment(run, dataset, trm, policy)
+    protocol = run.config.rollout.model_copy(update={"list": lists})
+    return build_environment(run, dataset, trm, policy, rollout=protocol)
 
 
 def small_service(
@@ -121,7 +122,7 @@ def small_service(
     """A service of the run under each of `names`, all on one gated engine."""
     opened = Run.open(run_folder())
     run = Run(opened.folder, override_config(opened.config, overrides))
-    environment = small_environment()
+    environment = small_environment(run.config.rollout.list)
     engine = GatedEngine(environment.engine)
     door, measures = StoreDoor(f"sqlite:///{store}"), Measures()
     gated = replace(environment, engine=engine, config=run.config.rollout)

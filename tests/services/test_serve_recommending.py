@@ -107,6 +107,7 @@ def test_new_and_found_tell_where_items_came_from(tmp_path: Path) -> None:
     with running(service) as client:
         answers = [ask(client, user_id=user, k=5) for user in small_environment().dataset.user_ids[:3]]
     assert any(len(answer["turns"]) > 1 for answer in answers)
+    assert any(item["found"] for answer in answers for item in answer["items"])
     for answer in answers:
         pool: set[str] = set()
         places: dict[str, dict[str, int]] = {}
@@ -115,10 +116,11 @@ def test_new_and_found_tell_where_items_came_from(tmp_path: Path) -> None:
                 assert item["new"] == (item["item_id"] not in pool)
                 places.setdefault(item["item_id"], {"turn": turn["number"], "place": place})
             pool |= {item["item_id"] for item in turn["retrieved"]}
-        # Three items of the pool by the policy, and two by the TRM, which no turn is credited with.
+        # Three items by the policy, of the pool or the TRM's plain list, and two by the TRM, credited to no turn.
         assert [item["found"] for item in answer["items"]] == [
-            *(places[item] for item in ids(answer)[:3]), None, None,
+            *(places.get(item) for item in ids(answer)[:3]), None, None,
         ]  # fmt: skip
+        assert [item["filled_in"] for item in answer["items"]] == [False] * 3 + [True] * 2
         assert (answer["source"], answer["reason"]) == ("deeprec", "the list holds 3 of 5 items")
 
 
