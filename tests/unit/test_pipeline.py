@@ -13,14 +13,14 @@ from deeprec.pipeline import build_recommenders, trained_methods
 from deeprec.run import Run
 
 REST = ("trm-refit", "warm_start", "cold_start", "recommendation")
-EVERYWHERE = ("popularity", "trm", *REST)
+EVERYWHERE = ("popularity", "trm", "trm-reranked", *REST)
 
 
 def test_the_oracle_is_known_where_the_data_are_simulated() -> None:
     assert known_methods(load_config("synthetic")) == (*EVERYWHERE, "oracle")
     assert known_methods(load_config("ml-100k")) == EVERYWHERE
     dated = load_config("ml-100k", overrides=['rollout.prompt_fields=["date"]'])
-    assert known_methods(dated) == ("popularity", "trm", "trm-dated", *REST)
+    assert known_methods(dated) == ("popularity", "trm", "trm-dated", "trm-reranked", *REST)
     games = known_methods(load_config("amazon-games-2018"))
     assert games == ("popularity", "trm", "trm-dated", "trm-reranked", *REST)
 
@@ -38,7 +38,7 @@ def test_what_is_asked_for_is_built_or_refused_with_its_command(tmp_path: Path) 
     run = Run.create(tmp_path / "run", load_config("ml-100k"))
     for stage in ("data", "trm", "warm_start", "rival:als"):
         run.finish(stage, "a", 1.0)
-    assert trained_methods(run) == ["popularity", "trm", "warm_start", "als"]
+    assert trained_methods(run) == ["popularity", "trm", "trm-reranked", "warm_start", "als"]
     parts = (None, None)
     for method, command in {
         "trm-refit": "deeprec trm refit",

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from deeprec.config import RolloutConfig
 from deeprec.data.dataset import Dataset
+from deeprec.errors import PolicyError
 from deeprec.rollout.answers import log_shares
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.sampling import uniforms_for
@@ -64,7 +65,8 @@ class MaskedLists:
 
     `drawn` lists are drawn of each that is sampled: the first is the trajectory's, the others tell
     training what else might have been drawn, at no further pass. What is drawn depends on `seed`,
-    the number of `forget` calls since, the episode's key and its length alone.
+    the number of `forget` calls since, the episode's key and its length alone. Raises PolicyError for
+    lists from the whole catalogue by a policy whose titles are several tokens.
     """
 
     def __init__(
@@ -82,6 +84,11 @@ class MaskedLists:
         self._titles = TitleTexts(codec, dataset.catalog)
         self._dataset, self._retriever, self._config = dataset, retriever, config
         self._seed, self._part, self._drawn = seed, 0, drawn
+        if config.list_items == "catalogue" and not self._titles.is_compact:
+            raise PolicyError(
+                "rollout.list_items = 'catalogue': titles are several tokens of this policy, and thousands of them are "
+                "too many to read for each list; set it to 'found'"
+            )
 
     @property
     def size(self) -> int:
@@ -133,7 +140,7 @@ class MaskedLists:
             allowed[[0, *self._dataset.exclusions(example)]] = -np.inf
             whole = np.logaddexp.reduce(allowed)
             shares = allowed - whole if np.isfinite(whole) else allowed
-            found[id(example)] = Plain(items, np.maximum(shares, NOTHING))
+            found[id(example)] = Plain(items, np.maximum(shares, NOTHING), np.isfinite(allowed))
         return found
 
     def _pool(
@@ -146,6 +153,11 @@ class MaskedLists:
         for items, scores in (*answers, (plain.items, own)):
             for item, value in zip(items, log_shares(scores), strict=True):
                 best[item] = max(value, best.get(item, NOTHING))
+        if self._config.list_items == "catalogue":
+            # Nobody's answer: as likely as the last of all that was found.
+            least = min(best.values(), default=NOTHING)
+            for item in np.flatnonzero(plain.allowed).tolist():
+                best.setdefault(item, least)
         pool = tuple(best)
         return pool, np.array(list(best.values()), dtype=np.float64), plain.shares[list(pool)]
 
@@ -178,10 +190,13 @@ class MaskedLists:
 
 @dataclass(frozen=True)
 class Plain:
-    """What the TRM says of a user without a preference: its list, and the log-share (n_items + 1,) of every item."""
+    """What the TRM says of a user without a preference: its list, the log-share (n_items + 1,) of every item,
+    and whether that may be recommended at all (n_items + 1,).
+    """
 
     items: tuple[int, ...]
     shares: NDArray[np.float64]
+    allowed: NDArray[np.bool_]
 
 
 def list_logits(likelihood: Tensor, prior: Tensor, allowed: Tensor) -> Tensor:

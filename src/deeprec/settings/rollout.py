@@ -74,6 +74,13 @@ class RolloutConfig(Section):
         "from what was found and the TRM's plain list, with the TRM as prior (`masked`), or leaves it to the "
         "TRM's answer to the last wish (`retrieved`).",
     )
+    list_items: Annotated[
+        Literal["found", "catalogue"], changes(WARM_START, *RL, EVALUATION, when=_masks)
+    ] = Field(
+        "found",
+        description="`masked`: what may be listed: what was found and the TRM's plain list, or the whole `catalogue` "
+        "(where every title is one token).",
+    )
     list_history: Annotated[
         Positive,
         changes(READING, WARM_START, when=lambda run: run.warm_start.reads),

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from deeprec.config import PolicyConfig
+from deeprec.errors import PolicyError
 from deeprec.policy.tiny import build_tiny
 from deeprec.rollout.codec import TokenizerCodec
 from deeprec.rollout.engines.scripted import ScriptedEngine
@@ -178,6 +179,19 @@ def test_a_pool_smaller_than_the_list_gives_a_shorter_one() -> None:
         where.engine._said = dict.fromkeys(where.engine._said, 0)  # type: ignore[attr-defined]
         (found,) = run_episodes(short, where, greedy=False)
         assert len(found.ranking) == expected
+
+
+def test_the_whole_catalogue_may_be_listed() -> None:
+    codec = build_codec()
+    config = settings(list="masked", list_history=3, response_tokens=2000, list_items="catalogue")
+    base = environment(codec, random_model(codec))
+    lists = MaskedLists(random_model(codec), codec, DATASET, TRM, config, seed=0)
+    where = replace(base, config=config, lists=lists)
+    for example, found in zip(TESTED, run_episodes(TESTED, where, greedy=True), strict=True):
+        assert found.draw is not None
+        assert sorted(found.draw.pool) == [item for item in range(1, 31) if item not in example.history]
+    with pytest.raises(PolicyError, match="set it to 'found'"):
+        MaskedLists(random_model(letters()), letters(), DATASET, TRM, config, seed=0)
 
 
 def test_a_list_without_any_retrieval_is_a_failure() -> None:
