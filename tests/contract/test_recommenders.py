@@ -56,7 +56,7 @@ class ByUser:
     def _segment(self, request: Request, sampling: Sampling) -> Segment:
         text = build_codec().decode(request.context)
         prompt = text[: text.index("<think>\n") + len("<think>\n")]
-        user = BY_PROMPT[prompt]
+        user = BY_PROMPT.get(prompt, 0)  # others say what the first one does
         said = [
             explore("Action"),
             answer(DATASET.catalog[item].label for item in (user + 1, user + 9, user + 1)),
@@ -169,6 +169,21 @@ def test_the_order_of_users_changes_nothing(recommender: Recommender) -> None:
 
 def test_it_is_repeatable(recommender: Recommender) -> None:
     assert rankings(recommender) == rankings(recommender)
+
+
+@pytest.mark.parametrize("name", list(MAKERS))
+@pytest.mark.parametrize("unknown", [2, 0])
+def test_who_knows_nearly_everything_gets_what_is_left_and_others_all_of_theirs(
+    name: str, unknown: int
+) -> None:
+    heavy = replace(EXAMPLES[3], history=tuple(range(1, 31 - unknown)), ratings=(), timestamps=())
+    recommender = MAKERS[name]()
+    expected = rankings(recommender)
+    found = rankings(recommender, [*EXAMPLES[:3], heavy, *EXAMPLES[4:]])
+    assert set(found[3]) <= set(range(31 - unknown, 31))
+    if name in ALWAYS_K:
+        assert len(found[3]) == unknown
+    assert found[:3] + found[4:] == expected[:3] + expected[4:]
 
 
 def test_nobody_gets_nothing(recommender: Recommender) -> None:

@@ -89,7 +89,9 @@ def show_command(
     Example: deeprec trm show --run runs/ml-100k --user 42 --preference "Action; 1990s" -k 10
     """
     from deeprec.data.stage import load_data
+    from deeprec.errors import DataError
     from deeprec.run import Run
+    from deeprec.trm.left import check_size, sizes_left
     from deeprec.trm.stage import load_trm
     from deeprec.types import Example
 
@@ -100,8 +102,12 @@ def show_command(
     if not example.history and not as_json:
         typer.echo("No history: what is popular answers, and the text of the preference.")
     exclude = [dataset.exclusions(example)]
-    plain = trm.retrieve([example.history], None, k, exclude)
-    steered = trm.retrieve([example.history], [preference], k, exclude)
+    check_size(k, dataset.catalog.n_items)
+    (size,) = sizes_left(k, dataset.catalog.n_items, exclude)
+    if not size:
+        raise DataError(f"user '{user}' knows every item of the catalogue; nothing is left to recommend")
+    plain = trm.retrieve([example.history], None, size, exclude)
+    steered = trm.retrieve([example.history], [preference], size, exclude)
     _show(dataset.catalog, plain, steered, preference, as_json)
 
 

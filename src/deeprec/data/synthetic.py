@@ -200,12 +200,14 @@ class Oracle:
         return scores
 
     def recommend(self, examples: Sequence[Example], k: int = 10) -> list[Recommendation]:
-        """The k most probable items of each example; ties break by index."""
+        """The k most probable items of each example, fewer where fewer can still be chosen; ties break by index."""
         found = []
         for start in range(0, len(examples), _USERS_PER_BLOCK):
             scores = self.scores(examples[start : start + _USERS_PER_BLOCK])
             best = np.argsort(-scores[:, 1:], axis=1, kind="stable")[:, :k] + 1
-            found += [Recommendation(tuple(int(item) for item in row), self.name) for row in best]
+            for row, items in enumerate(best.tolist()):
+                possible = tuple(item for item in items if scores[row, item] > 0)
+                found.append(Recommendation(possible, self.name))
         return found
 
     def _user(self, example: Example) -> int:

@@ -16,6 +16,7 @@ from deeprec.evaluation.thoughts import distinct_within, true_thoughts
 from deeprec.metrics import target_ranks
 from deeprec.rewards.process import DIVERSITY_SCALE, diversity_reward, preferences_of
 from deeprec.trm.base import Retriever, TextEncoder
+from deeprec.trm.left import retrieve_left
 from deeprec.types import Example, Trajectory
 
 _USERS_PER_CALL = 256
@@ -145,10 +146,7 @@ def plain_ranks(
     for start in range(0, len(examples), _USERS_PER_CALL):
         batch = examples[start : start + _USERS_PER_CALL]
         excluded = [dataset.exclusions(example) for example in batch]
-        left = dataset.catalog.n_items - max(len(set(items)) for items in excluded)
-        k = min(depth, left)
-        if k < 1:
-            continue
-        items = retriever.retrieve([e.history for e in batch], None, k, excluded).item_indices
-        ranks[start : start + len(batch)] = target_ranks(items, [e.target for e in batch], cut=k)
+        found = retrieve_left(retriever, [e.history for e in batch], None, depth, excluded)
+        targets = [example.target for example in batch]
+        ranks[start : start + len(batch)] = target_ranks([one.items for one in found], targets, cut=depth)
     return ranks

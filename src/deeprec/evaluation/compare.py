@@ -125,6 +125,9 @@ def compare_evaluations(evaluated: Sequence[Evaluated], against: str | None = No
             "users": len(common),
             "sampled": settings.sampled or len(common) < len(everyone),
             "without_target": sorted({user for entry in evaluated for user in entry.summary.without_target}),
+            "few_left": sorted(
+                {user for entry in evaluated for user in entry.summary.few_left} & set(common)
+            ),
             "missing": {
                 entry.label: sorted(everyone - entry.users) for entry in evaluated if everyone - entry.users
             },

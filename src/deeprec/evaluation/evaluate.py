@@ -28,6 +28,7 @@ from deeprec.methods import BASELINES
 from deeprec.progress import progress_bar
 from deeprec.recommender import Recommendation, Recommender
 from deeprec.trm.base import Retriever, TextEncoder
+from deeprec.trm.left import sizes_left
 from deeprec.types import Example, Trajectory
 
 SampledFunction = Callable[[Recommender, Sequence[Example]], Mapping[str, NDArray[np.float64]]]
@@ -106,6 +107,7 @@ def evaluate(
         users=len(examples),
         sampled=is_sample,
         without_target=_without_target(dataset, part, users),
+        few_left=_few_left(dataset, examples, k),
         items=dataset.catalog.n_items,
         k=k,
         targets=targets_hash(dataset, part, examples, is_sample),
@@ -268,6 +270,11 @@ def _check_answers(
 def _without_target(dataset: Dataset, part: TargetPart, users: Sequence[str] | None) -> list[str]:
     asked = set(dataset.user_ids if users is None else users)
     return sorted(asked - {example.user_id for example in dataset.examples(part)})
+
+
+def _few_left(dataset: Dataset, examples: Sequence[Example], k: int) -> list[str]:
+    sizes = sizes_left(k, dataset.catalog.n_items, [dataset.exclusions(example) for example in examples])
+    return [example.user_id for example, size in zip(examples, sizes, strict=True) if size < k]
 
 
 def targets_hash(dataset: Dataset, part: TargetPart, examples: Sequence[Example], sampled: bool) -> str:

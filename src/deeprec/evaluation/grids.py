@@ -133,6 +133,8 @@ def notes(summary: EvaluationSummary) -> list[str]:
     found += [note for method in ordered_methods(summary) if (note := _partial(method, summary.users))]
     if summary.without_target:
         found.append(f"Without a target in this part, and so not counted: {_users(summary.without_target)}.")
+    if summary.few_left:
+        found.append(f"Fewer than {summary.k} items are left, and so listed, for {_users(summary.few_left)}.")
     if summary.left_out:
         names = ", ".join(TITLES.get(name, name) for name in summary.left_out)
         found.append(f"Left out, since the evaluations did not measure it alike: {names}.")
@@ -167,4 +169,5 @@ def _partial(method: MethodSummary, users: int) -> str | None:
 def _users(names: Sequence[str]) -> str:
     shown = ", ".join(names[:_NAMED_USERS])
     rest = len(names) - _NAMED_USERS
-    return f"{len(names):,} users ({shown}{f' and {rest:,} more' if rest > 0 else ''})"
+    word = "user" if len(names) == 1 else "users"
+    return f"{len(names):,} {word} ({shown}{f' and {rest:,} more' if rest > 0 else ''})"

@@ -129,6 +129,7 @@ class EvaluationSummary(_Record):
     users: int
     sampled: bool  # whether the users are only some of the part's
     without_target: list[str]  # users of the data set that have nothing to predict in this part
+    few_left: list[str] = []  # users who know so much of the catalogue that fewer than k items are left
     missing: dict[str, list[str]] = {}  # of a comparison: users that one of the evaluations lacks
     items: int
     k: int

@@ -17,8 +17,8 @@ from deeprec.next_item.trie import Trie
 from deeprec.next_item.vocabulary import ItemNames
 from deeprec.policy.loading import save_policy
 from deeprec.recommender import Recommendation
+from deeprec.trm.left import check_size
 from deeprec.trm.ranking import check_histories
-from deeprec.trm.topk import too_few
 from deeprec.types import Example
 
 _FACTS, _CODES, _MODEL = "items.json", "codes.safetensors", "model"
@@ -45,16 +45,15 @@ class ItemTokensRecommender:
         return self._name
 
     def recommend(self, examples: Sequence[Example], k: int = 10) -> list[Recommendation]:
-        """The top k of each example, in order.
+        """The top k of each example, in order; all that are left where those are fewer.
 
-        Raises RetrievalError for an unknown item, or for k beyond what is left of the catalogue.
+        Raises RetrievalError for an unknown item, or for k beyond the catalogue.
         """
+        check_size(k, self.dataset.catalog.n_items)
         if not examples:
             return []
         found = []
-        for row, pairs in enumerate(self.scored(examples, k)):
-            if len(pairs) < k:
-                raise too_few(k, len(pairs), self.dataset.catalog.n_items, row)
+        for pairs in self.scored(examples, k):
             ranking = tuple(item for item, _ in pairs[:k])
             written = max(self.beams, k) * self.model.names.levels if self.model.names.levels > 1 else 1
             found.append(Recommendation(ranking, self._name, tokens=written))

@@ -18,7 +18,8 @@ from deeprec.errors import MissingExtraError
 from deeprec.recommender import Recommendation
 from deeprec.trm.base import Histories, Preferences
 from deeprec.trm.baselines import read_tensors, recency_matrix, seen_matrix
-from deeprec.trm.ranking import Scored, check_histories, check_preferences, top_items
+from deeprec.trm.left import check_size, top_left
+from deeprec.trm.ranking import Scored, check_histories, check_preferences
 from deeprec.types import Example
 
 _USERS_PER_CALL = 256
@@ -151,13 +152,18 @@ class BPR:
         return self._items
 
     def recommend(self, examples: Sequence[Example], k: int = 10) -> list[Recommendation]:
-        """The top k of each example, in order. Raises RetrievalError for k beyond the catalogue."""
+        """The top k of each example, in order; all that are left where those are fewer.
+
+        Raises RetrievalError for k beyond the catalogue.
+        """
+        check_size(k, self._dataset.catalog.n_items)
         found: list[Recommendation] = []
         for start in range(0, len(examples), _USERS_PER_CALL):
             batch = examples[start : start + _USERS_PER_CALL]
             excluded = [self._dataset.exclusions(example) for example in batch]
-            items = top_items(self.score(batch), k, excluded).item_indices
-            found += [Recommendation(tuple(int(i) for i in row), self.name) for row in items]
+            found += [
+                Recommendation(one.items, self.name) for one in top_left(self.score(batch), k, excluded)
+            ]
         return found
 
     def score(self, examples: Sequence[Example]) -> NDArray[np.float32]:

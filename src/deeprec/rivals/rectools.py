@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from deeprec import methods
 from deeprec.data.dataset import Dataset
-from deeprec.errors import EvaluationError, RetrievalError, RunError
+from deeprec.errors import EvaluationError, RunError
 from deeprec.inputs import constants_of
 from deeprec.progress import Bar, progress_bar
 from deeprec.recommender import Recommendation, Recommender
@@ -29,6 +29,7 @@ from deeprec.rivals.registry import Rival
 from deeprec.run import Run
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.baselines import item_counts
+from deeprec.trm.left import check_size
 from deeprec.trm.ranking import check_histories
 from deeprec.types import Example
 
@@ -69,8 +70,12 @@ class RecToolsRecommender:
         return self._name
 
     def recommend(self, examples: Sequence[Example], k: int = 10) -> list[Recommendation]:
-        """The top k of each example, in order. Raises RetrievalError for k beyond the catalogue."""
+        """The top k of each example, in order; all that are left where those are fewer.
+
+        Raises RetrievalError for k beyond the catalogue.
+        """
         n_items = self._dataset.catalog.n_items
+        check_size(k, n_items)
         check_histories([example.history for example in examples], n_items)
         unknown = [e for e in examples if k > _LISTS or history_key(e.history) not in self._lists]
         self._ask(unknown, k)
@@ -85,11 +90,6 @@ class RecToolsRecommender:
 
     def _ranking(self, example: Example, k: int) -> tuple[int, ...]:
         closed = set(self._dataset.exclusions(example))
-        if not 1 <= k <= self._dataset.catalog.n_items - len(closed):
-            raise RetrievalError(
-                f"k = {k}: {self._dataset.catalog.n_items - len(closed)} items are left for user "
-                f"'{example.user_id}'; ask for between 1 and as many"
-            )
         own = [item for item in self._lists[history_key(example.history)].tolist() if item]
         if len(own) < k:
             # RecTools knows no more items; the rest follows by popularity in the fit part.

@@ -10,6 +10,7 @@ from deeprec.config import RolloutConfig
 from deeprec.data.dataset import Dataset
 from deeprec.rollout.episode import Episode
 from deeprec.trm.base import Retriever
+from deeprec.trm.left import retrieve_left
 from deeprec.trm.periods import NOW, month_phrase
 from deeprec.trm.phrases import join_phrases, split_phrases
 
@@ -20,28 +21,18 @@ def answer_preferences(
     """Retrieve for every pending preference, and write the items behind it.
 
     Who asks again for what was asked for before gets what comes next: the same list twice would tell nothing.
-    One call answers all who get equally many items; an answer never depends on the batch.
+    An answer never depends on the batch.
     """
     exclude = [
         (*dataset.exclusions(episode.example), *_shown(episode, config.new_items_only))
         for episode in episodes
     ]
+    histories = [episode.example.history for episode in episodes]
+    asked = [_asked(episode, config) for episode in episodes]
     # A small catalogue runs out of new items: then that user's list is shorter, or empty.
-    sizes = [min(config.retrieved, dataset.catalog.n_items - len(set(items))) for items in exclude]
-    for size in sorted(set(sizes)):
-        chosen = [position for position, wanted in enumerate(sizes) if wanted == size]
-        if size == 0:
-            for position in chosen:
-                episodes[position].answer((), ())
-            continue
-        found = retriever.retrieve(
-            [episodes[position].example.history for position in chosen],
-            [_asked(episodes[position], config) for position in chosen],
-            k=size,
-            exclude=[exclude[position] for position in chosen],
-        )
-        for position, items, scores in zip(chosen, found.item_indices, found.scores, strict=True):
-            episodes[position].answer(tuple(map(int, items)), tuple(map(float, scores)))
+    answers = retrieve_left(retriever, histories, asked, config.retrieved, exclude)
+    for episode, found in zip(episodes, answers, strict=True):
+        episode.answer(found.items, found.scores)
 
 
 def _shown(episode: Episode, everything: bool) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from deeprec.rollout.answers import log_shares
 from deeprec.rollout.title_likelihoods import Likelihoods
 from deeprec.rollout.titles import TitleTexts
 from deeprec.trm.base import Retriever
+from deeprec.trm.left import check_size, retrieve_left
 from deeprec.types import Example
 
 _USERS_PER_CALL = 256
@@ -39,7 +40,11 @@ class RerankedTRM:
         self._dataset, self._config = dataset, config
 
     def recommend(self, examples: Sequence[Example], k: int = 10) -> list[Recommendation]:
-        """The top k of each example's `rollout.retrieved` items (k if that is more), in order."""
+        """The top k of each example's `rollout.retrieved` items (k if that is more); all that are left if fewer.
+
+        Raises RetrievalError for k beyond the catalogue.
+        """
+        check_size(k, self._dataset.catalog.n_items)
         found: list[Recommendation] = []
         for start in range(0, len(examples), _USERS_PER_CALL):
             found += self._rank(examples[start : start + _USERS_PER_CALL], k)
@@ -49,19 +54,18 @@ class RerankedTRM:
         config = self._config
         excluded = [self._dataset.exclusions(example) for example in batch]
         size = max(config.retrieved, k)
-        plain = self._retriever.retrieve([example.history for example in batch], None, size, excluded)
+        plain = retrieve_left(self._retriever, [example.history for example in batch], None, size, excluded)
         likelihoods = self._reader.behind(
             [
                 (
                     self._titles.context(example.history[-config.list_history :]),
-                    [self._titles.title(item) for item in items],
+                    [self._titles.title(item) for item in one.items],
                 )
-                for example, items in zip(batch, plain.item_indices.tolist(), strict=True)
+                for example, one in zip(batch, plain, strict=True)
             ]
         )
         found = []
-        for items, scores, likelihood in zip(plain.item_indices, plain.scores, likelihoods, strict=True):
-            values = np.asarray(log_shares(scores.tolist())) + likelihood
-            ranking = items[np.argsort(-values, kind="stable")[:k]]
-            found.append(Recommendation(tuple(int(item) for item in ranking), self.name))
+        for one, likelihood in zip(plain, likelihoods, strict=True):
+            order = np.argsort(-(np.asarray(log_shares(one.scores)) + likelihood), kind="stable")[:k]
+            found.append(Recommendation(tuple(one.items[place] for place in order), self.name))
         return found

@@ -14,6 +14,7 @@ from deeprec.methods import ITEM_KNN, POPULARITY, TRM
 from deeprec.metrics import ndcg, recall
 from deeprec.trm.base import Retriever
 from deeprec.trm.baselines import ItemKNN, Popularity
+from deeprec.trm.left import retrieve_left
 from deeprec.trm.phrases import item_phrases, join_phrases
 from deeprec.trm.ranking import target_ranks
 from deeprec.types import Example
@@ -120,9 +121,10 @@ def steering(
     histories = [example.history for example in examples]
     exclude = [dataset.exclusions(example) for example in examples]
     asked = [[phrases[pair[side]] for pair in drawn] for side in (0, 1)]
-    first, second = (trm.retrieve(histories, wanted, k, exclude).item_indices.tolist() for wanted in asked)
-    plain = trm.retrieve(histories, None, k, exclude).item_indices.tolist()
-    shared = [len(set(a) & set(b)) / k for a, b in zip(first, second, strict=True)]
+    first, second, plain = (
+        [one.items for one in retrieve_left(trm, histories, wanted, k, exclude)] for wanted in (*asked, None)
+    )
+    shared = [len(set(a) & set(b)) / max(len(a), 1) for a, b in zip(first, second, strict=True)]
     return Steering(float(np.mean(shared)), _fit(dataset, first, asked[0]), _fit(dataset, plain, asked[0]))
 
 
@@ -159,21 +161,18 @@ def pool_recalls(
 ) -> list[float]:
     """Share of targets within the union of the first 1, 2, ... retrievals of `k`, earlier items left out.
 
-    `turns` holds for each turn one preference per example, None for none. A turn asks for
-    fewer than `k` where the catalogue has no more left.
+    `turns` holds for each turn one preference per example, None for none. A turn gives
+    a user fewer than `k` where the catalogue has no more left.
     """
     histories = [example.history for example in examples]
     known = [set(dataset.exclusions(example)) for example in examples]
     hits = np.zeros(len(examples), dtype=np.bool_)
     recalls = []
     for preferences in turns:
-        count = min(k, trm.n_items - max(len(items) for items in known))
-        if count > 0:
-            exclude = [sorted(items) for items in known]
-            found = trm.retrieve(histories, preferences, count, exclude).item_indices.tolist()
-            for row, items in enumerate(found):
-                hits[row] |= examples[row].target in items
-                known[row].update(items)
+        exclude = [sorted(items) for items in known]
+        for row, found in enumerate(retrieve_left(trm, histories, preferences, k, exclude)):
+            hits[row] |= examples[row].target in found.items
+            known[row].update(found.items)
         recalls.append(float(hits.mean()))
     return recalls
 
@@ -216,8 +215,9 @@ def _fit(dataset: Dataset, lists: Sequence[Sequence[int]], asked: Sequence[str])
     bears = [
         np.mean([phrase in item_phrases(dataset.catalog[item]) for item in items])
         for items, phrase in zip(lists, asked, strict=True)
+        if items  # who knows the whole catalogue gets none
     ]
-    return float(np.mean(bears))
+    return float(np.mean(bears)) if bears else 0.0
 
 
 def _distinct_phrases(

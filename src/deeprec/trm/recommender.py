@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from itertools import pairwise
 
 from deeprec.data.dataset import Dataset
 from deeprec.methods import TRM
 from deeprec.recommender import Recommendation
-from deeprec.trm.base import Retrieval, Retriever
+from deeprec.trm.base import Retriever
+from deeprec.trm.left import Found, check_size, retrieve_left
 from deeprec.trm.periods import month_phrase
 from deeprec.types import Example
 
@@ -53,29 +52,32 @@ class TRMRecommender:
         return self._name
 
     def recommend(self, examples: Sequence[Example], k: int = 10) -> list[Recommendation]:
-        """The top k of each example, in order. Raises RetrievalError for k beyond the catalogue."""
+        """The top k of each example, in order; all that are left where those are fewer.
+
+        Raises RetrievalError for k beyond the catalogue.
+        """
+        check_size(k, self.retriever.n_items)
         found: list[Recommendation] = []
         for start in range(0, len(examples), _USERS_PER_CALL):
-            for row in self._rank(examples[start : start + _USERS_PER_CALL], k):
-                found.append(Recommendation(tuple(int(i) for i in row), self._name))
+            rankings = self._rank(examples[start : start + _USERS_PER_CALL], k)
+            found += [Recommendation(ranking, self._name) for ranking in rankings]
         return found
 
-    def _rank(self, batch: Sequence[Example], k: int) -> NDArray[np.int64]:
-        """Items (B, k)."""
+    def _rank(self, batch: Sequence[Example], k: int) -> list[tuple[int, ...]]:
         # One more than is shown, since the last one shown may nearly tie with the next.
-        left = self.retriever.n_items - max(len(self.dataset.exclusions(example)) for example in batch)
-        items, scores = self._retrieve(batch, k + 1 if k < left else k)
-        items = items[:, :k].copy()
-        if len(batch) > 1:
-            close = near_ties(scores) if k < left else np.ones(len(batch), np.bool_)
-            for row in np.flatnonzero(close).tolist():
-                items[row] = self._retrieve([batch[row]], k).item_indices[0]
-        return items
+        together = self._retrieve(batch, k + 1)
+        return [
+            one.items[:k]
+            if len(batch) == 1 or (len(one.items) > k and not near_ties(one.scores))
+            else self._retrieve([example], k)[0].items
+            for example, one in zip(batch, together, strict=True)
+        ]
 
-    def _retrieve(self, batch: Sequence[Example], k: int) -> Retrieval:
+    def _retrieve(self, batch: Sequence[Example], k: int) -> list[Found]:
         preferences = None if self._ask is None else [self._ask(example) for example in batch]
         excluded = [self.dataset.exclusions(example) for example in batch]
-        return self.retriever.retrieve([example.history for example in batch], preferences, k, excluded)
+        histories = [example.history for example in batch]
+        return retrieve_left(self.retriever, histories, preferences, k, excluded)
 
 
 def latest_month(example: Example) -> str | None:
@@ -83,12 +85,11 @@ def latest_month(example: Example) -> str | None:
     return month_phrase(example.timestamps[-1]) if example.timestamps else None
 
 
-def near_ties(scores: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Rows (B,) of descending scores (B, K) in which two neighbours are closer than rounding may tell.
+def near_ties(scores: Sequence[float]) -> bool:
+    """Whether two neighbours among descending scores are closer than rounding may tell.
 
-    >>> near_ties(np.array([[3.0, 2.0, 1.0], [3.0, 2.00001, 2.0]], np.float32)).tolist()
-    [False, True]
+    >>> near_ties([3.0, 2.0, 1.0]), near_ties([3.0, 2.00001, 2.0])
+    (False, True)
     """
-    gaps = scores[:, :-1] - scores[:, 1:]
-    close: NDArray[np.bool_] = (gaps <= _NEAR * np.abs(scores).max(axis=1, keepdims=True)).any(axis=1)
-    return close
+    border = _NEAR * max(map(abs, scores), default=0.0)
+    return any(first - second <= border for first, second in pairwise(scores))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 from hand_made import ByIndex, Letters, Policy, build_dataset, make_trajectory
 
@@ -57,6 +59,30 @@ def test_ranking_metrics_of_every_user(dataset: Dataset, retriever: ByIndex, enc
     assert result.summary.targets == dataset.targets_hash("test")
     assert result.summary.users == 12
     assert not result.summary.without_target
+    assert not result.summary.few_left
+
+
+def test_one_who_has_seen_nearly_everything_is_named_and_changes_nothing_else(
+    dataset: Dataset, retriever: ByIndex
+) -> None:
+    """User 5 has seen all but the target and the last item; the figures of the others stay."""
+    before = evaluate([TRMRecommender(retriever, dataset)], dataset, "test", CONFIG, 0).per_user["trm"]
+    target, last = dataset.examples("test")[5].target, dataset.catalog.n_items
+    known = [item for item in range(1, last) if item not in (target, target - 1)]  # validation is one less
+    seen = pl.DataFrame(
+        {"user_id": "u05", "item_index": known, "timestamp": 0.0, "rating": 4.0, "part": "fit"},
+        schema=dataset.interactions.schema,
+    )
+    others = dataset.interactions.filter((pl.col("user_id") != "u05") | (pl.col("part") != "fit"))
+    heavy = replace(dataset, interactions=pl.concat([seen, others]).sort("user_id", maintain_order=True))
+    result = evaluate([TRMRecommender(retriever, heavy)], heavy, "test", CONFIG, 0)
+    assert result.summary.few_left == ["u05"]
+    place = [example.user_id for example in result.examples].index("u05")
+    assert result.recommendations["trm"][place].ranking == (target, last)
+    after = result.per_user["trm"]
+    for name in ("recall@1", "recall@10", "ndcg@10"):
+        assert np.delete(after[name], place).tolist() == np.delete(before[name], place).tolist()
+    assert after["recall@1"][place] == 1.0
 
 
 def test_behaviour(dataset: Dataset, retriever: ByIndex, encoder: Letters) -> None:

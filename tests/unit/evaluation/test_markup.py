@@ -149,9 +149,15 @@ def test_notes_list_users_without_a_target_and_missing_ones(evaluated: tuple[Run
     _, summary = evaluated
     users = [f"u{number}" for number in range(13)]
     changed = summary.model_copy(
-        update={"without_target": users, "missing": {"b": ["u1"]}, "left_out": ["diversity"]}
+        update={
+            "without_target": users,
+            "missing": {"b": ["u1"]},
+            "left_out": ["diversity"],
+            "few_left": ["u7"],
+        }
     )
     text = "\n".join(notes(changed))
     assert "not counted: 13 users (u0, u1, u2, u3, u4, u5, u6, u7, u8, u9 and 3 more)." in text
-    assert "not in b, and so left out: 1 users (u1)." in text
+    assert "not in b, and so left out: 1 user (u1)." in text
+    assert f"Fewer than {summary.k} items are left, and so listed, for 1 user (u7)." in text
     assert "did not measure it alike: List diversity." in text

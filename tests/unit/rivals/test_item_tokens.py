@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -193,10 +194,19 @@ def test_neither_batch_nor_order_changes_a_score(kind: str) -> None:
     assert [ranked.scored([example], 3)[0] for example in examples] == together
 
 
-def test_more_than_is_left_is_refused() -> None:
-    example = DATASET.examples("test")[0]
-    with pytest.raises(RetrievalError, match=rf"k = {N}: only {N - len(set(example.history))} of {N} items"):
-        recommender("codes").recommend([example], N)
+@pytest.mark.parametrize("kind", ["titles", "codes"])
+def test_who_knows_nearly_everything_gets_what_is_left(kind: str) -> None:
+    few, example = DATASET.examples("test")[:2]
+    ranked = recommender(kind)
+    expected = [set(range(1, N + 1)) - set(few.history), {N}, set()]
+    heavy = [
+        replace(example, history=tuple(range(1, last)), ratings=(), timestamps=()) for last in (N, N + 1)
+    ]
+    found = [answer.ranking for answer in ranked.recommend([few, *heavy], N)]
+    assert [len(ranking) for ranking in found] == [len(left) for left in expected]
+    assert [set(ranking) for ranking in found] == expected
+    with pytest.raises(RetrievalError, match=f"k = {N + 1}: choose from 1 to the {N} items"):
+        ranked.recommend([few], N + 1)
 
 
 def test_what_is_shown_is_what_is_read() -> None:

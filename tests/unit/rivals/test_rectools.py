@@ -70,9 +70,13 @@ def test_items_that_rectools_never_met_follow(tmp_path: Path) -> None:
 
 def test_too_many_are_asked_for(tmp_path: Path) -> None:
     example = DATASET.examples("test")[0]
-    left = 30 - len(example.history)
-    with pytest.raises(RetrievalError, match=f"k = {left + 1}: {left} items are left for user 'u0'"):
-        store(tmp_path, [1]).recommend([example], left + 1)
+    left = set(range(1, 31)) - set(example.history)
+    recommender = store(tmp_path, [min(left)])
+    ranking = recommender.recommend([example], 30)[0].ranking
+    assert len(ranking) == len(left)
+    assert set(ranking) == left
+    with pytest.raises(RetrievalError, match="k = 31: choose from 1 to the 30 items of the catalogue"):
+        recommender.recommend([example], 31)
 
 
 @pytest.mark.skipif(not PEERS.is_file(), reason="RecTools' environment is not there: make peers")

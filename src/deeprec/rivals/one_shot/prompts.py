@@ -52,17 +52,7 @@ def plain_lists(
     examples: Sequence[Example], dataset: Dataset, retriever: Retriever, size: int
 ) -> list[tuple[int, ...]]:
     """The TRM's `size` best items for each history, without a preference; fewer where the catalogue ends."""
-    trm = TRMRecommender(retriever, dataset)
-    sizes = [min(size, retriever.n_items - len(set(dataset.exclusions(example)))) for example in examples]
-    found: dict[int, tuple[int, ...]] = {}
-    for wanted in sorted(set(sizes)):
-        places = [place for place, own in enumerate(sizes) if own == wanted]
-        if wanted == 0:
-            found.update((place, ()) for place in places)
-            continue
-        answers = trm.recommend([examples[place] for place in places], wanted)
-        found.update((place, answer.ranking) for place, answer in zip(places, answers, strict=True))
-    return [found[place] for place in range(len(examples))]
+    return [found.ranking for found in TRMRecommender(retriever, dataset).recommend(examples, size)]
 
 
 def build_tasks(examples: Sequence[Example], environment: Environment) -> list[Task]:
