@@ -63,6 +63,14 @@ class Source:
         shown = ", ".join(str(entry) for entry in entries[:8]) or "nothing"
         raise DataError(f"{self.path}: has no file '{names[0]}' (it has: {shown}); is it another data set?")
 
+    def all_called(self, name: str) -> list[DataFile]:
+        """Every file of this name, wherever it lies: parts of one table."""
+        wanted = [name + packed for packed in _PACKED]
+        found = [self._file(entry) for entry in self._entries() if entry.name in wanted]
+        if not found:
+            raise DataError(f"{self.path}: has no file '{name}'; is it another data set?")
+        return found
+
     def has(self, *names: str) -> bool:
         """Whether `table` would find one of the names."""
         entries = list(self._entries())

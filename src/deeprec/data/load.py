@@ -6,7 +6,7 @@ rest, so that every format understands the same times, ids, numbers and lists.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
@@ -45,11 +45,19 @@ def load_interactions(
     """Interactions of all files; with `item_columns` the items inside them, as `items` has it."""
 
     def plan(head: Head) -> InteractionPlan:
-        inside = (
-            replace(items or ItemPlan({}), names=_found(_ITEMS, item_columns, head)) if item_columns else None
-        )
-        return InteractionPlan(_found(_INTERACTIONS, columns, head), TimeColumn(form=time_form), inside)
+        times = TimeColumn(form=time_form)
+        if item_columns is None:
+            return InteractionPlan(_found(_INTERACTIONS, columns, head), times)
+        inside = replace(items or ItemPlan({}), names=_found(_ITEMS, item_columns, head))
+        return InteractionPlan(_found(_INTERACTIONS, columns, head), times, inside)
 
+    return load_planned(files, options, plan)
+
+
+def load_planned(
+    files: Sequence[DataFile], options: TextOptions, plan: Callable[[Head], InteractionPlan]
+) -> Loaded:
+    """Interactions of all files as a plan of the reader's own keeps them."""
     table = read_table(files, options, plan)
     place = _place(files, table)
     rows, notes = table.plan.finish(table, place)

@@ -17,25 +17,38 @@ _A_YEAR = 366 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
+class Derived:
+    """Columns that a file has not, and how rows with them are made of the columns that it `needs`; `line` stays."""
+
+    needs: Sequence[str]
+    make: Callable[[pl.DataFrame], pl.DataFrame]
+
+
+@dataclass(frozen=True, slots=True)
 class InteractionPlan:
     """Keeps who took what, when, and how it was rated. `names`: our column -> the file's.
 
-    With `items` the items are in the same file: the first row of each tells what it is.
+    With `items` the items are in the same file: the first row of each tells what it is. With
+    `derived` the names are those of the rows that it makes.
     """
 
     names: Mapping[str, str]
     times: TimeColumn
     items: ItemPlan | None = None
+    derived: Derived | None = None
     found: list[pl.DataFrame] = field(default_factory=list)
 
     @property
     def columns(self) -> Sequence[str]:
         """The file's columns that are needed."""
+        if self.derived:
+            return self.derived.needs
         inside = self.items.columns if self.items else ()
         return tuple(dict.fromkeys((*self.names.values(), *inside)))
 
     def take(self, rows: pl.DataFrame, place: str) -> pl.DataFrame:
         """`line`, `user_id`, `item_id`, `timestamp` (as `TimeColumn.add` gives it), `rating`."""
+        rows = self.derived.make(rows) if self.derived else rows
         lines = rows["line"]
         taken = [lines, *(self._ids(rows, name, place) for name in ("user_id", "item_id"))]
         if self.items:

@@ -19,11 +19,15 @@ from deeprec.data.pseudonyms import pseudonymise
 from deeprec.data.raw import RawData, check_raw
 from deeprec.data.readers.amazon import read_amazon_pair
 from deeprec.data.readers.amazon_reviews import read_amazon_reviews
-from deeprec.data.readers.movielens import read_ml_1m, read_ml_100k, read_ml_latest
+from deeprec.data.readers.goodreads import read_goodreads
+from deeprec.data.readers.known import KNOWN, read_known
+from deeprec.data.readers.lastfm import read_lastfm_1k
+from deeprec.data.readers.mind import read_mind
+from deeprec.data.readers.movielens import read_ml_1m, read_ml_100k
 from deeprec.data.readers.own import read_own
 from deeprec.data.readers.recbole import read_recbole
 from deeprec.data.readers.table import read_own_tables
-from deeprec.data.sources import DOWNLOADS, download
+from deeprec.data.sources import DOWNLOADS, PAGES, download
 from deeprec.data.split import check_split, split_at, split_by_time
 from deeprec.data.synthetic import simulate
 from deeprec.errors import DataError
@@ -38,16 +42,15 @@ Reader = Callable[[Path, DataConfig], RawData]
 READERS: dict[str, Reader] = {
     "ml-100k": read_ml_100k,
     "ml-1m": read_ml_1m,
-    "ml-20m": read_ml_latest,
-    "ml-25m": read_ml_latest,
-    "ml-32m": read_ml_latest,
-    "ml-latest": read_ml_latest,
-    "ml-latest-small": read_ml_latest,
     "amazon-games-2018": read_amazon_pair,
     "amazon-beauty-2014": read_amazon_pair,
     "amazon-reviews": read_amazon_reviews,
     "recbole": read_recbole,
+    "goodreads": read_goodreads,
+    "lastfm-1k": read_lastfm_1k,
+    "mind": read_mind,
     "table": read_own_tables,
+    **dict.fromkeys(KNOWN, read_known),
 }
 
 
@@ -111,7 +114,10 @@ def read_raw(config: DataConfig, seed: int, cache: Path | None = None) -> RawDat
     elif config.name in DOWNLOADS:
         path = download(config.name, cache)
     else:
-        raise DataError(f"data set '{config.name}' can't be downloaded; name its files with --source PATH")
+        where = f" ({PAGES[config.name]})" if config.name in PAGES else ""
+        raise DataError(
+            f"data set '{config.name}' can't be downloaded{where}; name its files with --source PATH"
+        )
     reader = READERS.get(config.name) or partial(read_own, config.name)
     return reader(path, config)
 

@@ -47,6 +47,21 @@ DOWNLOADS = {
     ),
 }
 
+# Where people get what can't be fetched here: no fixed content, or terms to be agreed to.
+PAGES = {
+    **dict.fromkeys(
+        ("ml-latest", "ml-latest-small", "ml-20m", "ml-25m", "ml-32m"),
+        "it is at https://grouplens.org/datasets/movielens/",
+    ),
+    "amazon-reviews": "they are at https://amazon-reviews-2023.github.io/",
+    "steam": "it is at https://cseweb.ucsd.edu/~jmcauley/datasets.html",
+    "goodreads": "it is at https://mengtingwan.github.io/data/goodreads.html",
+    "yelp": "it is at https://www.yelp.com/dataset",
+    "mind": "it is at https://msnews.github.io/",
+    "lastfm-1k": "it is at http://ocelma.net/MusicRecommendationDataset/lastfm-1K.html",
+    "bookcrossing": "it is on Kaggle as the Book-Crossing dataset",
+}
+
 
 def default_cache() -> Path:
     """Folder for downloads: `$DEEPREC_CACHE`, else `deeprec` in the user's cache folder."""

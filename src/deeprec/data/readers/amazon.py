@@ -47,8 +47,8 @@ def unescaped(items: pl.DataFrame) -> pl.DataFrame:
     title = pl.col("title").map_elements(_unescape, return_dtype=pl.String)
     names = pl.col("categories").list.eval(pl.element().map_elements(_unescape, return_dtype=pl.String))
     items = items.with_columns(title, names.cast(pl.List(pl.String)))
-    year = pl.col("title").map_elements(title_year, return_dtype=pl.Int32)
-    return items.with_columns(year.alias("year"))
+    written = pl.col("title").map_elements(title_year, return_dtype=pl.Int32)
+    return items.with_columns(pl.coalesce("year", written).alias("year"))
 
 
 def _unescape(text: str) -> str:

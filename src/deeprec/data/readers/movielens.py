@@ -1,6 +1,6 @@
-"""MovieLens: 100K, 1M, and the editions since with `ratings.csv`; the zip archive or the unpacked folder.
+"""MovieLens 100K and 1M, as the zip archive or the unpacked folder; for later editions see `known`.
 
-The older originals are latin-1. A copy that was saved as UTF-8 is recognised: accented latin-1
+The originals are latin-1. A copy that was saved as UTF-8 is recognised: accented latin-1
 text is practically never valid UTF-8.
 """
 
@@ -14,9 +14,9 @@ import polars as pl
 
 from deeprec.data.columns import KnownColumns
 from deeprec.data.files import Source
-from deeprec.data.load import Loaded, load_interactions, load_items, load_rows, load_users, text_options
+from deeprec.data.load import Loaded, load_interactions, load_items, load_rows, load_users
 from deeprec.data.plans import ItemPlan
-from deeprec.data.raw import NO_USERS, RawData, place_at
+from deeprec.data.raw import RawData, place_at
 from deeprec.data.reading.table import TextOptions
 from deeprec.errors import DataError
 from deeprec.settings import DataConfig
@@ -28,13 +28,6 @@ _USER_100K = ("user_id", "age", "sex", "occupation", "postcode")
 _USER_1M = ("user_id", "sex", "age", "occupation", "postcode")
 _FLAG = "genre "  # a genre may be called like another column
 _SHOWN = ("user_id", "age", "sex", "occupation")
-_LATEST = {
-    "user_id": ("userId",),
-    "item_id": ("movieId",),
-    "timestamp": ("timestamp",),
-    "rating": ("rating",),
-}
-_LATEST_ITEMS = {"item_id": ("movieId",), "title": ("title",), "categories": ("genres",)}
 _AGES_1M = {
     "1": "under 18",
     "18": "18-24",
@@ -79,21 +72,6 @@ def read_ml_1m(path: Path, config: DataConfig) -> RawData:
     occupations = {str(code): name for code, name in enumerate(_OCCUPATIONS_1M)}
     named = users.with_columns(pl.col("age").replace(_AGES_1M), pl.col("occupation").replace(occupations))
     return _raw("ml-1m", source, interactions, items, named)
-
-
-def read_ml_latest(path: Path, config: DataConfig) -> RawData:
-    """`ratings.csv` and `movies.csv` with a header: `ml-latest`, `ml-latest-small`, 20M, 25M and 32M."""
-    source, options = Source(path), text_options(config)
-    interactions = load_interactions(
-        source.table("ratings.csv"), options, KnownColumns(_LATEST, config.columns)
-    )
-    items = load_items(
-        source.table("movies.csv"),
-        options,
-        KnownColumns(_LATEST_ITEMS, config.item_columns),
-        ItemPlan({}, title_first=True),
-    )
-    return _raw(config.name, source, interactions, items, NO_USERS)
 
 
 @dataclass(frozen=True)
