@@ -17,7 +17,6 @@ from deeprec.rollout.runner import run_episodes
 from deeprec.trm.training import validation_examples
 from deeprec.types import Example
 
-_USERS = 2000  # validation users that the weights are chosen on, at most
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 
 
@@ -46,7 +45,7 @@ class Recorder:
 
 def find_prior(environment: Environment) -> ListPrior:
     """The weights for the policy of this environment; those of equals where no user is left to choose on."""
-    examples = validation_examples(environment.dataset, _USERS, seed=0)
+    examples = validation_examples(environment.dataset, environment.config.prior_users, seed=0)
     if not examples:
         return ListPrior()
     with progress_bar("How much to trust the TRM", len(examples)) as bar:

@@ -11,6 +11,7 @@ from deeprec.settings.effect import (
     ONE_SHOT_RL,
     ONE_SHOT_SFT,
     READING,
+    RECOMMENDATION,
     RL,
     SPEED,
     WARM_START,
@@ -87,6 +88,9 @@ class RolloutConfig(Section):
         changes(WARM_START, *RL, EVALUATION, when=_masks),
     ] = Field(
         50, description="`masked`: latest items of the history that the policy reads again before it draws."
+    )
+    prior_users: Annotated[Positive, changes(WARM_START, RECOMMENDATION, when=_masks)] = Field(
+        2000, description="`masked`: validation users on whom the trust in the TRM is chosen, at most."
     )
     max_retrievals: Annotated[
         Positive, _EXPLORED, changes(ONE_SHOT_SFT, when=lambda run: run.rollout.template != "compact")
