@@ -1,4 +1,4 @@
-"""What lies outside docs/ and belongs on the site all the same: the changelog and the examples, as pages."""
+"""What lies outside docs/ and belongs on the site all the same, as pages: changelog, contributing, examples."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parents[1]
 _PAGES = {
     "changes.md": "CHANGELOG.md",
+    "contributing.md": "CONTRIBUTING.md",
     "examples/toy_rl.md": "examples/toy_rl/README.md",
     "examples/own_data.md": "examples/own_data.py",
     "examples/own_trm.md": "examples/own_trm.py",
@@ -25,6 +26,8 @@ def on_files(files: Files, config: Any) -> Files:
         text = (ROOT / source).read_text(encoding="utf-8")
         if source.endswith(".py"):
             text = f"# `{source}`\n\n```python\n{text}```\n"
+        if "/" not in page:  # what lies beside docs/ on the forge lies within it here
+            text = text.replace("](docs/", "](")
         files.append(File.generated(config, page, content=text))
     return files
 

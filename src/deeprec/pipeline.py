@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deeprec.config import RunConfig
 from deeprec.data.dataset import Dataset
 from deeprec.methods import METHODS, askable_methods, find_method, known_methods, own_rivals
 from deeprec.recommender import Recommender
-from deeprec.references import load_reference
+from deeprec.references import is_reference, load_reference
 from deeprec.run import Run, writes
 from deeprec.stages import DATA, EVALUATION, RL_STAGES, TRM, TRM_REFIT, WARM_START
 
@@ -36,6 +37,7 @@ def run_pipeline(run: Run, announce: Callable[[str], None] = lambda _: None) -> 
     from deeprec.trm.stage import run_trm
 
     require_extra()  # now, not after the TRM's minutes
+    check_names(run.config)
     announce(DATA)
     dataset = run_data(run)
     check_list_sizes(run.config.rollout, dataset)  # now, not after the TRM's minutes
@@ -52,6 +54,28 @@ def run_pipeline(run: Run, announce: Callable[[str], None] = lambda _: None) -> 
     run_evaluation(run, dataset, trm, build_recommenders(run, trained_methods(run), (dataset, trm)))
     announce("report")
     return write_report(run)
+
+
+def check_names(config: RunConfig) -> None:
+    """Raise, before anything is made, for what a later stage would refuse: what settings name, ours or your own.
+
+    ConfigError for a reader, TRM, prompt, engine or reward part, EvaluationError for a method.
+    """
+    from deeprec.data.readers.own import load_reader
+    from deeprec.rl.stage import stage_settings
+    from deeprec.rollout.engines.build import check_engine
+    from deeprec.rollout.protocol import template_of
+    from deeprec.trm.kinds import check_kind
+
+    if is_reference(config.data.name):
+        load_reader(config.data.name)
+    check_kind(config.trm)
+    check_engine(config.engine.kind)
+    template_of(config.rollout.template)
+    for stage in RL_STAGES:
+        stage_settings(config, stage)
+    for name in config.evaluation.methods:
+        find_method(name, askable_methods(config))
 
 
 def trained_methods(run: Run) -> list[str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from deeprec.config import load_config
-from deeprec.errors import EvaluationError, RunError
+from deeprec.errors import ConfigError, EvaluationError, RunError
 from deeprec.methods import known_methods
-from deeprec.pipeline import build_recommenders, trained_methods
+from deeprec.pipeline import build_recommenders, run_pipeline, trained_methods
 from deeprec.run import Run
 
 REST = ("trm-refit", "warm_start", "cold_start", "recommendation")
@@ -59,3 +59,29 @@ def test_methods_that_the_settings_name_are_evaluated_or_refused(tmp_path: Path)
     assert trained_methods(run) == ["trm", "recommendation"]
     with pytest.raises(RunError, match="stage 'warm_start' has not been run; run `deeprec policy init"):
         build_recommenders(run, trained_methods(run), (None, None))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("setting", "error", "message"),
+    [
+        (
+            "rl.recommendation.weights={hitt = 1.0}",
+            ConfigError,
+            "unknown reward part 'hitt'; did you mean 'hit'",
+        ),
+        ('rl.cold_start.weights={"nowhere:part" = 1.0}', ConfigError, "can't import 'nowhere'"),
+        ("data.name=nowhere:read", ConfigError, "can't import 'nowhere'"),
+        ("trm.kind=nowhere:build", ConfigError, "can't import 'nowhere'"),
+        ("rollout.template=nowhere:PROMPT", ConfigError, "can't import 'nowhere'"),
+        ("engine.kind=nowhere:build", ConfigError, "can't import 'nowhere'"),
+        ("rollout.temperature=0", ConfigError, "training must sample"),
+        ('evaluation.methods=["trm", "recomendation"]', EvaluationError, "did you mean 'recommendation'"),
+    ],
+)
+def test_what_a_later_stage_would_refuse_is_said_before_the_first(
+    tmp_path: Path, setting: str, error: type[Exception], message: str
+) -> None:
+    run = Run.create(tmp_path / "run", load_config("ci", overrides=[setting]))
+    with pytest.raises(error, match=message):
+        run_pipeline(run)
+    assert run.finished() == {}

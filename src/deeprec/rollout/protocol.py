@@ -50,14 +50,9 @@ def render_prompt(example: Example, catalog: Catalog, config: RolloutConfig) -> 
     """The prompt for one user; ends with the tag that opens the response.
 
     Shows the latest `config.history` items, oldest first, with the configured fields
-    where the source has them. Never reads `example.target`. Raises ConfigError for a
-    template of your own that can't be used.
+    where the source has them. Never reads `example.target`.
     """
-    if config.template == "compact":
-        template = _COMPACT
-    else:
-        template = _FULL if config.template == "full" else load_template(config.template)
-    return template.format(
+    return template_of(config.template).format(
         t=TAGS,
         k=config.retrieved,
         n=config.recommended,
@@ -65,6 +60,13 @@ def render_prompt(example: Example, catalog: Catalog, config: RolloutConfig) -> 
         profile=render_profile(example, config),
         history=render_history(example, catalog, config),
     )
+
+
+def template_of(name: str) -> str:
+    """The text that `rollout.template` names; raises ConfigError for one of your own that can't be used."""
+    if name == "compact":
+        return _COMPACT
+    return _FULL if name == "full" else load_template(name)
 
 
 def render_profile(example: Example, config: RolloutConfig) -> str:

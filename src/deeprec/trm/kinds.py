@@ -14,7 +14,7 @@ from deeprec.methods import ITEM_KNN, POPULARITY
 from deeprec.references import is_reference
 from deeprec.trm.base import ExplorableRetriever, Retriever, TextEncoder
 from deeprec.trm.baselines import ItemKNN, Popularity
-from deeprec.trm.own import build_own
+from deeprec.trm.own import build_own, load_factory
 from deeprec.trm.text_steered import TextSteered
 from deeprec.trm.vectors import load_vectors
 
@@ -24,8 +24,10 @@ KINDS = (*NETWORKS, POPULARITY, ITEM_KNN, "vectors")
 
 
 def check_kind(config: TRMConfig) -> None:
-    """Raise ConfigError for a `trm.kind` that is neither known nor `package.module:factory`."""
-    if config.kind not in KINDS and not is_reference(config.kind):
+    """Raise ConfigError for a `trm.kind` that is neither known nor a `package.module:factory` that can be called."""
+    if is_reference(config.kind):
+        load_factory(config.kind)
+    elif config.kind not in KINDS:
         raise ConfigError(
             f"trm.kind = '{config.kind}': choose {', '.join(KINDS)}, or name a factory as package.module:factory"
         )

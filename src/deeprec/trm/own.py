@@ -116,8 +116,12 @@ def build_own(kind: str, dataset: Dataset, config: TRMConfig) -> Retriever:
     Raises ConfigError for a place that can't be imported or called, and for an object that is
     no Retriever of this catalogue.
     """
-    factory = load_function(kind, "trm.kind", ("dataset", "config"))
-    return check_retriever(factory(dataset, config), dataset, f"trm.kind = '{kind}'")
+    return check_retriever(load_factory(kind)(dataset, config), dataset, f"trm.kind = '{kind}'")
+
+
+def load_factory(kind: str) -> Callable[..., Any]:
+    """The factory itself; raises ConfigError for one that can't be loaded, or called as one."""
+    return load_function(kind, "trm.kind", ("dataset", "config"))
 
 
 def check_retriever(found: Any, dataset: Dataset, place: str) -> Retriever:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def read_own(reference: str, path: Path, config: DataConfig) -> RawData:
     are taken where they fit. Raises ConfigError for what is no reader, DataError for tables that lack something.
     """
     place = f"data.name = '{reference}'"
-    raw = load_function(reference, "data.name", ("path", "config"))(path, config)
+    raw = load_reader(reference)(path, config)
     if not isinstance(raw, RawData):
         raise ConfigError(f"{place}: gave a {type(raw).__name__}; give a deeprec.data.raw.RawData")
     others = {name: pl.String for name in getattr(raw.users, "columns", ()) if name not in _ATTRIBUTES}
@@ -51,6 +51,11 @@ def read_own(reference: str, path: Path, config: DataConfig) -> RawData:
         items=_complete(raw.items, _ITEMS, _REQUIRED, f"{place}: its items"),
         users=_complete(raw.users, {**_ATTRIBUTES, **others}, len(_ATTRIBUTES), f"{place}: its users"),
     )
+
+
+def load_reader(reference: str) -> Callable[..., Any]:
+    """The function itself; raises ConfigError for one that can't be loaded, or called as a reader."""
+    return load_function(reference, "data.name", ("path", "config"))
 
 
 def _complete(frame: Any, columns: Mapping[str, Any], required: int, place: str) -> pl.DataFrame:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from deeprec.config import RunConfig
 from deeprec.references import check_members, load_function
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+OURS = ("local", "vllm")
 _CONTRACT = ("context_length", "generate", "reseed", "forget")
 
 
@@ -39,7 +41,16 @@ def build_engine(config: RunConfig, model: PreTrainedModel, codec: Codec, *, see
         from deeprec.rollout.engines.local import LocalEngine
 
         return LocalEngine(model, codec, seed=seed, context_length=config.engine.context)
-    factory = load_function(config.engine.kind, "engine.kind", ("config", "model", "codec"), ("seed",))
-    engine: Engine = factory(config, model, codec, seed=seed)
+    engine: Engine = _own_factory(config.engine.kind)(config, model, codec, seed=seed)
     check_members(engine, "Engine", _CONTRACT, f"engine.kind = '{config.engine.kind}'")
     return engine
+
+
+def check_engine(kind: str) -> None:
+    """Raise ConfigError for an engine of your own whose factory can't be loaded, or called as one."""
+    if kind not in OURS:
+        _own_factory(kind)
+
+
+def _own_factory(kind: str) -> Callable[..., Any]:
+    return load_function(kind, "engine.kind", ("config", "model", "codec"), ("seed",))
