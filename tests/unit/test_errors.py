@@ -19,6 +19,7 @@ BUILTINS = {
     "DataError": ValueError,
     "DownloadError": OSError,
     "RunError": RuntimeError,
+    "RunLocked": RuntimeError,
     "RetrievalError": ValueError,
     "PolicyError": ValueError,
     "EngineError": RuntimeError,

@@ -77,7 +77,7 @@ def _with_ranx(names: list[str]) -> tuple[dict[str, np.ndarray], dict[str, np.nd
 
 
 # ranx compiles with numba, which warns about its own casts.
-@pytest.mark.filterwarnings("ignore:unsafe cast:Warning")
+@pytest.mark.filterwarnings("ignore:.*unsafe cast:Warning")  # numba writes it in colour where it can
 def test_parity_with_ranx() -> None:
     ours, peer = _with_ranx(list(RANKING_METRICS))
     for name in RANKING_METRICS:
@@ -86,7 +86,7 @@ def test_parity_with_ranx() -> None:
 
 
 @pytest.mark.slow  # ranx compiles each metric for some five seconds
-@pytest.mark.filterwarnings("ignore:unsafe cast:Warning")
+@pytest.mark.filterwarnings("ignore:.*unsafe cast:Warning")
 def test_parity_with_what_ranx_calls_otherwise() -> None:
     """With one relevant item, hits, the hit rate, precision, MAP and Burges' NDCG say what ours say."""
     same = {f"{peer}@{k}": f"recall@{k}" for peer in ("hits", "hit_rate") for k in (1, 5, 10)}

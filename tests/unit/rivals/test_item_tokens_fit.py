@@ -200,7 +200,7 @@ def saved_model(folder: Path) -> Path:
 @pytest.mark.parametrize("name", BOTH)
 def test_a_model_by_path(tmp_path: Path, name: str) -> None:
     model = saved_model(tmp_path / "model")
-    changes = (f"next_item.model={model}", "rivals.item_tokens.epochs=1")
+    changes = (f"rivals.item_tokens.model={model}", "rivals.item_tokens.epochs=1")
     run, dataset, trm = start(tmp_path / "run", *changes)
     run_rival(run, dataset, trm, name)
     found = load_rival(run, dataset, trm, name).recommend(dataset.examples("test")[:5], 10)
@@ -210,7 +210,7 @@ def test_a_model_by_path(tmp_path: Path, name: str) -> None:
 
 def test_a_title_starts_at_the_mean_of_its_pieces(tmp_path: Path, fitted: Fitted) -> None:
     catalog = fitted[1].catalog
-    config = RunConfig().next_item.model_copy(update={"model": str(saved_model(tmp_path / "model"))})
+    config = RunConfig().rivals.item_tokens.model_copy(update={"model": str(saved_model(tmp_path / "model"))})
     model = build_model(config, title_names(catalog), catalog, 0)
     pieces = model.tokenizer.encode(catalog[7].label, add_special_tokens=False)
     table = model.model.get_input_embeddings().weight
@@ -224,14 +224,14 @@ def test_a_title_starts_at_the_mean_of_its_pieces(tmp_path: Path, fitted: Fitted
 @pytest.mark.parametrize("place", ["missing/folder/here", "/nowhere", "."])
 def test_a_model_that_is_not_there(tmp_path: Path, fitted: Fitted, place: str) -> None:
     catalog = fitted[1].catalog
-    config = RunConfig().next_item.model_copy(update={"model": place})
+    config = RunConfig().rivals.item_tokens.model_copy(update={"model": place})
     with pytest.raises(PolicyError, match=r"rivals\.item_tokens\.model|no config\.json"):
         build_model(config, title_names(catalog), catalog, 0)
 
 
 def test_a_history_that_does_not_fit_the_model(tmp_path: Path, fitted: Fitted) -> None:
     changes = {"model": str(saved_model(tmp_path / "model")), "history": 3000}
-    config = RunConfig().next_item.model_copy(update=changes)
+    config = RunConfig().rivals.item_tokens.model_copy(update=changes)
     with pytest.raises(
         PolicyError, match=r"reads 2048 tokens, and 3000 items take 3001; lower rivals.item_tokens.history"
     ):

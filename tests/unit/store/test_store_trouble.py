@@ -153,6 +153,7 @@ def test_a_store_that_lost_a_table_does_not_ask_to_try_again(store_url: str) -> 
 
     engine = create_engine(store_url)
     with open_store(store_url) as store:
+        store.put_history("u1", [])
         with engine.begin() as connection:
             connection.execute(text("DROP TABLE deeprec_history"))
         engine.dispose()

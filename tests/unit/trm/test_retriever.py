@@ -135,7 +135,7 @@ def test_stage_fits_once_and_again_when_settings_change(
     assert np.array_equal(load_trm(run, small_dataset).item_vectors(), first.item_vectors())
     longer = config.model_copy(update={"trm": config.trm.model_copy(update={"epochs": 2})})
     run_trm(Run.create(run.folder, longer), small_dataset)
-    assert [r["epoch"] for r in read_jsonl(run.metrics) if "epoch" in r] == [1, 1, 2]
+    assert [r["epoch"] for r in read_jsonl(run.metrics) if "epoch" in r] == [1, 2]  # of this fit alone
 
 
 def test_a_history_is_encoded_once_until_the_weights_change(
