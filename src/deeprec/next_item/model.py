@@ -25,7 +25,7 @@ from deeprec.policy.loading import PAD, load_causal_lm
 from deeprec.policy.tokenizer import EOS
 from deeprec.settings.rivals import ItemTokensConfig
 
-_SETTING = "next_item.model"
+_SETTING = "rivals.item_tokens.model"
 _RESIDUAL = ("o_proj", "down_proj")  # what adds to the residual stream in Llama's family
 
 
