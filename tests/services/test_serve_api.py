@@ -318,7 +318,7 @@ class TestSafety:
     def test_logs_hold_no_user_and_no_title(
         self, client: httpx.Client, titles: list[str], caplog: pytest.LogCaptureFixture
     ) -> None:
-        with caplog.at_level(logging.INFO):
+        with caplog.at_level(logging.INFO), caplog.at_level(logging.INFO, "deeprec"):
             client.put("/v1/users/secretive/history", json={"history": [{"title": titles[0]}]})
             client.post("/v1/recommendations", json={"user_id": "secretive"})
             client.post("/v1/recommendations", json={"history": [{"title": "Nowhere secretive"}]})

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from serve_world import events_of, run_folder, running, small_service
+from serve_world import events_of, run_folder, running, small_service, wait_until
 from typer.testing import CliRunner
 
 from deeprec.cli.app import app
@@ -30,7 +30,8 @@ def started(*arguments: str, before: str = "") -> Iterator[tuple[subprocess.Pope
     command = [sys.executable, "-c", program, "serve", str(run_folder()), "--port", "0", *arguments]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DEEPREC_")}
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment | {"OMP_NUM_THREADS": "1"}
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     try:
         assert process.stdout is not None
@@ -56,6 +57,9 @@ def test_what_was_acknowledged_outlives_kill_9(tmp_path: Path) -> None:
         kept = client.get("/v1/users/a/history").json()["history"]
         assert [item["item_id"] for item in kept] == ["i3", "i4", "i5"]
         assert client.post("/v1/feedback", json=feedback).json() == {"stored": False}
+        loaded = client.get("/readyz").json()["runs"][0]["loaded"]
+        process.send_signal(signal.SIGHUP)
+        wait_until(lambda: client.get("/readyz").json()["runs"][0]["loaded"] > loaded, 60)
         # A stream that is under way when the end is asked for still gets its ranking.
         with client.stream("POST", "/v1/recommendations/stream", json={"user_id": "a"}) as response:
             events = events_of(response.iter_lines())
@@ -64,7 +68,9 @@ def test_what_was_acknowledged_outlives_kill_9(tmp_path: Path) -> None:
             assert [name for name, _ in events][-1] == "ranking"
         client.close()
         output, errors = process.communicate(timeout=20)
-        assert (process.returncode, output, errors) == (0, "", "")
+        assert (process.returncode, output) == (0, "")
+        (line,) = errors.splitlines()
+        assert "reloaded: small (warm_start " in line
 
 
 def test_few_descriptors_are_enough_for_those_who_ask(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def serve(
         from deeprec.serve.audit import Audit
         from deeprec.serve.keyring import Keyring
         from deeprec.serve.limits import LOOPBACK_NAMES
-        from deeprec.serve.loading import load_service
+        from deeprec.serve.loading import Plan, open_service
         from deeprec.serve.logs import set_up_logs
         from deeprec.serve.server import address_of, listen, run_server
     except ModuleNotFoundError as error:
@@ -95,21 +95,16 @@ def serve(
     keyring = Keyring(key, keys)
     bound = listen(host, port)
     with bound:
-        service, trouble = load_service(
-            [folder or run, *(compare or [])],
-            store=store,
-            stage=stage,
-            remote=remote,
-            overrides=overrides or [],
-        )
+        plan = Plan((folder or run, *(compare or [])), stage, remote, tuple(overrides or ()))
+        service, trouble = open_service(plan, store)
         if trouble is not None:
             typer.secho(f"without its store for now: {trouble}", err=True, fg="yellow")
         hosts = {*LOOPBACK_NAMES, *(allowed_host or []), f"[{host}]" if ":" in host else host}
         address = address_of(bound)
         lines = None if audit is None else Audit(audit, service.door)
         run_server(
+            service,
             create_app(service, keyring=keyring, hosts=hosts, audit=lines),
-            service.caps,
             bound,
             lambda: typer.echo(f"deeprec serves on {address}"),
         )

@@ -325,6 +325,32 @@ class Health(Given):
     status: Literal["ok"] = "ok"
 
 
+class RunLoaded(Given):
+    """A run that answers."""
+
+    name: str
+    stage: str = Field(description="The stage whose policy answers.")
+    version: str = Field(description="What that stage was trained from: the same for the same training.")
+    loaded: float = Field(description="When it was loaded, in seconds since 1970.")
+
+
+class Readiness(Given):
+    """The service answers; perhaps other runs soon."""
+
+    status: Literal["ok"] = "ok"
+    loading: bool = Field(description="Whether runs are being loaded that will take the place of these.")
+    problem: str | None = Field(
+        description="Why a later training is not what answers; null where all is well."
+    )
+    runs: list[RunLoaded]
+
+
+class ReloadGiven(Given):
+    """Whether a reload has begun; `/readyz` tells how it goes on."""
+
+    started: bool = Field(description="False where one was under way already.")
+
+
 def item_ref(entry: Any) -> ItemRef:
     """An `Item` as id and label."""
     return ItemRef(item_id=entry.item_id, title=entry.label)

@@ -71,9 +71,13 @@ def recommendation_routes(service: Service) -> APIRouter:
         """Recommend for a known user or for a history; the turns come with the answer."""
         concerns(request, sent.user_id)
         run = service.run(sent.run)
-        wanted = await service.wanted(run, sent, caller)
-        work = run.finish(wanted, run.accept(wanted))
-        answer = await _while_there(request, work)
+        run.hold()
+        try:
+            wanted = await service.wanted(run, sent, caller)
+            work = run.finish(wanted, run.accept(wanted))
+            answer = await _while_there(request, work)
+        finally:
+            run.release()
         # It is valid by construction: checking it again would cost more than the TRM's ranking.
         return Response(answer.model_dump_json(), media_type="application/json")
 
@@ -86,9 +90,14 @@ def recommendation_routes(service: Service) -> APIRouter:
         """The same, each turn as it comes. When the client goes away its work is cancelled."""
         concerns(request, sent.user_id)
         run = service.run(sent.run)
-        wanted = await service.wanted(run, sent, caller)
         turns: asyncio.Queue[Turn | None] = asyncio.Queue()
-        task = run.accept(wanted, lambda _, turn: turns.put_nowait(turn))
+        run.hold()
+        try:
+            wanted = await service.wanted(run, sent, caller)
+            task = run.accept(wanted, lambda _, turn: turns.put_nowait(turn))
+        except BaseException:
+            run.release()
+            raise
         # Who may not read histories isn't shown one that they didn't send.
         shown = wanted.example.history if sent.user_id is None or "read" in caller.scopes else ()
         events = _events(run, wanted, shown, task, turns, request.url.path)
@@ -134,6 +143,7 @@ async def _events(
         yield _event("error", Problem(500, "the service made a mistake; see its log").document(path))
     finally:
         answer.cancel()
+        run.release()
 
 
 def _event(name: str, data: BaseModel) -> str:

@@ -19,6 +19,8 @@ from deeprec.serve.bodies import (
     ItemGiven,
     ItemsGiven,
     MetricsGiven,
+    Readiness,
+    ReloadGiven,
     RunsGiven,
     Search,
     StageFilter,
@@ -130,6 +132,7 @@ def run_routes(service: Service) -> APIRouter:
     @router.get("/v1/runs", responses=problems())
     def get_runs() -> RunsGiven:
         """All served runs, the default first."""
+        _ = service.default
         return RunsGiven(runs=[run.given(is_default=run is service.default) for run in service.runs])
 
     @router.get("/v1/runs/{run}/trajectories", responses=problems(404, 503))
@@ -159,16 +162,20 @@ def state_routes(service: Service) -> APIRouter:
         return Health()
 
     @router.get("/readyz", responses=problems(503))
-    def get_readiness() -> Health:
-        """Whether the policies' threads run and the store can be reached."""
-        for run in service.runs:
-            if not run.is_ready:
-                raise Problem(503, f"the policy of run '{run.name}' has stopped; restart the service")
+    def get_readiness() -> Readiness:
+        """Which runs answer, whether their policies' threads run and the store can be reached (else 503)."""
+        found = service.readiness()
         try:
             service.door.open().ping()
         except StoreError as error:
             raise problem_of(error) from None
-        return Health()
+        return found
+
+    @router.post("/v1/reload", status_code=202, responses=problems(503))
+    async def reload(caller: Administers) -> ReloadGiven:
+        """Load the runs anew, as they are trained by now; the present ones answer until then."""
+        _ = service.default  # before it is loaded there is nothing to load anew
+        return ReloadGiven(started=service.start_reload())
 
     @router.get(
         "/metrics", responses=problems() | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}

@@ -57,6 +57,9 @@ class ServedRun:
     ) -> None:
         """`environment` may be of any engine; `stage` names the policy for people."""
         self.name, self.stage, self.config = name, stage, run.config
+        self.version = str(run.finished().get(stage, {}).get("inputs", "unknown"))[:12]
+        self.loaded = time.time()
+        self._asking = 0
         self.dataset: Dataset = environment.dataset
         self.titles = TitleSearch(self.dataset.catalog)
         self.users = Users(self.dataset, self.titles, door)
@@ -81,6 +84,19 @@ class ServedRun:
     def is_ready(self) -> bool:
         """Whether its policy's thread runs."""
         return self._worker.is_alive
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a request is between `hold` and `release`."""
+        return self._asking > 0
+
+    def hold(self) -> None:
+        """Keep its threads for a request, even where another run takes its place meanwhile."""
+        self._asking += 1
+
+    def release(self) -> None:
+        """The request is answered."""
+        self._asking -= 1
 
     def given(self, *, is_default: bool) -> RunGiven:
         """The run as clients see it."""

@@ -8,7 +8,9 @@ import math
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -19,6 +21,7 @@ from deeprec.errors import ConfigError
 from deeprec.serve.connections import BoundedProtocol, Connections
 from deeprec.serve.descriptors import share_out
 from deeprec.serve.logs import quiet_loop
+from deeprec.serve.service import Service
 from deeprec.settings.serve import ServeConfig
 
 _GRACE = 5  # seconds that requests in flight have to end
@@ -66,27 +69,64 @@ def build_server(app: ASGIApp, caps: ServeConfig) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-def run_server(app: ASGIApp, caps: ServeConfig, bound: socket.socket, ready: Callable[[], None]) -> None:
-    """Serve until SIGINT or SIGTERM; requests in flight have a few seconds to end.
+def run_server(service: Service, app: ASGIApp, bound: socket.socket, ready: Callable[[], None]) -> None:
+    """Serve until SIGINT or SIGTERM; requests in flight have a few seconds to end. SIGHUP loads the runs anew,
+    unless a terminal may have sent it.
 
-    `ready` is called once connections are accepted.
+    Connections are accepted at once, and told that the runs are being loaded; `ready` is called when they are.
+    Raises what is wrong with the runs.
     """
     sys.setswitchinterval(_SWITCH)
-    server = build_server(app, caps)
+    server = build_server(app, service.caps)
     # The server raises the signal again when it has ended; then there is nothing left to do.
     former = {sign: signal.signal(sign, lambda *_: None) for sign in (signal.SIGINT, signal.SIGTERM)}
     try:
-        asyncio.run(_serve(server, bound, ready))
+        asyncio.run(_serve(server, service, bound, ready))
     finally:
         for sign, handler in former.items():
             signal.signal(sign, handler)
 
 
-async def _serve(server: uvicorn.Server, bound: socket.socket, ready: Callable[[], None]) -> None:
-    quiet_loop(asyncio.get_running_loop())
+async def _serve(
+    server: uvicorn.Server, service: Service, bound: socket.socket, ready: Callable[[], None]
+) -> None:
+    loop = asyncio.get_running_loop()
+    quiet_loop(loop)
     running = asyncio.create_task(server.serve(sockets=[bound]))
     while not server.started and not running.done():
         await asyncio.sleep(0.01)
-    if not running.done():
+    loading = _in_thread(service.load)
+    await asyncio.wait({running, loading}, return_when=asyncio.FIRST_COMPLETED)
+    if not running.done() and loading.exception() is None:
+        if not (sys.stdin and sys.stdin.isatty()):  # at a terminal it means that the terminal has gone
+            loop.add_signal_handler(signal.SIGHUP, service.start_reload)
         ready()
+    elif not running.done():
+        server.should_exit = True
     await running
+    if loading.done():
+        loading.result()
+
+
+def _in_thread(work: Callable[[], None]) -> asyncio.Future[None]:
+    """The work in a thread that nobody waits for when the process ends."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: BaseException | None) -> None:
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            work()
+        except BaseException as failure:  # raised where it is waited for
+            error = failure
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(settle, error)
+
+    threading.Thread(target=run, name="deeprec-load", daemon=True).start()
+    return done
