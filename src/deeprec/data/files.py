@@ -110,9 +110,7 @@ class Source:
     def _entries(self) -> Iterator[PurePosixPath]:
         """Files of the source, the shallowest first."""
         names = self._members() if self._zip else _walk(self._root(), deep=self.path.is_dir())
-        return iter(
-            sorted((PurePosixPath(name) for name in names), key=lambda entry: (len(entry.parts), entry))
-        )
+        return iter(sorted((PurePosixPath(name) for name in names), key=_place_in_order))
 
     def _members(self) -> list[str]:
         with reading(str(self.path)), zipfile.ZipFile(self.path) as archive:

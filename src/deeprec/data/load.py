@@ -113,5 +113,6 @@ def _place(files: Sequence[DataFile], table: TableRows[Any]) -> Place:
 
 
 def _about(table: TableRows[Any], place: Place) -> tuple[str, ...]:
-    blank = f"; {table.blank_lines:,} blank lines skipped" if table.blank_lines else ""
+    count = table.blank_lines
+    blank = f"; {count:,} blank {'line' if count == 1 else 'lines'} skipped" if count else ""
     return (f"{PurePath(place.name).name}: {table.head.kind}{blank}",)

@@ -89,6 +89,8 @@ def check_raw(raw: RawData) -> None:
 
 def _check_items(raw: RawData) -> None:
     place = raw.items_place
+    if not raw.interactions.height:
+        raise DataError(f"{raw.interactions_place}: no interactions; name a file with at least one row")
     if not raw.items.height:
         raise DataError(f"{place}: the catalogue is empty; name a file with at least one item")
     empty = raw.items.filter(pl.col("item_id").fill_null("").str.strip_chars() == "").head(1)
@@ -108,8 +110,6 @@ def _check_items(raw: RawData) -> None:
 
 def _check_ids(raw: RawData) -> None:
     place = raw.interactions_place
-    if not raw.interactions.height:
-        raise DataError(f"{place}: no interactions; name a file with at least one row")
     for column in ("user_id", "item_id"):
         blank = pl.col(column).is_null()
         if raw.interactions.schema[column] == pl.String:

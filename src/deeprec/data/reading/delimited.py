@@ -101,7 +101,7 @@ class Delimited:
             return None
         rows.columns = self.names
         rows = _numbered(rows, range(piece.first_line, piece.first_line + rows.height))
-        return self._without_blanks(rows)
+        return self._without_blanks(self._unquoted(rows))
 
     def _without_blanks(self, rows: pl.DataFrame) -> pl.DataFrame:
         if not rows.to_series(1).null_count():
@@ -110,6 +110,14 @@ class Delimited:
         kept = rows.filter(~cells)
         self.blank_lines += rows.height - kept.height
         return kept
+
+    def _unquoted(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows; DialectError where quotes were only guessed to be characters, and a cell is quoted."""
+        if self._dialect.guessed:
+            quoted = rows.filter(pl.any_horizontal(pl.exclude("line").str.contains('^".*"$'))).head(1)
+            if quoted.height:
+                raise DialectError(f"{self._place} line {quoted['line'][0]}: a quoted cell")
+        return rows
 
     def _slow(self) -> Iterator[pl.DataFrame]:
         """Rows by the csv module, to the end of a piece with which a row ends, too."""
@@ -186,7 +194,7 @@ class Delimited:
     def _frame(self, rows: list[list[str]], numbers: Sequence[int]) -> pl.DataFrame:
         columns = zip(self.names, zip(*rows, strict=True), strict=True)
         frame = pl.DataFrame([pl.Series(name, cells, dtype=pl.String) for name, cells in columns])
-        return _numbered(frame.with_columns(pl.all().replace("", None)), numbers)
+        return self._unquoted(_numbered(frame.with_columns(pl.all().replace("", None)), numbers))
 
 
 class _Lines:

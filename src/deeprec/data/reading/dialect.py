@@ -19,13 +19,14 @@ class Dialect:
     """`quoting`: a quote inside quotes is doubled (RFC 4180), follows a backslash, or is a character like any other.
 
     `spaced`: a space follows each delimiter and is no part of the cell. `first_line`: where the table begins; not 1
-    behind Excel's `sep=;`.
+    behind Excel's `sep=;`. `guessed`: literal for want of a better reading, so that no cell may look quoted.
     """
 
     delimiter: str
     quoting: Quoting
     spaced: bool = False
     first_line: int = 1
+    guessed: bool = False
 
     def __str__(self) -> str:
         name = _NAMES.get(self.delimiter, "")
@@ -65,7 +66,11 @@ def guess_dialects(
         sample, first_line = rest, 2
     found = delimiter or _delimiter(sample)
     kinds = [quoting] if quoting else _quotings(sample, found)
-    return [Dialect(found, kind, _is_spaced(sample, found), first_line) for kind in kinds]
+    spaced = _is_spaced(sample, found)
+    return [
+        Dialect(found, kind, spaced, first_line, guessed=kind == "literal" and place > 0)
+        for place, kind in enumerate(kinds)
+    ]
 
 
 def _delimiter(sample: str) -> str:

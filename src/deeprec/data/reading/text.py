@@ -61,8 +61,9 @@ def guess_encoding(sample: bytes) -> str:
             return name
     sample = sample[: len(sample) // 2 * 2]
     zeros = (sample[0::2].count(0), sample[1::2].count(0))
-    wide = "utf-16-be" if zeros[0] else "utf-16-le"
-    return wide if max(zeros) and not min(zeros) and _is_wide(sample, wide, max(zeros)) else "utf-8"
+    wide = "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
+    one_sided = max(zeros) > 4 * min(zeros)  # some letters end in a zero byte themselves
+    return wide if one_sided and _is_wide(sample, wide, max(zeros)) else "utf-8"
 
 
 def _is_wide(sample: bytes, encoding: str, zeros: int) -> bool:
