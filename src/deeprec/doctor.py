@@ -17,23 +17,11 @@ from deeprec.audit.findings import Finding
 from deeprec.disk import read_jsonl
 from deeprec.distribution import NAME, install_command, installed_version
 from deeprec.errors import RunError
-from deeprec.methods import TRM_REFIT
 from deeprec.run import Run
 from deeprec.stages import RIVAL, STAGES
 from deeprec.threads import planned_threads, usable_cores
 
 _LOW_DISK = 2e9  # bytes; a quickstart with its checkpoints stays well below this
-_NETWORK = "trm/model.safetensors"
-_REFIT = (f"{TRM_REFIT}/trm.json", f"{TRM_REFIT}/model.safetensors")
-
-# What each finished stage must have left behind, relative to the run folder.
-_LEFT_BY = {
-    stages.DATA: ("data/dataset.json",),
-    stages.TRM: ("trm/trm.json", _NETWORK, "trm/encoder.json"),
-    stages.TRM_REFIT: _REFIT,
-    **{stage: (f"policy/{stage}/config.json",) for stage in stages.POLICY_STAGES},
-    stages.EVALUATION: ("report/evaluation.json",),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,30 +84,20 @@ def inspect_run(folder: Path) -> RunState:
     finished = run.finished()
     states = []
     for name in STAGES:
-        record = finished.get(name)
-        states.append(
-            StageState(name, record["time"] if record else None, record["minutes"] if record else None)
-        )
+        record = finished.get(name, {})
+        states.append(StageState(name, record.get("time"), record.get("minutes")))
     return RunState(
         str(folder), run.config.data.name, tuple(states), tuple(_problems(run, finished)), tuple(audit(run))
     )
 
 
 def _problems(run: Run, finished: dict[str, dict[str, Any]]) -> list[str]:
-    found = []
-    for stage, files in _LEFT_BY.items():
-        if stage not in finished:
-            continue
-        if stage == stages.WARM_START and run.config.warm_start.reads:
-            files = (*files, "policy/reading/config.json")
-        found += [
-            f"stage '{stage}' finished, but {run.folder / file} is gone; run the stage again"
-            for file in files
-            if not (run.folder / file).exists()
-            and not (
-                file in (_NETWORK, *_REFIT) and run.config.trm.kind != "deeprec"
-            )  # other kinds keep no weights
-        ]
+    found = [
+        f"stage '{stage}': {text}; {run.remedy(stage)}"
+        for stage in finished
+        for text in run.problems(stage, thorough=True)
+    ]
+    for stage in [name for name in STAGES if name in finished]:
         # The evaluation may stand on any policy; every other stage needs the one before it.
         before = [name for name in STAGES[: STAGES.index(stage)] if name != stages.TRM_REFIT]
         if before and stage != stages.EVALUATION and before[-1] not in finished:

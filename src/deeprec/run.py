@@ -8,27 +8,22 @@ that a stage interrupted half-way leaves nothing that looks finished.
 from __future__ import annotations
 
 import json
-import os
-import platform
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import wraps
 from hashlib import sha256
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from deeprec import stages
+from deeprec import artefacts, stages
 from deeprec.config import RunConfig, parse_config
 from deeprec.device import check_one_process
 from deeprec.disk import alone, write_atomically
-from deeprec.distribution import installed_version
 from deeprec.errors import DeepRecError, RunError
 from deeprec.locks import hold
 from deeprec.methods import TRM_REFIT
+from deeprec.provenance import environment
 from deeprec.settings.former import upgrade
 from deeprec.stages import POLICY_STAGES, RIVAL, STAGES, command_of
 from deeprec.toml import to_toml
@@ -159,6 +154,7 @@ class Run:
         """The newest finished policy; raises RunError if there is none yet."""
         for stage in reversed(POLICY_STAGES):
             if stage in self.finished() and self.policy(stage).is_dir():
+                self.check(stage)
                 return self.policy(stage)
         raise RunError(f"{self.folder}: no trained policy yet; run `deeprec policy init --run {self.folder}`")
 
@@ -178,8 +174,57 @@ class Run:
         return record
 
     def is_current(self, stage: str, inputs: str) -> bool:
-        """Whether the stage finished with exactly these inputs."""
-        return self.finished().get(stage, {}).get("inputs") == inputs
+        """Whether the stage finished with exactly these inputs, and is still there.
+
+        Where its folder was deleted it is made again. Raises RunError where it is there and not what it was.
+        """
+        if self.finished().get(stage, {}).get("inputs") != inputs:
+            return False
+        files = self.finished()[stage].get("files", {})
+        for place in self.left_by(stage):
+            held = f"{place.relative_to(self.folder).as_posix()}/"
+            if not place.is_dir() and any(name.startswith(held) for name in files):
+                return False
+        self.check(stage)
+        return True
+
+    def left_by(self, stage: str) -> list[Path]:
+        """Where a stage leaves what others load."""
+        if stage.startswith(RIVAL):
+            return [self.rival(stage.removeprefix(RIVAL))]
+        if stage == stages.WARM_START and self.config.warm_start.reads:
+            return [self.policy(stage), self.policy(stages.READER)]
+        single = {
+            stages.DATA: self.data,
+            stages.TRM: self.trm,
+            stages.TRM_REFIT: self.trm_refit,
+            stages.EVALUATION: self.report,
+        }
+        return [single.get(stage) or self.policy(stage)]
+
+    def check(self, stage: str, *, thorough: bool = False) -> None:
+        """Raise RunError where something that a finished stage left is gone or changed.
+
+        Sizes always, hashes where they cost little or the check shall be `thorough`. Runs of earlier versions
+        have neither.
+        """
+        found = self.problems(stage, thorough=thorough)
+        if found:
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            raise RunError(f"stage '{stage}': {found[0]}{more}; {self.remedy(stage)}")
+
+    def problems(self, stage: str, *, thorough: bool = False) -> list[str]:
+        """Every file of a finished stage that is gone or changed, in words."""
+        files = self.finished().get(stage, {}).get("files", {})
+        return artefacts.problems(self.folder, files, most=None if thorough else artefacts.HASHED_ON_LOAD)
+
+    def remedy(self, stage: str) -> str:
+        """What to do where a file of a stage is gone or changed."""
+        places = " and ".join(str(place) for place in self.left_by(stage))
+        return (
+            f"restore it from a copy, or delete {places}, then `{command_of(stage)} --run {self.folder}` makes it "
+            "again (what follows from it, too)"
+        )
 
     def begin(self, stage: str) -> None:
         """Forget that this stage and all that is made from it were finished.
@@ -207,9 +252,23 @@ class Run:
         self.record(stage, entry)
 
     def record(self, stage: str, entry: dict[str, Any]) -> None:
-        """Put down `entry` for a stage; those of others stay, also what another process has just put there."""
+        """Put down `entry` for a stage, with hashes of its files and of the rows that it logged.
+
+        Records of other stages stay, also what another process has just put there.
+        """
+        ledger = self.folder / "seen" / f"{stage.replace(RIVAL, 'rival-')}.parquet"
+        files = artefacts.describe(self.folder, [*self.left_by(stage), ledger])
+        rows = artefacts.count_rows((self.metrics, self.trajectories), stage)
+        sealed = artefacts.seal({**entry, "files": files, "logged": rows})
         self.accept()
-        self._change(lambda record: {**record, stage: entry})
+        self._change(lambda record: {**record, stage: sealed})
+
+    def keep(self, stage: str, file: Path) -> None:
+        """Put a file that was made from a finished stage's files among them."""
+        entry = self.finished().get(stage)
+        if entry is not None:
+            files = entry.get("files", {}) | artefacts.describe(self.folder, [file])
+            self._change(lambda record: {**record, stage: artefacts.seal({**entry, "files": files})})
 
     def _change(self, change: Callable[[dict[str, dict[str, Any]]], dict[str, dict[str, Any]]]) -> None:
         file = self.folder / "stages.json"
@@ -217,13 +276,17 @@ class Run:
             write_atomically(file, json.dumps(change(self.finished()), indent=1))
 
     def require(self, stage: str, command: str | None = None) -> dict[str, Any]:
-        """The record of a finished stage; raises RunError naming the command that makes it (none: `command_of`)."""
+        """The record of a finished stage, whose files are what they were.
+
+        Raises RunError naming the command that makes it (none: `command_of`), or the file that is not.
+        """
         record = self.finished().get(stage)
         if record is None:
             command = command or command_of(stage)
             raise RunError(
                 f"{self.folder}: stage '{stage}' has not been run; run `{command} --run {self.folder}`"
             )
+        self.check(stage)
         return record
 
 
@@ -268,42 +331,3 @@ def _check_place(folder: Path) -> None:
 def fingerprint(*parts: Any) -> str:
     """Short hash of plain values (JSON-able), for stage inputs."""
     return sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def environment() -> dict[str, Any]:
-    """Versions, commit and hardware, kept with every result."""
-    versions = {"deeprec": installed_version()}
-    for package in ("torch", "transformers", "trl", "numpy", "polars"):
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return {
-        "versions": versions,
-        "commit": _commit(),
-        "machine": machine(),
-        "python": platform.python_version(),
-    }
-
-
-def machine() -> str:
-    """Processor and size of this machine in a few words."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    text = f"{cores} cores {platform.machine()}"
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        text += f", {torch.cuda.get_device_name(0)}"
-    return text
-
-
-def _commit() -> str | None:
-    # Only a checkout of this package has one; an installed wheel stands in somebody else's repository.
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return None
-    command = ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
-    except OSError:
-        return None
-    return done.stdout.strip() or None

@@ -12,10 +12,10 @@ from pathlib import Path
 from deeprec import stages
 from deeprec.data.dataset import Dataset
 from deeprec.disk import read_jsonl, rewrite_jsonl, whole_folder
-from deeprec.policy.environment import READER
 from deeprec.rl.warm_start import READING
 from deeprec.rl.warm_start import STAGE as WARM_START
 from deeprec.run import Run
+from deeprec.stages import READER
 from deeprec.trm.kinds import NETWORK
 from deeprec.trm.published import PUBLISHED, PublishedNetwork
 from deeprec.trm.retriever import TRM

@@ -20,7 +20,7 @@ from deeprec.evaluation.stage import SEED, evaluation_folder, load_evaluation
 from deeprec.evaluation.summary import EvaluationSummary
 from deeprec.evaluation.tables import Cell, FigureTable
 from deeprec.methods import TRM
-from deeprec.run import environment
+from deeprec.provenance import environment
 from deeprec.stages import DATA, EVALUATION, WARM_START
 
 METRICS = ("ndcg@10", "recall@10")

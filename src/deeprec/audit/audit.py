@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deeprec.audit.files import check_files
 from deeprec.audit.findings import Finding, Verdict
 from deeprec.audit.hashes import check_data, check_evaluation, check_stages
 from deeprec.audit.prompts import check_prompts
@@ -12,18 +13,18 @@ from deeprec.run import Run
 
 
 def audit(run: Run) -> list[Finding]:
-    """What the files of a run prove: nothing was learned from a target, and all belongs together.
+    """What the files of a run prove: all is there as it was written, nothing was learned from a target.
 
-    Data, ledgers of what each stage was given, saved prompts, fingerprints, and rankings are read;
+    Sizes and hashes, data, ledgers of what each stage was given, saved prompts, fingerprints, and rankings are read;
     no model is run. Nothing is checked before the data stage has finished.
     """
     if "data" not in run.finished():
         return []
+    found = check_files(run)
     try:
         dataset = read_dataset(run.data)
     except DeepRecError as error:
-        return [Finding("the prepared data are whole", Verdict.PROBLEM, str(error))]
-    found: list[Finding] = []
+        return [*found, Finding("the prepared data are whole", Verdict.PROBLEM, str(error))]
     for check in (check_data, check_stages, check_ledgers, check_prompts, check_evaluation):
         try:
             found += check(run, dataset)

@@ -18,7 +18,8 @@ from deeprec.errors import EvaluationError
 from deeprec.evaluation.bootstrap import Interval, mean_intervals, paired_differences
 from deeprec.evaluation.results import ResultRow, fit_commands
 from deeprec.methods import ITEM_KNN, POPULARITY, TRM
-from deeprec.run import Run, environment
+from deeprec.provenance import environment
+from deeprec.run import Run
 from deeprec.trm.base import Retriever
 from deeprec.trm.baselines import ItemKNN, Popularity
 from deeprec.trm.ranking import target_ranks

@@ -160,7 +160,8 @@ def serve_command(
     from deeprec.bench.serve import CLIENTS, serve_rows
     from deeprec.data.format import read_dataset
     from deeprec.progress import show_progress
-    from deeprec.run import Run, machine
+    from deeprec.provenance import machine
+    from deeprec.run import Run
 
     opened = Run.open(run)
     opened.require("data")

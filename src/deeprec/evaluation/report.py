@@ -38,9 +38,10 @@ from deeprec.evaluation.wording import (
 )
 from deeprec.methods import ORACLE, TRM
 from deeprec.metrics import RANKING_METRICS
+from deeprec.provenance import environment
 from deeprec.rl.health import AVERAGED, Finding, examine, format_figure, overall
-from deeprec.run import Run, environment
-from deeprec.stages import COLD_START, RECOMMENDATION, RL_STAGES
+from deeprec.run import Run
+from deeprec.stages import COLD_START, EVALUATION, RECOMMENDATION, RL_STAGES
 
 FILE = "report.html"
 _POLICY_COLUMNS = (
@@ -69,6 +70,7 @@ def write_report(run: Run) -> Path:
     summary = load_evaluation(run)
     file = run.report / FILE
     write_atomically(file, render_report(run, summary, summarize(load_data(run))))
+    run.keep(EVALUATION, file)
     return file
 
 

@@ -21,12 +21,13 @@ from deeprec.evaluation.evaluate import EvaluationResult, evaluate
 from deeprec.evaluation.outputs import SUMMARY, make_folder, write_outputs
 from deeprec.evaluation.summary import FORMAT, EvaluationSummary, format_of, read_summary
 from deeprec.inputs import Inputs
+from deeprec.provenance import environment
 from deeprec.recommender import Recommender
 from deeprec.rewards.mixture import mix, reward_parts
 from deeprec.rl import recipe
 from deeprec.rl.stage import reward_space
 from deeprec.rollout.recommender import DeepRecRecommender
-from deeprec.run import Run, environment, writes
+from deeprec.run import Run, writes
 from deeprec.stages import EARLIER, EVALUATION, RIVAL, RL_STAGES
 from deeprec.threads import stage_threads
 from deeprec.types import Example, Trajectory

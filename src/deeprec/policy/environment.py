@@ -16,12 +16,11 @@ from deeprec.rollout.environment import Environment
 from deeprec.rollout.list_makers import ListMaker, RetrievedLists
 from deeprec.rollout.masked import MaskedLists
 from deeprec.run import Run
+from deeprec.stages import READER
 from deeprec.trm.base import Retriever
 
 if TYPE_CHECKING:
     from deeprec.rollout.engines.base import Engine
-
-READER = "reading"  # folder of the weights as they had read, beside those of the stages
 
 
 def build_environment(

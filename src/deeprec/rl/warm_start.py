@@ -21,7 +21,7 @@ from deeprec.next_item import training
 from deeprec.next_item.model import ItemModel
 from deeprec.policy import tiny, tokenizer
 from deeprec.policy.context import longer_context
-from deeprec.policy.environment import READER, build_environment
+from deeprec.policy.environment import build_environment
 from deeprec.policy.loading import Policy, load_policy, save_policy
 from deeprec.policy.probe import training_piece
 from deeprec.policy.tiny import build_tiny, start_titles
@@ -42,7 +42,7 @@ from deeprec.rl.scripts import (
 from deeprec.rl.supervised import fit_documents
 from deeprec.rollout.list_prior import set_prior
 from deeprec.run import Run, writes
-from deeprec.stages import TRM, WARM_START
+from deeprec.stages import READER, TRM, WARM_START
 from deeprec.threads import stage_threads
 from deeprec.trm.base import Retriever
 from deeprec.trm.resuming import FitLog

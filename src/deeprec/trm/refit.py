@@ -30,13 +30,16 @@ STAGE = stages.TRM_REFIT
 def run_trm_refit(run: Run, dataset: Dataset) -> ExplorableRetriever:
     """Fit the refitted TRM and save it to `run.trm_refit`, or load it if it is up to date."""
     inputs = stage_inputs(run, dataset, STAGE)
-    if run.is_current(STAGE, inputs.fingerprint) and (run.trm_refit / "trm.json").is_file():
+    is_fitted = run.config.trm.kind in NETWORKS  # others leave nothing
+    if run.is_current(STAGE, inputs.fingerprint) and (
+        not is_fitted or (run.trm_refit / "trm.json").is_file()
+    ):
         return load_trm_refit(run, dataset)
     inputs.begin(run)
     started = time.monotonic()
     checkpoint = fit_checkpoint(run.trm_refit, inputs.fingerprint)
     earlier = checkpoint.seconds
-    if run.config.trm.kind in NETWORKS:
+    if is_fitted:
         config, seed = run.config.trm, run.config.fit_seed
         cache = run.trm_refit / "cache"
         encoder = build_text_encoder(config, dataset.catalog, seed, cache)

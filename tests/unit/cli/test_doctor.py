@@ -70,9 +70,9 @@ def test_what_a_stage_left_must_still_be_there(deeprec: Callable, run: Run) -> N
     (run.data / "dataset.json").unlink()
     code, problems = problems_of(deeprec, run)
     assert code == 1
-    assert problems == [
-        f"stage 'data' finished, but {run.data / 'dataset.json'} is gone; run the stage again"
-    ]
+    (problem,) = problems
+    assert problem.startswith(f"stage 'data': {run.data / 'dataset.json'} is gone; restore it from a copy")
+    assert f"or delete {run.data}, then `deeprec data prepare --run {run.folder}` makes it again" in problem
 
 
 def test_a_stage_needs_the_one_before(deeprec: Callable, run: Run) -> None:

@@ -130,15 +130,20 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
         load_trm(other, dataset)
     file = run.trm / "trm.json"
     facts = json.loads(file.read_text())
-    file.write_text(json.dumps(facts | {"catalog": "another"}))
+
+    def write(place: Path, text: str) -> None:
+        place.write_text(text)
+        run.record("trm", run.finished()["trm"])  # as if the stage had left it like that
+
+    write(file, json.dumps(facts | {"catalog": "another"}))
     with pytest.raises(RetrievalError, match="this TRM was made for another catalogue"):
         load_trm(run, dataset)
-    file.write_text(json.dumps(facts))
+    write(file, json.dumps(facts))
     encoder = json.loads((run.trm / "encoder.json").read_text())
-    (run.trm / "encoder.json").write_text(json.dumps(encoder | {"fingerprint": "another"}))
+    write(run.trm / "encoder.json", json.dumps(encoder | {"fingerprint": "another"}))
     with pytest.raises(RetrievalError, match="is not the one that the TRM was fitted with"):
         load_trm(run, dataset)
-    file.write_text("{")
+    write(file, "{")
     with pytest.raises(RetrievalError, match=r"trm.json: not readable"):
         load_trm(run, dataset)
 

@@ -1,0 +1,98 @@
+"""What a finished stage left behind, with sizes and hashes, so that a changed or lost file is found out.
+
+`stages.json` lists them. Whoever loads a stage checks the sizes, and the hashes too where reading the files
+once more costs next to nothing beside the loading; `deeprec doctor` checks every hash.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from deeprec.disk import file_hash, read_jsonl
+
+# Bytes of a stage whose hashes are checked by whoever loads it: a twentieth of a second of SHA-256, of the
+# six seconds and more that a run takes to load (docs/reliability.md).
+HASHED_ON_LOAD = 32 * 2**20
+# Made again whenever they are missing, or by other commands later.
+_SEAL = "seal"
+_PASSING = ("cache", "report.html", "validation")
+
+
+def describe(folder: Path, places: Iterable[Path]) -> dict[str, list[Any]]:
+    """Size and SHA-256 of every file in `places`, by path relative to `folder`."""
+    return {
+        file.relative_to(folder).as_posix(): [file.stat().st_size, _hash(file)]
+        for place in places
+        for file in _files(place)
+    }
+
+
+def problems(folder: Path, files: Mapping[str, Any], *, most: int | None = None) -> list[str]:
+    """What is gone, or not what it was; hashes only where all files together have at most `most` bytes (None: always).
+
+    A file is told of once: its size first.
+    """
+    hashed = most is None or sum(int(size) for size, _ in files.values()) <= most
+    found = []
+    for name, (size, digest) in files.items():
+        file = folder / name
+        if not file.is_file():
+            found.append(f"{file} is gone")
+        elif file.stat().st_size != size:
+            found.append(f"{file} has {file.stat().st_size} bytes, had {size} when it was written")
+        elif hashed and _hash(file) != digest:
+            found.append(f"{file} holds something else than what was written (SHA-256)")
+    return found
+
+
+def count_rows(logs: Iterable[Path], stage: str) -> dict[str, list[Any]]:
+    """How many rows of a stage each log holds, and the hash of them in their order."""
+    found = {}
+    for log in logs:
+        # What a part of a stage logs goes by the stage's name, a colon and its own.
+        rows = [row for row in read_jsonl(log) if f"{row.get('stage')}:".startswith(f"{stage}:")]
+        if rows:
+            found[log.name] = [len(rows), sha256(json.dumps(rows).encode()).hexdigest()]
+    return found
+
+
+def changed_rows(logs: Iterable[Path], stage: str, rows: Mapping[str, Any]) -> list[Path]:
+    """Logs that do not hold the rows that a stage logged."""
+    logs = list(logs)
+    found = count_rows(logs, stage)
+    return [log for log in logs if log.name in rows and found.get(log.name) != rows[log.name]]
+
+
+def seal(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a stage with a hash of itself."""
+    # As it reads back: JSON knows no tuples, and no keys but text.
+    bare = json.loads(json.dumps({key: value for key, value in record.items() if key != _SEAL}))
+    return {**bare, _SEAL: sha256(json.dumps(bare, sort_keys=True).encode()).hexdigest()}
+
+
+def is_sealed(record: Mapping[str, Any]) -> bool:
+    """Whether a record is what was written."""
+    return bool(record.get(_SEAL) == seal(record)[_SEAL])
+
+
+def _files(place: Path) -> list[Path]:
+    if not place.is_dir():
+        return [place] if place.is_file() else []
+    entries = [file for file in sorted(place.rglob("*")) if file.is_file() and file.suffix != ".part"]
+    return [file for file in entries if not set(file.relative_to(place).parts) & set(_PASSING)]
+
+
+def _hash(file: Path) -> str:
+    found = file.stat()
+    return _hash_of(file, found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+@lru_cache(maxsize=4096)
+def _hash_of(file: Path, size: int, changed: int, inode: int) -> str:
+    """Read once as long as the file stays as it is: a run's stages are asked for many times."""
+    return file_hash(file)
