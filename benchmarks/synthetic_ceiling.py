@@ -16,7 +16,7 @@ from deeprec.config import load_config
 from deeprec.data.dataset import Dataset
 from deeprec.data.prepare import prepare
 from deeprec.data.synthetic import oracle
-from deeprec.metrics import ndcg, recall, target_ranks
+from deeprec.metrics import ndcg, ranks_in_lists, recall
 from deeprec.types import Example
 
 Scorer = Callable[[Example], NDArray[np.float64]]
@@ -83,7 +83,8 @@ def main() -> None:
         rankings[name] = [top(scorer, example) for example in examples]
     for metric, measure in (("recall@10", recall), ("ndcg@10", ndcg)):
         values = {
-            name: float(measure(target_ranks(found, targets), 10).mean()) for name, found in rankings.items()
+            name: float(measure(ranks_in_lists(found, targets), 10).mean())
+            for name, found in rankings.items()
         }
         for name, value in values.items():
             row = {

@@ -33,7 +33,7 @@ from deeprec.evaluation.tables import Cell, FigureTable, render_table, write_tab
 from deeprec.metrics import ndcg, recall
 from deeprec.run import Run, environment
 from deeprec.trm.model import SequentialEncoder
-from deeprec.trm.ranking import target_ranks
+from deeprec.trm.ranking import catalogue_ranks
 from deeprec.trm.retriever import TRM, build_network, catalog_texts
 from deeprec.trm.text import CachedEncoder, build_text_encoder
 from deeprec.trm.training import EncoderTrainer
@@ -147,7 +147,7 @@ def validated(
             continue
         shown.encoder.load_state_dict(trainer.weights())
         trm = TRM(shown, text, dataset.catalog, config, seen, texts)
-        ranks = target_ranks(trm, dataset.examples("validation"), dataset=dataset)
+        ranks = catalogue_ranks(trm, dataset.examples("validation"), dataset=dataset)
         found = float(ndcg(ranks, 10).mean())
         waited = 0 if found > best[0] else waited + 1
         if found > best[0]:

@@ -37,7 +37,7 @@ from deeprec.trm.model import PreferenceNetwork
 from deeprec.trm.phrases import item_phrases, split_phrases
 from deeprec.trm.published import PublishedNetwork
 from deeprec.trm.quality import Pool, examples_of, pool_table, preference_kinds, quality, steering
-from deeprec.trm.ranking import target_ranks
+from deeprec.trm.ranking import catalogue_ranks
 from deeprec.trm.retriever import TRM
 from deeprec.trm.stage import load_trm
 from deeprec.trm.training import fit_preferences
@@ -145,7 +145,7 @@ def steering_rows(
 ) -> list[tuple[Cell, ...]]:
     """One row a way and kind of preference: NDCG@10, its ratio to the plain one, median rank."""
     rows: list[tuple[Cell, ...]] = []
-    plain = quality("", target_ranks(found["deeprec"], examples, dataset=dataset))
+    plain = quality("", catalogue_ranks(found["deeprec"], examples, dataset=dataset))
     rows.append(("none", "all", len(examples), plain.ndcg_at_10, 1.0, plain.median_rank, plain.median_rank))
     for kind, preferences in preference_kinds(dataset, examples, seed).items():
         for name, way in found.items() if kind else ():
@@ -161,8 +161,8 @@ def _row(
     examples: list[Example],
     asked: list[str] | None,
 ) -> tuple[Cell, ...]:
-    plain = quality("", target_ranks(way, examples, dataset=dataset))
-    steered = quality("", target_ranks(way, examples, asked, dataset=dataset))
+    plain = quality("", catalogue_ranks(way, examples, dataset=dataset))
+    steered = quality("", catalogue_ranks(way, examples, asked, dataset=dataset))
     ratio = steered.ndcg_at_10 / plain.ndcg_at_10
     return kind, name, len(examples), steered.ndcg_at_10, ratio, steered.median_rank, plain.median_rank
 

@@ -23,14 +23,14 @@ Rankings = Sequence[Sequence[int]] | NDArray[np.integer]
 Ranks = NDArray[np.int64]
 
 
-def target_ranks(rankings: Rankings, targets: Sequence[int], cut: int = CUT) -> Ranks:
+def ranks_in_lists(rankings: Rankings, targets: Sequence[int], cut: int = CUT) -> Ranks:
     """Rank (U,) of each target, 1 at the best place; 0 where it is not within the first `cut`.
 
     Rankings may be ragged, empty (a miss), padded with 0, and may repeat items: padding is
     skipped and a repeated item holds its first place only, so that later items move up.
     Raises EvaluationError for a target that is no item, or when the lengths differ.
 
-    >>> target_ranks([[4, 4, 7], [], [0, 9]], [7, 7, 9]).tolist()
+    >>> ranks_in_lists([[4, 4, 7], [], [0, 9]], [7, 7, 9]).tolist()
     [2, 0, 1]
     """
     if len(rankings) != len(targets):
@@ -80,7 +80,7 @@ def ranking_metrics(
     """
     if not ks or min(ks) < 1 or max(ks) > cut:
         raise EvaluationError(f"ks = {tuple(ks)}: each must lie between 1 and the cut-off {cut}")
-    ranks = target_ranks(rankings, targets, cut)
+    ranks = ranks_in_lists(rankings, targets, cut)
     metrics = {f"recall@{k}": recall(ranks, k) for k in ks}
     metrics |= {f"ndcg@{k}": ndcg(ranks, k) for k in ks if k > 1}
     return metrics | {"mrr": reciprocal_rank(ranks)}

@@ -37,7 +37,7 @@ def run_pipeline(run: Run, announce: Callable[[str], None] = lambda _: None) -> 
     from deeprec.trm.stage import run_trm
 
     require_extra()  # now, not after the TRM's minutes
-    check_names(run.config)
+    check_ahead(run.config)
     announce(DATA)
     dataset = run_data(run)
     check_list_sizes(run.config.rollout, dataset)  # now, not after the TRM's minutes
@@ -56,7 +56,7 @@ def run_pipeline(run: Run, announce: Callable[[str], None] = lambda _: None) -> 
     return write_report(run)
 
 
-def check_names(config: RunConfig) -> None:
+def check_ahead(config: RunConfig) -> None:
     """Raise, before anything is made, for what a later stage would refuse: what settings name, ours or your own.
 
     ConfigError for a reader, TRM, prompt, engine or reward part, EvaluationError for a method.

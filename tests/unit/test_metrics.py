@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeprec.errors import EvaluationError
-from deeprec.metrics import RANKING_METRICS, means, ranking_metrics, target_ranks
+from deeprec.metrics import RANKING_METRICS, means, ranking_metrics, ranks_in_lists
 
 
 def test_hand_computed() -> None:
@@ -26,28 +26,28 @@ def test_hand_computed() -> None:
 
 
 def test_duplicates_count_once_and_padding_is_skipped() -> None:
-    assert target_ranks([[5, 5, 5, 7], [0, 0, 7, 0], [7, 7]], [7, 7, 7]).tolist() == [2, 1, 1]
+    assert ranks_in_lists([[5, 5, 5, 7], [0, 0, 7, 0], [7, 7]], [7, 7, 7]).tolist() == [2, 1, 1]
 
 
 def test_the_cut_applies_to_distinct_items() -> None:
     ranking = [*range(1, 10), 9, 9, 50, 51]
-    assert target_ranks([ranking, ranking], [50, 51]).tolist() == [10, 0]
+    assert ranks_in_lists([ranking, ranking], [50, 51]).tolist() == [10, 0]
     assert ranking_metrics([ranking], [51])["mrr"].tolist() == [0]
 
 
 def test_accepts_arrays() -> None:
-    assert target_ranks(np.array([[3, 4], [4, 0]]), [4, 3]).tolist() == [2, 0]
+    assert ranks_in_lists(np.array([[3, 4], [4, 0]]), [4, 3]).tolist() == [2, 0]
 
 
 @pytest.mark.parametrize("target", [0, -1])
 def test_padding_is_never_a_target(target: int) -> None:
     with pytest.raises(EvaluationError, match="not an item index"):
-        target_ranks([[0, 1]], [target])
+        ranks_in_lists([[0, 1]], [target])
 
 
 def test_lengths_must_agree() -> None:
     with pytest.raises(EvaluationError, match="2 rankings for 1 targets"):
-        target_ranks([[1], [2]], [1])
+        ranks_in_lists([[1], [2]], [1])
 
 
 def test_no_metric_beyond_the_cut() -> None:

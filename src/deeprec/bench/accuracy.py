@@ -22,7 +22,7 @@ from deeprec.provenance import environment
 from deeprec.run import Run
 from deeprec.trm.base import Retriever
 from deeprec.trm.baselines import ItemKNN, Popularity
-from deeprec.trm.ranking import target_ranks
+from deeprec.trm.ranking import catalogue_ranks
 
 _PEER_PACKAGES = ("rectools", "torch")
 
@@ -52,7 +52,7 @@ def own_contestants(run: Run, dataset: Dataset, trm: Retriever) -> list[Contesta
     found = []
     for name, make in fits:
         started = time.monotonic()
-        ranks = target_ranks(make(), examples, dataset=dataset)
+        ranks = catalogue_ranks(make(), examples, dataset=dataset)
         minutes = (time.monotonic() - started) / 60
         if name == TRM:
             minutes += float(run.finished()[stages.TRM]["minutes"])

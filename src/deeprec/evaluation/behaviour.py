@@ -13,7 +13,7 @@ from deeprec.data.dataset import Dataset
 from deeprec.evaluation.bootstrap import paired_differences
 from deeprec.evaluation.summary import Behaviour, Dependence, PoolTurn
 from deeprec.evaluation.thoughts import distinct_within, true_thoughts
-from deeprec.metrics import target_ranks
+from deeprec.metrics import ranks_in_lists
 from deeprec.rewards.process import DIVERSITY_SCALE, diversity_reward, preferences_of
 from deeprec.trm.base import Retriever, TextEncoder
 from deeprec.trm.left import retrieve_left
@@ -148,5 +148,5 @@ def plain_ranks(
         excluded = [dataset.exclusions(example) for example in batch]
         found = retrieve_left(retriever, [e.history for e in batch], None, depth, excluded)
         targets = [example.target for example in batch]
-        ranks[start : start + len(batch)] = target_ranks([one.items for one in found], targets, cut=depth)
+        ranks[start : start + len(batch)] = ranks_in_lists([one.items for one in found], targets, cut=depth)
     return ranks

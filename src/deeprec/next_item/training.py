@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from deeprec.data.dataset import Dataset
 from deeprec.errors import TrainingError
-from deeprec.metrics import ndcg, recall, target_ranks
+from deeprec.metrics import ndcg, ranks_in_lists, recall
 from deeprec.next_item.model import ItemModel, dropout
 from deeprec.recommender import Recommender
 from deeprec.settings.rivals import ItemTokensConfig
@@ -63,7 +63,7 @@ def fit_items(
 def measure(recommender: Recommender, examples: Sequence[Example]) -> Validation:
     """Quality at 10 on `examples`."""
     rankings = [found.ranking for found in recommender.recommend(examples, 10)]
-    ranks = target_ranks(rankings, [example.target for example in examples])
+    ranks = ranks_in_lists(rankings, [example.target for example in examples])
     return Validation(ndcg=float(ndcg(ranks, 10).mean()), recall=float(recall(ranks, 10).mean()))
 
 

@@ -11,7 +11,7 @@ from deeprec.data.dataset import Dataset
 from deeprec.errors import TrainingError
 from deeprec.stages import COLD_START
 from deeprec.trm.base import Retriever
-from deeprec.trm.ranking import target_ranks
+from deeprec.trm.ranking import catalogue_ranks
 from deeprec.types import Example
 
 
@@ -58,7 +58,7 @@ def select(dataset: Dataset, retriever: Retriever, config: SelectionConfig, seed
         raise TrainingError(
             f"data set '{dataset.name}' has no RL targets; prepare it with data.rl_targets of at least 1"
         )
-    ranks = target_ranks(retriever, examples, dataset=dataset)
+    ranks = catalogue_ranks(retriever, examples, dataset=dataset)
     kept = [example for example, rank in zip(examples, ranks, strict=True) if rank <= config.max_rank]
     if not kept:
         raise TrainingError(

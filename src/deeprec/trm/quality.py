@@ -16,7 +16,7 @@ from deeprec.trm.base import Retriever
 from deeprec.trm.baselines import ItemKNN, Popularity
 from deeprec.trm.left import retrieve_left
 from deeprec.trm.phrases import item_phrases, join_phrases
-from deeprec.trm.ranking import target_ranks
+from deeprec.trm.ranking import catalogue_ranks
 from deeprec.types import Example
 
 MEANINGLESS = "qwxzv plorfig; zzkrub"  # words that no catalogue uses
@@ -80,12 +80,14 @@ def compare(trm: Retriever, dataset: Dataset, part: TargetPart, seed: int = 0) -
     """
     examples = examples_of(dataset, part)
     baselines = [
-        quality(name, target_ranks(retriever, examples, dataset=dataset))
+        quality(name, catalogue_ranks(retriever, examples, dataset=dataset))
         for name, retriever in ((POPULARITY, Popularity.fit(dataset)), (ITEM_KNN, ItemKNN.fit(dataset)))
     ]
     asked = preference_kinds(dataset, examples, seed)
     return baselines + [
-        quality(f"{TRM} + {kind}" if kind else TRM, target_ranks(trm, examples, preferences, dataset=dataset))
+        quality(
+            f"{TRM} + {kind}" if kind else TRM, catalogue_ranks(trm, examples, preferences, dataset=dataset)
+        )
         for kind, preferences in asked.items()
     ]
 

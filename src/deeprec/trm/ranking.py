@@ -76,7 +76,7 @@ def top_items(scores: NDArray[np.float32], k: int, exclude: Histories | None = N
     return best_items(block, len(scores), scores.shape[1] - 1, k, exclude)
 
 
-def target_ranks(
+def catalogue_ranks(
     retriever: Retriever,
     examples: Sequence[Example],
     preferences: Preferences | None = None,

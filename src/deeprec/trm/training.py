@@ -30,7 +30,7 @@ from deeprec.trm.epochs import Log, Validation, run_epochs, running_mean
 from deeprec.trm.model import SequentialEncoder
 from deeprec.trm.periods import WEIGHTS, count_periods, month_phrase
 from deeprec.trm.quality import draw_preferences
-from deeprec.trm.ranking import target_ranks
+from deeprec.trm.ranking import catalogue_ranks
 from deeprec.trm.resuming import EpochCheckpoint
 from deeprec.trm.retriever import TRM, ItemTexts, build_network, catalog_texts
 from deeprec.trm.softmax import fast_dtype, softmax_backward
@@ -141,7 +141,7 @@ def measure(
     trm: TRM, dataset: Dataset, examples: Sequence[Example], preferences: Preferences | None = None
 ) -> RankedValidation:
     """Quality on `examples`, plain or with one preference each."""
-    ranks = target_ranks(trm, examples, preferences, dataset=dataset)
+    ranks = catalogue_ranks(trm, examples, preferences, dataset=dataset)
     return RankedValidation(
         ndcg=float(ndcg(ranks, 10).mean()),
         recall=float(recall(ranks, 10).mean()),

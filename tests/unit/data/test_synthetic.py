@@ -12,7 +12,7 @@ from deeprec.data.prepare import prepare
 from deeprec.data.synthetic import choice_probabilities, oracle, simulate
 from deeprec.data.world import World, build_world
 from deeprec.errors import ConfigError, DataError
-from deeprec.metrics import ndcg, target_ranks
+from deeprec.metrics import ndcg, ranks_in_lists
 
 SMALL = SyntheticConfig(users=300, items=200, genres=8, interactions_per_user=25)
 
@@ -87,7 +87,7 @@ def test_oracle_is_a_ceiling_and_calibrated() -> None:
     drawn = scores[rows, [example.target for example in examples]].mean()
     assert drawn == pytest.approx((scores**2).sum(axis=1).mean(), rel=0.1)
     targets = [example.target for example in examples]
-    ceiling = ndcg(target_ranks([entry.ranking for entry in best.recommend(examples)], targets), 10).mean()
+    ceiling = ndcg(ranks_in_lists([entry.ranking for entry in best.recommend(examples)], targets), 10).mean()
     counts = np.zeros(dataset.catalog.n_items + 1)
     for fit in dataset.fit_histories():
         counts[list(fit.history)] += 1
@@ -95,7 +95,7 @@ def test_oracle_is_a_ceiling_and_calibrated() -> None:
     for example in examples:
         left = [item for item in np.argsort(-counts, kind="stable") if item and item not in example.history]
         popular.append([int(item) for item in left[:10]])
-    assert ceiling > 2 * ndcg(target_ranks(popular, targets), 10).mean()
+    assert ceiling > 2 * ndcg(ranks_in_lists(popular, targets), 10).mean()
     assert 0.15 < ceiling < 0.6
 
 

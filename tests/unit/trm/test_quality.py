@@ -16,7 +16,7 @@ from deeprec.trm.quality import (
     preference_kinds,
     steering,
 )
-from deeprec.trm.ranking import target_ranks
+from deeprec.trm.ranking import catalogue_ranks
 from deeprec.trm.retriever import TRM
 
 
@@ -48,7 +48,7 @@ def test_a_retriever_that_reads_no_text_overlaps_wholly(small_dataset: Dataset) 
 def test_pools_grow_and_plain_turns_are_the_plain_list(small_trm: TRM, small_dataset: Dataset) -> None:
     examples = small_dataset.examples("validation")
     pools = pool_table(small_trm, small_dataset, examples, 5)
-    ranks = target_ranks(small_trm, examples, dataset=small_dataset)
+    ranks = catalogue_ranks(small_trm, examples, dataset=small_dataset)
     assert [pool.plain for pool in pools] == [float((ranks <= 5 * turn).mean()) for turn in (1, 2, 3, 4)]
     for name in ("oracle", "plain_then_oracle", "from_history", "random"):
         values = [getattr(pool, name) for pool in pools]

@@ -8,7 +8,7 @@ from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
 from deeprec.errors import RetrievalError
 from deeprec.trm.baselines import ItemKNN, Popularity
-from deeprec.trm.ranking import target_ranks, top_items
+from deeprec.trm.ranking import catalogue_ranks, top_items
 from deeprec.types import Example, Item
 
 INF = float("inf")
@@ -46,10 +46,10 @@ def test_ranks_count_better_items_and_equal_earlier_ones() -> None:
     dataset = _dataset([("u", item, "fit") for item in (1, 1, 1, 2, 2, 3, 3, 4)], 5)
     popularity = Popularity.fit(dataset)  # counts 3, 2, 2, 1, 0
     examples = [Example("u", (), target) for target in (1, 2, 3, 4, 5)]
-    assert target_ranks(popularity, examples, dataset=dataset).tolist() == [1, 2, 3, 4, 5]
+    assert catalogue_ranks(popularity, examples, dataset=dataset).tolist() == [1, 2, 3, 4, 5]
     examples = [Example("u", (1, 2), 3), Example("u", (4,), 5), Example("u", (3,), 3)]
     # Seen items are left out; a target among them can't be reached: 5 items, so rank 6.
-    assert target_ranks(popularity, examples, dataset=dataset).tolist() == [1, 4, 6]
+    assert catalogue_ranks(popularity, examples, dataset=dataset).tolist() == [1, 4, 6]
 
 
 def test_ranks_agree_with_the_full_ranking() -> None:
@@ -60,13 +60,13 @@ def test_ranks_agree_with_the_full_ranking() -> None:
         [e.history for e in examples], k=11, exclude=[e.history for e in examples]
     ).item_indices
     expected = [row.tolist().index(e.target) + 1 for row, e in zip(found, examples, strict=True)]
-    assert target_ranks(knn, examples, dataset=dataset, users_per_batch=2).tolist() == expected
+    assert catalogue_ranks(knn, examples, dataset=dataset, users_per_batch=2).tolist() == expected
 
 
 def test_ranks_need_a_target() -> None:
     dataset = _dataset([("u", 1, "fit"), ("u", 2, "fit")], 2)
     with pytest.raises(RetrievalError, match="user 'x': an example without a target"):
-        target_ranks(Popularity.fit(dataset), [Example("x", (1,))], dataset=dataset)
+        catalogue_ranks(Popularity.fit(dataset), [Example("x", (1,))], dataset=dataset)
 
 
 def test_item_knn_by_hand() -> None:
