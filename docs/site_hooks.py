@@ -17,7 +17,7 @@ _PAGES = {
     "examples/own_trm.md": "examples/own_trm.py",
 }
 _HOMES = {source: page for page, source in _PAGES.items()}
-_LINK = re.compile(r"\]\((?P<up>(?:\.\./)+)(?P<path>[\w./-]+)\)")
+_LINK = re.compile(r"\]\((?P<path>[\w./-]+)(?P<anchor>#[\w-]*)?\)")
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -33,16 +33,18 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Links that lead out of docs/, as they must be on the forge, lead to those pages."""
+    """Links hold as they are on the forge: those between docs/ and the rest of the project lead to the pages here."""
+    own = page.file.src_uri
+    source = ROOT / _PAGES.get(own, f"docs/{own}")
 
     def turned(match: re.Match[str]) -> str:
-        target = (ROOT / "docs" / page.file.src_uri).parent / match["up"] / match["path"]
-        source = (
-            target.resolve().relative_to(ROOT).as_posix() if target.resolve().is_relative_to(ROOT) else ""
-        )
-        if source not in _HOMES:
+        target = (source.parent / match["path"]).resolve()
+        if not target.is_relative_to(ROOT):
             return match[0]
-        depth = page.file.src_uri.count("/")
-        return f"]({'../' * depth}{_HOMES[source]})"
+        name = target.relative_to(ROOT).as_posix()
+        found = _HOMES.get(name, name.removeprefix("docs/") if name.startswith("docs/") else None)
+        if found is None:
+            return match[0]
+        return f"]({'../' * own.count('/')}{found}{match['anchor'] or ''})"
 
     return _LINK.sub(turned, markdown)
