@@ -90,6 +90,7 @@ def plan_configs(plan: Plan, named: Iterable[str] = ()) -> tuple[dict[str, RunCo
 
     Raises ConfigError where one of the latter is in `named`, or when the full method is all that is left.
     """
+    # All seeds share one TRM: what differs between sub-runs is then the policy's doing.
     shared = override_config(plan.config, [f"trm.seed={plan.config.fit_seed}"])
     found, void = {}, []
     for variant in plan.variants:
@@ -114,7 +115,7 @@ def run_all(plan: Plan, configs: dict[str, RunConfig], announce: Announce = lamb
     """
     pending = [(name, seed) for seed in plan.seeds for name in configs]
     done: dict[tuple[str, int], SubRun] = {}
-    for wait in (False, True):
+    for wait in (False, True):  # what another process is at comes last, and is waited for then
         for name, seed in [entry for entry in pending if entry not in done]:
             found = _run_one(plan, configs[name], name, seed, announce, wait=wait)
             if found is not None:

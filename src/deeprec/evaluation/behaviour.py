@@ -19,7 +19,7 @@ from deeprec.trm.base import Retriever, TextEncoder
 from deeprec.trm.left import retrieve_left
 from deeprec.types import Example, Trajectory
 
-_USERS_PER_CALL = 256
+_USERS_PER_CALL = 256  # bounds a call's memory
 
 
 def policy_columns(
@@ -122,6 +122,7 @@ def pool_by_turn(
     plain = plain_ranks(retriever, dataset, examples, int(sizes.max(initial=0)))
     found = []
     for turn in range(last):
+        # Each user's own size: one plain top for all would be long for those who asked once, short for the others.
         matched = ((plain > 0) & (plain <= sizes[turn])).astype(np.float64)
         size = float(sizes[turn].mean())
         gain = paired_differences(hits[turn][:, None], matched[:, None], resamples, seed)[0]

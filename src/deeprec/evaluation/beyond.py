@@ -112,9 +112,10 @@ def padded(rankings: Sequence[Sequence[int]], k: int) -> Lists:
 def list_columns(lists: Lists, yardstick: Yardstick) -> dict[str, NDArray[np.float64]]:
     """Per-user columns (U,): `novelty`, `popularity` and `diversity`.
 
-    Novelty is the mean self-information of the list in bits (Zhou et al. 2010), popularity the
-    mean share of fit users who have its items, diversity 1 - the mean pairwise cosine of its item
-    vectors (Ziegler et al. 2005). NaN for an empty list, diversity for a single item too.
+    For a list L and the share p(i) of fit users who have item i: novelty is the mean over i in L of
+    -log2 p(i), in bits (Zhou et al. 2010), popularity the mean over i in L of p(i), diversity 1 - the mean
+    over pairs i < j in L of cos(v_i, v_j) (Ziegler et al. 2005). NaN for an empty list, diversity for a
+    single item too.
     """
     return {
         "novelty": _mean_over_list(yardstick.self_information, lists),

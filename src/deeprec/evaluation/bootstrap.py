@@ -71,6 +71,7 @@ def resampled_means(values: NDArray[np.float64], resamples: int, seed: int) -> N
         size = min(chunk, resamples - start)
         drawn = generator.integers(0, users, size=(size, users))
         drawn += np.arange(size)[:, None] * users
+        # How often each user was drawn: one product then gives the sums of all columns, without copying a row.
         counts = np.bincount(drawn.ravel(), minlength=size * users).reshape(size, users).astype(np.float64)
         part = found[start : start + size]
         np.matmul(counts, filled, out=part)

@@ -104,7 +104,11 @@ class _Table:
 
 
 def _lift(table: _Table, draws: NDArray[np.float64], name: str) -> Interval | None:
-    """Mean popularity of the lists over that of the histories, minus 1, of users who have both."""
+    """Mean popularity of the lists over that of the histories, minus 1, of users who have both.
+
+    A ratio of means, not a mean of ratios (Abdollahpouri et al. 2020): a history of rare items alone would
+    weigh without bound. None where there is nothing to divide by.
+    """
     keys = [(name, "lift", metric) for metric in ("popularity", "history_popularity")]
     if not all(key in table.places for key in keys):
         return None
@@ -116,6 +120,7 @@ def _lift(table: _Table, draws: NDArray[np.float64], name: str) -> Interval | No
     known = int((~np.isnan(columns[:, 0])).sum())
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = draws[:, places[0]] / draws[:, places[1]] - 1.0
+    # A resample that drew nobody with a history has no ratio, and says nothing.
     low, high = np.quantile(ratios[np.isfinite(ratios)], [0.025, 0.975])
     return Interval(
         mean=float(means[0] / means[1] - 1.0),

@@ -33,7 +33,7 @@ from deeprec.types import Example, Trajectory
 
 SampledFunction = Callable[[Recommender, Sequence[Example]], Mapping[str, NDArray[np.float64]]]
 
-_USERS_PER_CALL = 512
+_USERS_PER_CALL = 512  # bounds a call's memory; no answer depends on who else is in it
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ def sign_flip_p_values(differences: NDArray[np.float64], permutations: int, seed
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjusted p-values, in the order given (Holm 1979).
 
+    Of m values sorted upwards, the j-th becomes the largest of min(1, (m - i + 1) p_i) over i <= j.
     The chance that any true null hypothesis of the family is rejected at a level stays below that
     level, however the tests depend on each other.
 

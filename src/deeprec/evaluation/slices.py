@@ -29,7 +29,7 @@ def slice_masks(examples: Sequence[Example], part: Sequence[Example], yardstick:
     targets = np.array([example.target for example in examples])
     # Lengths that occur: at least a quarter of the part is at or below the first, and above the second.
     short, long = np.quantile([len(example.history) for example in part], [0.25, 0.75], method="inverted_cdf")
-    long = max(long, short + 1)
+    long = max(long, short + 1)  # nobody is both, where most histories are equally long
     head = yardstick.head
     times = yardstick.interactions[targets]
     return {

@@ -22,7 +22,7 @@ from deeprec.trm.left import check_size, top_left
 from deeprec.trm.ranking import Scored, check_histories, check_preferences
 from deeprec.types import Example
 
-_USERS_PER_CALL = 256
+_USERS_PER_CALL = 256  # bounds the (users, items) matrix
 
 
 class ALS(Scored):
@@ -56,6 +56,7 @@ class ALS(Scored):
         """Factorise the fit part. Raises MissingExtraError without `implicit`."""
         with one_blas_thread():
             model = _als(factors, regularization, iterations, seed)
+            # `implicit` takes confidences: 1 + alpha for what a user had, and 1 for all else by itself.
             model.fit((1 + alpha) * seen_matrix(dataset), show_progress=False)
         items = np.array(model.item_factors, dtype=np.float32)
         items[0] = 0.0

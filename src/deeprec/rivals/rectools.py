@@ -34,7 +34,7 @@ from deeprec.trm.ranking import check_histories
 from deeprec.types import Example
 
 _WORKER = Path(__file__).with_name("rectools_worker.py")
-_LISTS = 100  # items of a stored list
+_LISTS = 100  # items of a stored list: ten times what tables show, and a MB for a thousand users
 _PREFIX = "rectools_"
 _KEYS = (
     "history", "width", "blocks", "heads", "dropout", "learning_rate", "users_per_step", "epochs",

@@ -88,5 +88,6 @@ def tuning_examples(dataset: Dataset, most: int) -> list[Example]:
     examples = dataset.examples("validation")
     if not examples:
         raise EvaluationError(f"data set '{dataset.name}': no validation targets to choose settings on")
+    # By hash, not by chance: another seed, or another rival, is tuned on the same users.
     drawn = sorted(examples, key=lambda example: sha256(example.user_id.encode()).digest())
     return drawn[:most]
