@@ -351,7 +351,8 @@ def test_a_context_that_cant_hold_the_prompt_or_a_list_is_refused_at_once(copy_r
     run = copy_run("run", "rollout.response_tokens=8")
     dataset, trm = load_parts(run)
     with pytest.raises(
-        PolicyError, match=r"'cold_start': a list of 3 items has \d+ tokens or more.*retrieved"
+        PolicyError,
+        match=r"'cold_start': a list of 3 items and the final one of 3 have \d+ tokens or more.*retrieved",
     ):
         run_rl(run, dataset, trm, "cold_start")
     assert not rows(run.metrics)

@@ -147,6 +147,27 @@ def test_log_probabilities_and_entropies_equal_trls_own(trainer, batch):
     assert trainer.temperature == 0.9  # the temperature is part of what agrees
 
 
+def test_tiles_give_the_same_as_all_logits_at_once(trainer, batch, monkeypatch):
+    from deeprec.rl import trainer as module
+
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+    attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+    trainer._sampled = sampled(batch).long()
+    found = []
+    for most, rows in ((2**28, None), (0, None), (0, 5)):
+        monkeypatch.setattr(module, "_LOGITS_AT_ONCE", most)
+        trainer.model.zero_grad()
+        arguments = (trainer.model, ids, attention, trainer._sampled.shape[1], rows)
+        logps, entropies, _ = trainer._get_per_token_logps_and_entropies(*arguments, compute_entropy=True)
+        (logps * batch["advantages"]).sum().backward()
+        found.append((logps.detach(), entropies, trainer.model.get_input_embeddings().weight.grad.clone()))
+    trainer.model.zero_grad()
+    for other in found[1:]:
+        for ours, theirs in zip(found[0], other, strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    assert found[0][2].abs().max() > 1e-2
+
+
 def test_rollouts_take_the_lean_pass_and_agree_with_the_trainer(trainer):
     from deeprec.rl.scoring import score_sampled
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from deeprec.errors import PolicyError
 from deeprec.policy.context import longer_context
-from deeprec.rollout.protocol import render_items, render_prompt
+from deeprec.rollout.protocol import render_items, render_prompt, render_ranking
 
 if TYPE_CHECKING:
     from deeprec.config import PolicyConfig
@@ -17,7 +17,7 @@ def check_context(sampler: Sampler, policy: PolicyConfig) -> None:
     """Raise PolicyError when training is certain to fail for want of context; `policy` is whose it is.
 
     That is when the prompt of any example fills it, or when not even the shortest prompt
-    leaves room for the shortest list that the TRM could answer with.
+    leaves room for the shortest list that the TRM could answer with, and for the shortest final list.
     """
     environment, config = sampler.environment, sampler.environment.config
     codec, catalog = environment.codec, environment.dataset.catalog
@@ -35,11 +35,12 @@ def check_context(sampler: Sampler, policy: PolicyConfig) -> None:
         )
     shown = sorted(range(1, catalog.n_items + 1), key=lambda item: len(catalog[item].label))
     items = codec.encode(render_items(shown[: config.retrieved], catalog, config.list_fields))
+    final = codec.encode(render_ranking(shown[: config.recommended], catalog))
     room = min(config.response_tokens, context - shortest)
-    if len(items) >= room:
+    if len(items) + len(final) > room:
         raise PolicyError(
-            f"stage '{sampler.stage}': a list of {config.retrieved} items has {len(items)} tokens or more, and behind "
-            f"the shortest prompt ({shortest} tokens) there is room for {room} (context {context}, "
-            f"rollout.response_tokens {config.response_tokens}); lower rollout.retrieved or rollout.history, raise "
-            f"rollout.response_tokens, or {longer_context(policy)}"
+            f"stage '{sampler.stage}': a list of {config.retrieved} items and the final one of {config.recommended} "
+            f"have {len(items) + len(final)} tokens or more, and behind the shortest prompt ({shortest} tokens) there "
+            f"is room for {room} (context {context}, rollout.response_tokens {config.response_tokens}); lower "
+            f"rollout.retrieved or rollout.history, raise rollout.response_tokens, or {longer_context(policy)}"
         )

@@ -27,6 +27,7 @@ from deeprec.next_item.model import ItemModel, dropout
 from deeprec.progress import progress_bar
 from deeprec.rl.scripts import ListDocument
 from deeprec.rl.supervised import batched_by_length
+from deeprec.rollout.engines.causal_lm import context_limit
 from deeprec.trm.epochs import running_mean
 from deeprec.trm.softmax import fast_dtype, softmax_backward
 from deeprec.trm.windows import Window, cut_batches, cut_windows, pad_right
@@ -67,6 +68,7 @@ class JointTrainer:
     ) -> None:
         self.items, self.scripts, self.histories, self.plan = items, scripts, histories, plan
         self.device, self.dtype = items.device, fast_dtype(items.device)
+        self.positions = context_limit(items.model)
         self.table = items.item_ids[:, 0].to(self.device)  # (n_items + 1,) token of each title
         weights = list(items.model.parameters())
         betas = (0.9, 0.98)
@@ -135,7 +137,9 @@ class JointTrainer:
             history = self.histories[int(rng.integers(len(self.histories)))]
             start = int(rng.integers(max(1, len(history) - length + 1)))
             contexts.append(script.ids[: script.opened])
-            windows.append(history[start : start + length])
+            # The last title is never read, only predicted; the start token stands in front of the first.
+            most = length if self.positions is None else self.positions - script.opened
+            windows.append(history[start : start + min(length, most)])
         return contexts, windows
 
     def _step(self, optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -31,6 +31,9 @@ class Recorder:
         """Keep the evidence; the list itself is the pool's beginning."""
         found = self._maker.evidence(episodes)
         for episode, known in zip(episodes, found, strict=True):
+            if known is None:
+                episode.leave_list()
+                continue
             self.evidence[episode.key] = known
             episode.write_list(known.pool[: self._maker.size])
 

@@ -16,7 +16,9 @@ from deeprec.next_item.recommender import ItemTokensRecommender
 from deeprec.next_item.training import fit_items
 from deeprec.next_item.trie import Trie
 from deeprec.next_item.vocabulary import ItemNames
+from deeprec.policy.context import longer_context
 from deeprec.policy.loading import Policy
+from deeprec.rollout.engines.causal_lm import context_limit
 from deeprec.rollout.titles import TitleTexts
 from deeprec.settings.rivals import ItemTokensConfig
 from deeprec.trm.epochs import Log
@@ -30,7 +32,7 @@ def read_histories(
 
     On `dataset.fit_histories()` alone, for `warm_start.reading_epochs` at most; the best epoch on
     validation users is kept, and `checkpoint` is what an interrupted reading goes on from. Raises ConfigError
-    for a policy whose titles are several tokens.
+    for a policy whose titles are several tokens, or whose context is too short.
     """
     names = label_names(policy, dataset)
     settings = ItemTokensConfig(
@@ -40,6 +42,12 @@ def read_histories(
     )
     if config.warm_start.reading_learning_rate:
         settings = settings.model_copy(update={"learning_rate": config.warm_start.reading_learning_rate})
+    most = context_limit(policy.model)
+    if most is not None and settings.history + 1 > most:  # a token stands in front
+        raise ConfigError(
+            f"rollout.list_history = {settings.history}: the policy reads {most} tokens at most; lower it, or "
+            f"{longer_context(config.policy)}"
+        )
     trie = Trie(names.codes)
 
     def recommender(shown: ItemModel) -> ItemTokensRecommender:

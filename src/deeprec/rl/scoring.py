@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -62,6 +62,29 @@ def score_sampled(
     return Scores(
         blank.masked_scatter(where, chosen), blank.masked_scatter(where, entropies), spoken, every[~is_spoken]
     )
+
+
+def score_in_tiles(
+    model: Any, input_ids: Tensor, attention_mask: Tensor, sampled: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Log-probability and entropy as `score_sampled` gives them, without ever holding all logits.
+
+    `model` bears TRL's fused head (`trl.trainer.utils.add_fused_lm_head`, which knows the temperature), and may be
+    wrapped. Rows are packed as there: a left-padded row would be read at the wrong positions by a model that
+    counts them by columns, and beyond the last one it has.
+    """
+    packed, order = _pack(attention_mask)
+    ids, wanted = input_ids.gather(1, order)[:, :packed], sampled.bool().gather(1, order)[:, :packed]
+    found = model(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        labels=ids.masked_fill(~wanted, -100),
+        fused_lm_head=True,
+    )
+    where, told = sampled.bool(), wanted[:, 1:]
+    blank = torch.zeros(sampled.shape, dtype=torch.float32, device=found.log_probs.device)
+    chances, entropies = found.log_probs[told].float(), found.entropy[told].detach().float()
+    return blank.masked_scatter(where, chances), blank.masked_scatter(where, entropies)
 
 
 def _pack(attention_mask: Tensor) -> tuple[int, Tensor]:

@@ -23,6 +23,7 @@ from deeprec.rl.callbacks import CheckpointMarker, latest_checkpoint
 from deeprec.rl.extras import require_extra
 from deeprec.rl.failures import named_failures
 from deeprec.rl.scripts import Document
+from deeprec.rollout.engines.causal_lm import context_limit
 from deeprec.rollout.likelihood import logits_of
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def fit_documents(
             f"warm start: {len(documents)} documents don't fill one step; "
             f"lower warm_start.trajectories_per_step ({config.trajectories_per_step})"
         )
+    _check_lengths(model, order)
     arguments = _arguments(model, config, steps, seed, folder)
     with progress_bar(title, steps) as bar, silently(), _checkpointing(model, config.gradient_checkpointing):
         trainer = _MaskedTrainer(
@@ -97,6 +99,16 @@ def fit_documents(
     if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
         raise TrainingError(_diverged("a weight is not a finite number", steps))
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_lengths(model: PreTrainedModel, documents: Sequence[Document]) -> None:
+    """Raise TrainingError for a text that the model has no positions for: it fails, or learns what it never reads."""
+    longest, most = max(len(document.ids) for document in documents), context_limit(model)
+    if most is not None and longest > most:
+        raise TrainingError(
+            f"warm start: a text has {longest} tokens, and the policy reads {most} at most; lower rollout.history, "
+            "show fewer rollout.prompt_fields, or take a policy with a longer context (tiny: policy.context)"
+        )
 
 
 def _arguments(

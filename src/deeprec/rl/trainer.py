@@ -13,13 +13,13 @@ from trl.trainer.utils import pad
 from deeprec.errors import TrainingError
 from deeprec.rl.list_term import ListTerm
 from deeprec.rl.sampling import Sampler
-from deeprec.rl.scoring import Scores, score_sampled
+from deeprec.rl.scoring import Scores, score_in_tiles, score_sampled
 from deeprec.rl.whitening import whiten_together
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Above this many logits in one pass (1 GiB), TRL's own tiled projection is used instead.
+# Above this many logits in one pass (1 GiB), TRL's tiled projection is used instead.
 _LOGITS_AT_ONCE = 2**28
 _PLANS = "list_plans"  # key of a batch: what is to be learned from each row's lists, or None
 
@@ -126,42 +126,40 @@ class DeepRecTrainer(GRPOTrainer):  # type: ignore[misc]
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Log-probabilities (B, C) and entropies of sampled tokens; 0.0 where the mask is 0.
 
-        Equals TRL's own figures at those positions. TRL's are used where they are the
+        Equals TRL's own figures at those positions. TRL's tiled projection is used where it is the
         better choice: wrapped models (their hooks must run) and huge vocabularies.
         """
         sampled = self._sampled
         if sampled is None:  # asked for old log-probabilities, before there is a batch
             masks = [torch.tensor(mask, device=input_ids.device) for mask in self._rolled_out]
             sampled = pad(masks, padding_value=0, padding_side="right")
-        rows = batch_size or len(input_ids)
-        vocabulary = model.config.get_text_config().vocab_size if hasattr(model, "config") else 0
-        busiest = max(int(part.sum()) for part in torch.split(sampled, rows))
-        if self.accelerator.num_processes > 1 or not vocabulary or busiest * vocabulary > _LOGITS_AT_ONCE:
-            return super()._get_per_token_logps_and_entropies(  # type: ignore[no-any-return]
-                model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **others
-            )
         before = torch.zeros_like(input_ids[:, :-logits_to_keep])
         wanted = torch.cat([before, sampled], dim=1)
         opened = None if self._opened is None else torch.cat([before, self._opened], dim=1)
+        rows = batch_size or len(input_ids)
+        in_tiles = self._needs_tiles(model, max(int(part.sum()) for part in torch.split(sampled, rows)))
         found = []
         with self._precision():
             for start in range(0, len(input_ids), rows):
                 part = slice(start, start + rows)
-                found.append(
-                    score_sampled(
-                        model,
-                        input_ids[part],
-                        attention_mask[part],
-                        wanted[part],
-                        self.temperature,
-                        None if opened is None else opened[part],
-                    )
+                batch = input_ids[part], attention_mask[part], wanted[part]
+                if in_tiles:
+                    found.append(score_in_tiles(model, *batch))
+                    continue
+                scores = score_sampled(
+                    model, *batch, self.temperature, None if opened is None else opened[part]
                 )
-        if self._opened is not None and len(found) == 1:
-            self._scores = found[0]
-        logps = torch.cat([scores.log_probabilities for scores in found])[:, -logits_to_keep:]
-        entropies = torch.cat([scores.entropies for scores in found])[:, -logits_to_keep:]
+                found.append((scores.log_probabilities, scores.entropies))
+                if opened is not None and rows >= len(input_ids):
+                    self._scores = scores
+        logps = torch.cat([chosen for chosen, _ in found])[:, -logits_to_keep:]
+        entropies = torch.cat([entropy for _, entropy in found])[:, -logits_to_keep:]
         return logps, entropies if compute_entropy else None, None
+
+    def _needs_tiles(self, model: Any, busiest: int) -> bool:
+        """Whether so many sampled tokens in one pass have too many logits to hold, or the model is wrapped."""
+        vocabulary = model.config.get_text_config().vocab_size if hasattr(model, "config") else 0
+        return self.accelerator.num_processes > 1 or not vocabulary or busiest * vocabulary > _LOGITS_AT_ONCE
 
     def _precision(self) -> AbstractContextManager[Any]:
         context: AbstractContextManager[Any] = self.accelerator.autocast()

@@ -147,20 +147,32 @@ class Episode:
             return
         self._append(ids, [0.0] * len(ids), sampled=False)
 
+    def has_room(self, tokens: int) -> bool:
+        """Whether so many tokens more may stand behind `context`."""
+        return len(self._ids) + tokens <= self._room
+
+    def leave_list(self) -> None:
+        """End the episode at its opened list, which there is no room for."""
+        self._check_opened()
+        self.awaits_list, self._stop = False, StopReason.TOKEN_LIMIT
+
+    def _check_opened(self) -> None:
+        if not self.awaits_list:
+            raise ValueError(f"episode {self.key}: no list is open")
+
     def write_list(self, item_indices: Sequence[int], choice: Choice | None = None) -> None:
         """Close the opened list with these items, best first, as tokens that the policy didn't sample: masked.
 
         `choice` is how the policy drew them, and what it had read behind `context` before it did.
         """
-        if not self.awaits_list:
-            raise ValueError(f"episode {self.key}: no list is open")
+        self._check_opened()
         text = render_ranking(item_indices, self.catalog).removeprefix(TAGS.begin_list)
         ids = self._codec.encode(text)
-        self.awaits_list = False
         opened, again = len(self._ids), () if choice is None else choice.history_ids
-        if opened + len(again) + len(ids) > self._room:
-            self._stop = StopReason.TOKEN_LIMIT
+        if not self.has_room(len(again) + len(ids)):
+            self.leave_list()
             return
+        self.awaits_list = False
         self._append((*again, *ids), [0.0] * (len(again) + len(ids)), sampled=False)
         if choice is not None:
             self._draw = Draw(

@@ -35,7 +35,7 @@ from deeprec.rollout.fill_in import Gap, fill_gaps
 from deeprec.rollout.list_prior import ListPrior, prior_of
 from deeprec.rollout.plackett_luce import NEVER, draw_lists, greedy_lists, line_log_probs
 from deeprec.rollout.title_likelihoods import Likelihoods
-from deeprec.rollout.titles import TitleTexts
+from deeprec.rollout.titles import Ids, TitleTexts
 from deeprec.trm.base import Retriever
 from deeprec.types import Example
 
@@ -107,22 +107,31 @@ class MaskedLists:
         """Write the opened list of each episode; one whose pool is small gets a shorter list."""
         weights = prior_of(self._likelihoods.model)
         for episode, known in zip(episodes, self.evidence(episodes), strict=True):
-            episode.write_list(*self._choose(episode, known, weights, greedy=greedy))
+            if known is None:
+                episode.leave_list()
+            else:
+                episode.write_list(*self._choose(episode, known, weights, greedy=greedy))
 
-    def evidence(self, episodes: Sequence[Episode]) -> list[Evidence]:
-        """What is known of the items that each episode may list."""
+    def evidence(self, episodes: Sequence[Episode]) -> list[Evidence | None]:
+        """What is known of the items that each episode may list; None where there is no room to read their titles."""
         sources = self._sources([episode.example for episode in episodes])
         pools = [self._pool(episode, sources[id(episode.example)]) for episode in episodes]
-        found = self._likelihoods.behind(
-            [
-                (episode.context + self._again(episode), [self._titles.title(item) for item in pool])
-                for episode, (pool, _, _) in zip(episodes, pools, strict=True)
-            ]
-        )
-        return [
-            Evidence(pool, likelihood, asked, plain)
-            for (pool, asked, plain), likelihood in zip(pools, found, strict=True)
+        rows = [
+            (episode.context + self._again(episode), [self._titles.title(item) for item in pool])
+            for episode, (pool, _, _) in zip(episodes, pools, strict=True)
         ]
+        found: list[Evidence | None] = [None] * len(episodes)
+        # A model has no positions behind its context: some families fail there, others say anything.
+        fitting = [place for place, row in enumerate(rows) if self._fits(episodes[place], row[1])]
+        likelihoods = self._likelihoods.behind([rows[place] for place in fitting])
+        for place, likelihood in zip(fitting, likelihoods, strict=True):
+            pool, asked, plain = pools[place]
+            found[place] = Evidence(pool, likelihood, asked, plain)
+        return found
+
+    def _fits(self, episode: Episode, titles: Sequence[Ids]) -> bool:
+        longest = max((len(title) for title in titles), default=0)
+        return episode.has_room(len(self._again(episode)) + longest)
 
     def _again(self, episode: Episode) -> tuple[int, ...]:
         """Ids of the history as it is written again."""

@@ -10,7 +10,7 @@ from deeprec.config import RolloutConfig
 from deeprec.data.dataset import Dataset
 from deeprec.recommender import Recommendation
 from deeprec.rollout.answers import log_shares
-from deeprec.rollout.title_likelihoods import Likelihoods
+from deeprec.rollout.title_likelihoods import Ids, Likelihoods
 from deeprec.rollout.titles import TitleTexts
 from deeprec.trm.base import Retriever
 from deeprec.trm.left import check_size, retrieve_left
@@ -56,16 +56,17 @@ class RerankedTRM:
         size = max(config.retrieved, k)
         plain = retrieve_left(self._retriever, [example.history for example in batch], None, size, excluded)
         likelihoods = self._reader.behind(
-            [
-                (
-                    self._titles.context(example.history[-config.list_history :]),
-                    [self._titles.title(item) for item in one.items],
-                )
-                for example, one in zip(batch, plain, strict=True)
-            ]
+            [self._row(example, one.items) for example, one in zip(batch, plain, strict=True)]
         )
         found = []
         for one, likelihood in zip(plain, likelihoods, strict=True):
             order = np.argsort(-(np.asarray(log_shares(one.scores)) + likelihood), kind="stable")[:k]
             found.append(Recommendation(tuple(one.items[place] for place in order), self.name))
         return found
+
+    def _row(self, example: Example, items: Sequence[int]) -> tuple[Ids, list[Ids]]:
+        """What is read, as many of the latest titles as the reader has positions for, and what may come next."""
+        titles = [self._titles.title(item) for item in items]
+        most = self._reader.context_length
+        room = None if most is None else most - max(map(len, titles), default=0)
+        return self._titles.latest(example.history[-self._config.list_history :], room), titles

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deeprec.rollout.engines.causal_lm import context_limit, evaluating
 from deeprec.rollout.engines.limits import portions
 from deeprec.rollout.likelihood import logits_of
 from deeprec.rollout.title_tree import title_likelihoods, tree_tokens
@@ -23,7 +24,10 @@ Ids = tuple[int, ...]
 
 
 class Likelihoods:
-    """Log-likelihoods by one model. What it says of a row doesn't depend on the rows beside it."""
+    """Log-likelihoods by one model, whatever mode it is in. What it says of a row doesn't depend on the rows beside it.
+
+    A context and the longest title behind it must fit into the model's positions.
+    """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
@@ -33,13 +37,18 @@ class Likelihoods:
         """The model that is asked."""
         return self._model
 
+    @property
+    def context_length(self) -> int | None:
+        """Tokens that context and title may have together; None where the model doesn't say."""
+        return context_limit(self._model)
+
     def behind(self, rows: Sequence[tuple[Ids, Sequence[Ids]]]) -> list[NDArray[np.float64]]:
         """Natural-log likelihood (P,) of each of a row's titles behind its context: the sum over its tokens."""
         if all(len(title) == 1 for _, titles in rows for title in titles):
             return self._single([context for context, _ in rows], [titles for _, titles in rows])
         found: list[NDArray[np.float64]] = []
         for part in portions([tree_tokens(*row) for row in rows], self._budget):
-            with torch.inference_mode():
+            with evaluating(self._model):
                 found += [
                     values.double().cpu().numpy() for values in title_likelihoods(self._model, rows[part])
                 ]
@@ -66,7 +75,7 @@ class Likelihoods:
             ids, seen, wanted = self._rectangle([(*contexts[place], 0) for place in places])
             for row, place in enumerate(places):
                 wanted[row, len(contexts[place])] = 1
-            with torch.inference_mode():
+            with evaluating(self._model):
                 logits = logits_of(self._model, ids, seen, wanted)
             found.update(zip(places, logits, strict=True))
         return [found[place] for place in range(len(contexts))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import accumulate
 
 from deeprec.data.catalog import Catalog
 from deeprec.rollout.codec import Codec
@@ -38,6 +39,14 @@ class TitleTexts:
     def context(self, history: Sequence[int]) -> Ids:
         """Ids of a history of item indices."""
         return self.start + tuple(token for item in history for token in self.title(item))
+
+    def latest(self, history: Sequence[int], room: int | None) -> Ids:
+        """Ids of as many of the latest titles as fit into `room` tokens with what stands in front; None: of all."""
+        if room is None:
+            return self.context(history)
+        ends = accumulate(len(self.title(item)) for item in reversed(history))
+        fitting = sum(len(self.start) + end <= room for end in ends)
+        return self.context(history[len(history) - fitting :])
 
     def title(self, item: int) -> Ids:
         """Ids of one title."""

@@ -53,6 +53,21 @@ def test_scripts_end_where_the_list_is_drawn_with_the_history_again(scripts: lis
         assert script.mask[script.opened - 1] == 1  # opening the list is the policy's
 
 
+def test_windows_behind_a_script_fit_into_the_policys_positions(
+    scripts: list[ListDocument], tmp_path: Path
+) -> None:
+    made = trainer(scripts, tmp_path)
+    made.positions = max(script.opened for script in scripts) + 2
+    contexts, windows = made._behind(np.random.default_rng(0))
+    read = [len(ids) + 1 + len(window) - 1 for ids, window in zip(contexts, windows, strict=True)]
+    assert max(read) == made.positions
+    assert min(map(len, windows)) >= 1
+    made.positions = None
+    _, uncut = made._behind(np.random.default_rng(0))
+    for cut, whole in zip(windows, uncut, strict=True):  # the same draws
+        assert list(whole)[: len(cut)] == list(cut)
+
+
 def test_every_loss_falls(scripts: list[ListDocument], tmp_path: Path) -> None:
     made = trainer(scripts, tmp_path, steps=30)
     windows = [list(history)[:5] for history in made.histories]

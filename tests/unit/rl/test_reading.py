@@ -120,3 +120,14 @@ def test_titles_of_many_tokens_are_sent_to_text_epochs() -> None:
         ConfigError, match=r"several tokens of this policy; set it to 0, and warm_start.text_epochs"
     ):
         read_histories(Policy(model, codec.tokenizer, codec), other, config(), lambda _: None)
+
+
+def test_a_history_beyond_the_policys_context_is_refused() -> None:
+    dataset, codec = walking(), build_codec()
+    settings = config("policy.context=64", "rollout.list_history=64")
+    model = build_tiny(settings.policy, codec.tokenizer, 0)
+    told = (
+        r"rollout\.list_history = 64: the policy reads 64 tokens at most; lower it, or raise policy\.context"
+    )
+    with pytest.raises(ConfigError, match=told):
+        read_histories(Policy(model, codec.tokenizer, codec), dataset, settings, lambda _: None)

@@ -188,3 +188,13 @@ def test_checkpointed_activations_are_computed_again_and_give_the_same_weights(
         passes.append(len(calls))
     assert passes == [1, 2]
     assert same_weights(*trained)
+
+
+def test_a_text_beyond_the_models_positions_is_refused_before_training(tmp_path: Path) -> None:
+    sizes = PolicyConfig(width=16, heads=2, key_value_heads=1, inner=32, layers=1, context=64)
+    model = build_tiny(sizes, build_codec().tokenizer, 0)
+    whole, long = (Document((5,) * count, (0,) + (1,) * (count - 1)) for count in (64, 65))
+    fit(tmp_path / "whole", [whole] * 4, model=model)
+    told = r"a text has 65 tokens, and the policy reads 64 at most; lower rollout\.history"
+    with pytest.raises(TrainingError, match=told):
+        fit(tmp_path / "long", [*[whole] * 3, long], model=model)

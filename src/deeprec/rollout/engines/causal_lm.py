@@ -25,6 +25,12 @@ def keeps_some_logits(model: PreTrainedModel) -> bool:
     return "logits_to_keep" in forward
 
 
+def context_limit(model: PreTrainedModel) -> int | None:
+    """Tokens that a model has positions for; None where it doesn't say."""
+    found: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return found
+
+
 def usable_context(model: PreTrainedModel, wanted: int | None) -> int:
     """Context length within which plain causal attention is what the model does.
 
@@ -42,7 +48,7 @@ def usable_context(model: PreTrainedModel, wanted: int | None) -> int:
         raise EngineError(
             f"{type(model).__name__} has layers of kind {odd}, which the local engine can't cache"
         )
-    limits = [getattr(config, "max_position_embeddings", None), wanted]
+    limits = [context_limit(model), wanted]
     if "sliding_attention" in layers:
         limits.append(getattr(config, "sliding_window", None))  # within its window it is full attention
     known = [limit for limit in limits if limit]
@@ -53,14 +59,15 @@ def usable_context(model: PreTrainedModel, wanted: int | None) -> int:
 
 @contextmanager
 def evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """No gradients, dropout off, and the former mode back afterwards."""
-    was_training = model.training
+    """No gradients, dropout off, and the former mode of every part back afterwards."""
+    in_training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         with torch.inference_mode():
             yield
     finally:
-        model.train(was_training)
+        for module in in_training:
+            module.training = True
 
 
 def is_out_of_memory(error: BaseException) -> bool:
