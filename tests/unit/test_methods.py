@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,31 @@ def test_each_methods_name_is_spelled_in_one_place() -> None:
         and file not in OTHER_MEANINGS.get(name, ())
         and (name not in STAGES or file.split("/")[0] in LIST_METHODS)
     ]
+    assert strays == [], "take the name from deeprec.methods"
+
+
+def test_no_message_spells_one_either() -> None:
+    """Names that can mean nothing else stand in no text of the code but docstrings and descriptions of settings."""
+    names = [re.escape(method.name) for method in METHODS if "-" in method.name]
+    word = re.compile(rf"(?<![\w-])({'|'.join(sorted(names, key=len, reverse=True))})(?![\w-])")
+    strays = []
+    for file in sorted(SOURCE.rglob("*.py")):
+        if file.name in TABLE or file.parent.name == "settings":
+            continue
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        described = {
+            id(node.body[0].value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and node.body
+            and isinstance(node.body[0], ast.Expr)
+        }
+        strays += [
+            f"{file.name}:{node.lineno} spells '{found[0]}'"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in described
+            if (found := word.search(node.value))
+        ]
     assert strays == [], "take the name from deeprec.methods"
 
 
