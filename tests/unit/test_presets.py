@@ -44,6 +44,15 @@ def test_small_updates_have_somewhere_to_go(name: str) -> None:
     assert config.engine.kind == "vllm"
 
 
+@pytest.mark.parametrize("name", [*LARGE, "smollm2-135m"])
+def test_a_policy_with_new_tags_is_taught_them_first(name: str) -> None:
+    """Tags are new tokens of a loaded model: without a warm start it samples no valid trajectory."""
+    warm_start = load_config(name).warm_start
+    assert warm_start.enabled
+    assert warm_start.script_steps * warm_start.trajectories_per_step >= 300
+    assert warm_start.gradient_checkpointing
+
+
 @pytest.mark.parametrize("name", LARGE)
 def test_each_says_what_it_needs_and_that_it_was_not_run(name: str) -> None:
     text = preset_text(name)
@@ -55,6 +64,7 @@ def test_adapters_differ_from_the_published_preset_only_where_they_must() -> Non
     published, adapters = (leaves(load_config(name)) for name in ("qwen2.5-7b", "qwen2.5-7b-lora"))
     assert {key for key in published if published[key] != adapters[key]} == {
         "policy.lora_rank", "rl.learning_rate", "rl.users_per_step", "rl.updates_per_step",
+        "warm_start.learning_rate",
         "rollout.users_per_batch", "engine.vllm_memory",
     }  # fmt: skip
 

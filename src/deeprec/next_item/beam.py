@@ -23,6 +23,7 @@ from transformers import DynamicCache
 
 from deeprec.next_item.model import ItemModel
 from deeprec.next_item.trie import Ints, Remaining, Trie
+from deeprec.rollout.engines.causal_lm import cache_argument
 
 # Rows of one pass and the step of its length. A matrix product rounds by its shape: rows are filled up to
 # these sizes, so that a user's scores don't depend on who else is asked about.
@@ -145,14 +146,14 @@ class _Reader:
         for row, prefix in enumerate(prefixes):
             self.tokens[row, : len(prefix)] = torch.tensor(prefix)
         self.real = torch.arange(self.tokens.shape[1])[None] < self.length[:, None]
-        self.cache = DynamicCache(config=model.model.config)
+        self._keeping = {cache_argument(model.model.base_model): DynamicCache(config=model.model.config)}
 
     def first(self) -> NDArray[np.float32]:
         """Log-probabilities (rows, 1, K) of the first code."""
         device = self.model.device
         done = self.model.model.base_model(
             input_ids=self.tokens.to(device),
-            past_key_values=self.cache,
+            **self._keeping,
             use_cache=self.model.names.levels > 1,
         )
         last = done.last_hidden_state[torch.arange(self.rows), self.length - 1]
@@ -175,7 +176,7 @@ class _Reader:
             input_ids=tokens.to(device),
             attention_mask=_additive(seen[:, None]).to(device),
             position_ids=(self.length[:, None] + depth - 1).expand(self.rows, self.width).to(device),
-            past_key_values=self.cache,
+            **self._keeping,
             use_cache=True,
         )
         return _numpy(self.model.log_probs(done.last_hidden_state, depth))

@@ -31,6 +31,13 @@ def context_limit(model: PreTrainedModel) -> int | None:
     return found
 
 
+def cache_argument(model: PreTrainedModel) -> str:
+    """What `model` calls its keys and values: `cache` since transformers 5.24, which warns of the former name."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    # Of the class: whoever put a forward pass in front of the model's may take any arguments.
+    return "cache" if "cache" in inspect.signature(type(inner).forward).parameters else "past_key_values"
+
+
 def usable_context(model: PreTrainedModel, wanted: int | None) -> int:
     """Context length within which plain causal attention is what the model does.
 

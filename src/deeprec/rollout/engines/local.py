@@ -21,6 +21,7 @@ from deeprec.errors import EngineError
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Request, Sampling, Segment
 from deeprec.rollout.engines.causal_lm import (
+    cache_argument,
     evaluating,
     is_out_of_memory,
     keeps_some_logits,
@@ -70,6 +71,7 @@ class LocalEngine:
         self._codec = codec
         self._context_length = usable_context(model, context_length)
         self._keeps_some = keeps_some_logits(model)
+        self._cache_argument = cache_argument(model)
         self.clock = EngineClock()
         self._seed = seed
         self._part = 0
@@ -295,8 +297,8 @@ class LocalEngine:
             input_ids=ids,
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=self._rows.cache,
             use_cache=True,
+            **{self._cache_argument: self._rows.cache},
             **options,
         )
         logits: Tensor = output.logits[:, -columns:].flatten(0, 1)
