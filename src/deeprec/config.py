@@ -79,7 +79,7 @@ def load_config(
     if preset is not None:
         _merge(merged, _read_preset(preset), f"preset {preset}")
     if file is not None:
-        _merge(merged, _read_file(file), str(file))
+        _merge(merged, read_settings(file), str(file))
     for override in overrides:
         _merge(merged, _parse_override(override), f"--set {override}")
     return parse_config(merged, "config")
@@ -115,7 +115,8 @@ def _read_preset(name: str) -> dict[str, Any]:
     return tomllib.loads(text)
 
 
-def _read_file(file: Path) -> dict[str, Any]:
+def read_settings(file: Path) -> dict[str, Any]:
+    """What a TOML file says, unchecked; raises ConfigError when it can't be read."""
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:

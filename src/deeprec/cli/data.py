@@ -15,6 +15,32 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Prepare data sets and show what is in them.", no_args_is_help=True)
 
 
+@app.command("inspect")
+def inspect_command(
+    source: Annotated[Path, typer.Argument(help="File, folder or archive with what people did.")],
+    items: Annotated[Path | None, typer.Option(help="File of the items, if they are apart.")] = None,
+    users: Annotated[Path | None, typer.Option(help="File of the users, if there is one.")] = None,
+    write: Annotated[Path | None, typer.Option(help="Write the settings into this TOML file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how files are read: delimiter, encoding, columns, times, ids; and the settings that read them.
+
+    Example: deeprec data inspect orders.csv --items products.csv --write shop.toml
+    """
+    from dataclasses import asdict
+
+    from deeprec.cli.inspection import print_inspection, write_settings
+    from deeprec.data.inspection import inspect_source
+
+    found = inspect_source(source, items, users)
+    if write is not None:
+        write_settings(found, write)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        print_inspection(found, write)
+
+
 @app.command("prepare")
 def prepare_command(
     name: Annotated[

@@ -78,15 +78,18 @@ def beginning_settings(
 ) -> RunConfig:
     """Settings that a run begins with: the preset's and the file's, else those of the preset that fits the data.
 
-    `before`: the settings of a run that is there already; it keeps them where neither is named.
+    A file that says nothing but which data has the fitting preset beneath it, too. `before`: the settings of
+    a run that is there already; it keeps them where neither is named.
     """
-    from deeprec.config import load_config, preset_names
+    from deeprec.config import load_config, preset_names, read_settings
 
-    if preset is None and file is None:
-        if before is not None and before.is_file():
-            file = before
-        else:
-            preset = name if name in preset_names() else "synthetic" if name is None else "default"
+    if preset is None and file is None and before is not None and before.is_file():
+        file = before
+    elif preset is None:
+        said = {} if file is None else read_settings(file)
+        if set(said) <= {"data", "seed"}:
+            known = name or dict(said.get("data", {})).get("name")
+            preset = known if known in preset_names() else "synthetic" if known is None else "default"
     config = load_config(preset, file, overrides or ())
     changes = {key: value for key, value in (("name", name), ("source", source)) if value is not None}
     return config.model_copy(update={"data": config.data.model_copy(update=changes)}) if changes else config

@@ -88,6 +88,10 @@ class Source:
         stem = self.path.name.split(".", 1)[0]
         return [name for name in names if name.split(".", 1)[0] == stem]
 
+    def members(self) -> list[str]:
+        """Paths of the files inside, the shallowest first; empty for a source that is one file."""
+        return [str(entry) for entry in self._entries()] if self._zip or self.path.is_dir() else []
+
     def whole(self) -> list[DataFile]:
         """The source as one table: a file, or the parts in a folder. Raises DataError where it is several."""
         if self._inside is not None:

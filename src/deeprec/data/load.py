@@ -17,6 +17,7 @@ from deeprec.data.columns import ColumnFinder
 from deeprec.data.places import Place
 from deeprec.data.plans import InteractionPlan, ItemPlan, RowPlan, UserPlan
 from deeprec.data.reading.table import DataFile, Head, TableRows, TextOptions, read_table
+from deeprec.data.reading.text import check_encoding
 from deeprec.data.times import TimeColumn
 from deeprec.settings import DataConfig
 
@@ -97,8 +98,14 @@ def load_rows(files: Sequence[DataFile], options: TextOptions) -> pl.DataFrame:
 
 
 def text_options(config: DataConfig, header: tuple[str, ...] | None = None) -> TextOptions:
-    """What the user said about text files."""
-    encodings = (config.encoding,) if config.encoding else ()
+    """What the user said about text files.
+
+    A file that is UTF-8 is read as that all the same: one encoding is named for all files, and text in
+    another one is practically never valid UTF-8.
+    """
+    named = check_encoding(config.encoding) if config.encoding else None
+    wide = named is not None and named.startswith(("utf-16", "utf-32", "utf-7"))
+    encodings = () if named is None else (named,) if wide or named == "utf-8" else ("utf-8", named)
     return TextOptions(config.delimiter, config.quoting, encodings, header)
 
 

@@ -10,7 +10,7 @@ from deeprec.data.files import Source
 from deeprec.data.load import Loaded, load_interactions, load_items, load_users, text_options
 from deeprec.data.plans import ItemPlan
 from deeprec.data.raw import NO_USERS, RawData
-from deeprec.data.reading.table import read_head
+from deeprec.data.reading.table import read_sample
 from deeprec.errors import DataError
 from deeprec.settings import DataConfig
 
@@ -69,7 +69,7 @@ def _check_mapped(config: DataConfig, path: Path) -> None:
         (config.users, "data.users", config.user_header),
     )
     heads = [
-        read_head(Source(Path(place).expanduser(), option).whole()[0], text_options(config, header))
+        read_sample(Source(Path(place).expanduser(), option).whole()[0], text_options(config, header), 1)[0]
         for place, option, header in places
         if place is not None
     ]

@@ -27,12 +27,17 @@ class Columnar:
 
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """The whole table as one batch; `line` is the number of the row, from 1."""
+        yield self._read(columns, None)
+
+    def head(self, count: int) -> pl.DataFrame:
+        """The first rows, all columns."""
+        return self._read(self.names, count)
+
+    def _read(self, columns: Sequence[str], count: int | None) -> pl.DataFrame:
         if isinstance(self._source, io.BytesIO):
             self._source.seek(0)
         with reading(self._place):
-            if self._kind == "Parquet":
-                rows = pl.read_parquet(self._source, columns=list(columns))
-            else:
-                rows = pl.read_ipc(self._source, columns=list(columns))
+            read = pl.read_parquet if self._kind == "Parquet" else pl.read_ipc
+            rows = read(self._source, columns=list(columns), n_rows=count)
         rows = rows.rename({"line": "line_"}) if "line" in rows.columns else rows
-        yield rows.insert_column(0, pl.Series("line", range(1, rows.height + 1), dtype=pl.Int64))
+        return rows.insert_column(0, pl.Series("line", range(1, rows.height + 1), dtype=pl.Int64))

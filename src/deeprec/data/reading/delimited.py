@@ -31,8 +31,9 @@ class DialectError(DataError):
 class Delimited:
     """A text table: its column names, and its rows as text in batches.
 
-    `header`: the column names of a file without a header line. `blank_lines` counts what
-    was skipped: lines without text, and lines of empty cells, as spreadsheets write them.
+    `header`: the column names of a file without a header line; empty: they are numbered.
+    `blank_lines` counts what was skipped: lines without text, and lines of empty cells, as
+    spreadsheets write them.
     """
 
     def __init__(
@@ -44,8 +45,12 @@ class Delimited:
         self.blank_lines = 0
         for _ in range(1, dialect.first_line):
             next(self._lines, "")
-        self.header_line = self._lines.line + 1
-        self.names = list(header) if header is not None else self._header()
+        self._first: pl.DataFrame | None = None  # a row that was taken for its width
+        if header is None:
+            line, row = self._first_row()
+            self.names = _names(row, f"{self._place} line {line}")
+        else:
+            self.names = list(header) or self._numbered_names()
         self._numeric = self._number_columns()
 
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
@@ -54,6 +59,8 @@ class Delimited:
         Empty cells are null. Raises DialectError naming the first line that has not as many
         cells as there are columns.
         """
+        if self._first is not None:
+            yield self._first
         while self._lines.at_end_of_piece:
             if not self._lines.next_piece():
                 return
@@ -68,12 +75,20 @@ class Delimited:
             if not self._lines.next_piece():
                 return
 
-    def _header(self) -> list[str]:
+    def _first_row(self) -> tuple[int, list[str]]:
+        """The first row that holds something, and its line."""
+        line = self._lines.line + 1
         for row in self._rows():
             if any(cell.strip() for cell in row):
-                return _names(row, f"{self._place} line {self.header_line}")
-            self.header_line = self._lines.line + 1
+                return line, row
+            line = self._lines.line + 1
         raise DataError(f"{self._place}: is empty; expected a line of column names and rows")
+
+    def _numbered_names(self) -> list[str]:
+        line, row = self._first_row()
+        self.names = [f"column_{number}" for number in range(1, len(row) + 1)]
+        self._first = self._frame([row], [line])
+        return self.names
 
     def _quick(self, piece: Piece) -> pl.DataFrame | None:
         """The piece as polars reads it; None where that is not surely exact."""
@@ -254,7 +269,10 @@ def _names(row: Sequence[str], place: str) -> list[str]:
     names = [cell.strip() or f"column_{number}" for number, cell in enumerate(row, 1)]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise DataError(f"{place}: column '{twice}' appears twice; rename one of them")
+        raise DataError(
+            f"{place}: column '{twice}' appears twice; rename one of them, or if the line is a row already, name the "
+            "columns with data.header (for items data.item_header)"
+        )
     return names
 
 

@@ -21,7 +21,7 @@ from deeprec.data.reading.delimited import Delimited, DialectError
 from deeprec.data.reading.dialect import Dialect, Quoting, guess_dialects
 from deeprec.data.reading.objects import Objects
 from deeprec.data.reading.streams import reading, unpacked
-from deeprec.data.reading.text import EncodingError, check_encoding, guess_encoding, pieces, sample_of
+from deeprec.data.reading.text import EncodingError, check_encoding, fits, guess_encoding, pieces, sample_of
 from deeprec.errors import DataError
 from deeprec.progress import Bar, progress_bar
 
@@ -119,11 +119,33 @@ def read_table(
     return TableRows(rows, plan, head, tuple(starts), blank)
 
 
-def read_head(file: DataFile, options: TextOptions) -> Head:
-    """The head of a file alone, by the likeliest way to read it."""
-    way = _ways(file, options)[0]
+def read_sample(file: DataFile, options: TextOptions, count: int) -> tuple[Head, pl.DataFrame]:
+    """The head of a file and its first rows, all columns, by the first way that reads them."""
+    first = ""
+    for way in _ways(file, options):
+        with _opened(file, None) as stream, reading(file.place):
+            try:
+                rows = way.rows(stream)
+                head = _head(file, way, rows)
+                return head, rows.head(count) if isinstance(rows, Columnar) else _first_rows(rows, count)
+            except (DialectError, EncodingError) as error:
+                first = first or str(error)
+    raise DataError(first)
+
+
+def is_written_in(file: DataFile, encoding: str) -> bool:
+    """Whether the whole file is text in this encoding; files with typed columns are no text, and pass."""
     with _opened(file, None) as stream:
-        return _head(file, way, way.rows(stream))
+        return sample_of(stream).startswith(tuple(COLUMNAR)) or fits(stream, encoding, file.place)
+
+
+def _first_rows(rows: _Rows, count: int) -> pl.DataFrame:
+    kept = [pl.DataFrame(schema={"line": pl.Int64, **dict.fromkeys(rows.names, pl.String)})]
+    for batch in rows.batches(rows.names):
+        kept.append(batch.select("line", *rows.names))
+        if sum(frame.height for frame in kept) >= count:
+            break
+    return pl.concat(kept).head(count)
 
 
 @dataclass(frozen=True, slots=True)

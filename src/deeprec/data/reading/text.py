@@ -98,6 +98,16 @@ def pieces(stream: BinaryIO, encoding: str, place: str) -> Iterator[Piece]:
         yield Piece(line, rest + b"\n")
 
 
+def fits(stream: BinaryIO, encoding: str, place: str) -> bool:
+    """Whether the whole stream is text in this encoding."""
+    try:
+        for _ in _decoded(stream, encoding, place):
+            pass
+    except EncodingError:
+        return False
+    return True
+
+
 def count_lines(content: bytes) -> int:
     """Line ends in whole lines: LF, CR LF, or CR alone."""
     lines = content.count(b"\n")
