@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from functools import cache
 
 import polars as pl
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from deeprec.config import RolloutConfig
 from deeprec.data.catalog import Catalog, build_labels
@@ -69,6 +71,17 @@ def build_codec() -> TokenizerCodec:
     """The tiny policy's tokenizer for the small catalogue: every label and tag is one token."""
     dataset = build_dataset()
     return TokenizerCodec(build_tokenizer(dataset.catalog, corpus(dataset), 300))
+
+
+@cache
+def letters() -> TokenizerCodec:
+    """One token a byte, tags aside: a title is many tokens, and "Alien" is the beginning of "Aliens"."""
+    vocabulary = {letter: number for number, letter in enumerate(pre_tokenizers.ByteLevel.alphabet())}
+    tokenizer = Tokenizer(models.BPE(vocab={**vocabulary, "<eos>": 256}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(tag, normalized=False) for tag in TAGS.all])
+    return TokenizerCodec(PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>"))
 
 
 def explore(preference: str = "Action", thought: str = "Lately: Drama.") -> str:

@@ -98,7 +98,7 @@ class ToyPolicy:
         tokenizer = build_tokenizer()
         self.codec = TokenizerCodec(tokenizer)
         self.model = build_tiny(_SHAPE, tokenizer, seed)
-        self.engine = LocalEngine(self.model, self.codec, seed=seed)
+        self.engine = LocalEngine(self.model, seed=seed)
         self.openings = [self.codec.encode(word)[0] for word in OPENINGS for _ in range(ROLLOUTS)]
 
     def sample(self) -> list[Segment]:
@@ -126,8 +126,8 @@ class ToyPolicy:
             part = rows[start : start + 64]
             written = [Segment(tuple(row[1:]), (0.0,) * len(row[1:]), True) for row in part]
             batch = Batch.of([row[0] for row in part], written)
-            logprobs, _ = score_sampled(self.model, batch.ids, batch.attention, batch.sampled, 1.0)
-            self._update(optimizer, -logprobs.sum() / batch.sampled.sum())
+            scores = score_sampled(self.model, batch.ids, batch.attention, batch.sampled, 1.0)
+            self._update(optimizer, -scores.log_probabilities.sum() / batch.sampled.sum())
 
     def reinforce(self, reward: Reward, steps: int) -> Iterator[Step]:
         """Sample, reward, update; yields the figures of each step."""
@@ -143,9 +143,10 @@ class ToyPolicy:
             advantages = token_advantages(rewards, batch.sampled)
             entropies = []
             for _ in range(UPDATES):
-                logprobs, entropy = score_sampled(self.model, batch.ids, batch.attention, batch.sampled, 1.0)
-                self._update(optimizer, clipped_loss(logprobs, batch.old, advantages, batch.sampled))
-                entropies.append(float(entropy.sum() / batch.sampled.sum()))
+                scores = score_sampled(self.model, batch.ids, batch.attention, batch.sampled, 1.0)
+                loss = clipped_loss(scores.log_probabilities, batch.old, advantages, batch.sampled)
+                self._update(optimizer, loss)
+                entropies.append(float(scores.entropies.sum() / batch.sampled.sum()))
             yield Step(
                 texts=texts,
                 reward=float(rewards.mean()),

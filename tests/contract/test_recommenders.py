@@ -83,7 +83,7 @@ SIZES = PolicyConfig(width=32, heads=2, key_value_heads=1, inner=64)
 
 
 def untrained() -> LocalEngine:
-    return LocalEngine(build_tiny(SIZES, build_codec().tokenizer, 0), build_codec(), seed=0)
+    return LocalEngine(build_tiny(SIZES, build_codec().tokenizer, 0), seed=0)
 
 
 def one_shot(ranking: OneShotRanking, fill_in: bool) -> Recommender:

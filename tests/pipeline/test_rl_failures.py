@@ -362,7 +362,7 @@ def test_a_context_that_cant_hold_the_prompt_or_a_list_is_refused_at_once(copy_r
     selection = select(dataset, trm, run.config.selection, 0)
     sampler = build_sampler(run, dataset, trm, policy, "cold_start", selection)
     check_context(sampler, run.config.policy)
-    engine = LocalEngine(policy.model, policy.codec, seed=0, context_length=8)
+    engine = LocalEngine(policy.model, seed=0, context_length=8)
     sampler.environment = dataclasses.replace(sampler.environment, engine=engine)
     with pytest.raises(
         PolicyError,

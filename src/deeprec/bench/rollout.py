@@ -10,13 +10,12 @@ from typing import Protocol
 
 from transformers import PreTrainedModel, Qwen2ForCausalLM
 
-from deeprec.bench.rollout_made_up import NoText, made_up_contexts, random_policy, write_turns
+from deeprec.bench.rollout_made_up import made_up_contexts, random_policy, write_turns
 from deeprec.bench.rollout_ways import FLOOR, NAIVE, FloorEngine, NaiveEngine
 from deeprec.bench.rows import Row, make_row
 from deeprec.config import PolicyConfig
 from deeprec.errors import ConfigError
 from deeprec.progress import progress_bar
-from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Engine, Sampling
 from deeprec.rollout.engines.local import LocalEngine
 from deeprec.rollout.environment import Clock, Environment
@@ -70,7 +69,7 @@ def made_up_rows(
         sampling = Sampling(temperature, top_p, sizes.new_tokens, made_up.stop_ids)
         return [segment.token_ids for segment in write_turns(engine, made_up, sampling)]
 
-    yield from _speed_rows(model, NoText(), write, sizes.rounds, cpu_time)
+    yield from _speed_rows(model, write, sizes.rounds, cpu_time)
 
 
 def run_rows(
@@ -102,7 +101,7 @@ def run_rows(
 
     if not chosen(greedy=False):
         raise ConfigError(f"--group {sizes.group}: only {len(examples)} examples; lower it")
-    yield from _speed_rows(model, environment.codec, write, sizes.rounds, cpu_time)
+    yield from _speed_rows(model, write, sizes.rounds, cpu_time)
     yield from _share_rows(model, environment, chosen(greedy=False), sizes.rounds)
 
 
@@ -119,16 +118,14 @@ def below(rows: Sequence[Row], ratio: float) -> list[Row]:
     return [row for row, found in held if found is None or found < needed[row.unit]]
 
 
-def _speed_rows(
-    model: PreTrainedModel, codec: Codec, write: Write, rounds: int, cpu_time: bool
-) -> Iterator[Row]:
-    context = LocalEngine(model, codec, seed=0).context_length
+def _speed_rows(model: PreTrainedModel, write: Write, rounds: int, cpu_time: bool) -> Iterator[Row]:
+    context = LocalEngine(model, seed=0).context_length
     engines: dict[str, Callable[[], Engine]] = {
-        OURS: partial(LocalEngine, model, codec, seed=0),
+        OURS: partial(LocalEngine, model, seed=0),
         NAIVE: partial(NaiveEngine, model, context),
     }
     if isinstance(model, Qwen2ForCausalLM):
-        engines[FLOOR] = partial(FloorEngine, model, codec, seed=0)
+        engines[FLOOR] = partial(FloorEngine, model, seed=0)
     for name, greedy in (("greedy", True), ("sampled", False)):
         rates, written = _alternate(name, engines, partial(write, greedy=greedy), rounds, cpu_time)
         yield make_row(f"{name} trajectories", rates[OURS], "tokens/s", NAIVE, rates[NAIVE])
@@ -175,7 +172,7 @@ def _share_rows(
     """Seconds of a sampled rollout by part, in the quickest round; the ratio is the share of the whole."""
     best: dict[str, float] = {}
     for number in range(rounds):
-        engine = LocalEngine(model, environment.codec, seed=number)
+        engine = LocalEngine(model, seed=number)
         clock = Clock()
         _as_new(environment.retriever)
         run_episodes(examples, replace(environment, engine=engine, clock=clock), greedy=False)

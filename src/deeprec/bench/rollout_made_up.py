@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,25 +23,6 @@ class Contexts:
     prompts: list[list[int]]
     appended: list[list[list[int]]]
     stop_ids: frozenset[int]
-
-
-class NoText:
-    """A Codec for ids that stand for nothing: engines decode for stop texts only."""
-
-    eos_id = 0
-    tag_ids: Mapping[str, int | None] = {}
-
-    def encode(self, text: str) -> list[int]:
-        """Never asked for."""
-        raise NotImplementedError
-
-    def encode_prompt(self, text: str, *, chat: bool) -> list[int]:
-        """Never asked for."""
-        raise NotImplementedError
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Never asked for."""
-        raise NotImplementedError
 
 
 def random_policy(config: PolicyConfig, vocabulary: int) -> Qwen2ForCausalLM:

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel, Qwen2ForCausalLM
 
-from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Request, Sampling, Segment
 from deeprec.rollout.engines.limits import new_token_cap
 from deeprec.rollout.engines.local import LocalEngine
@@ -23,7 +22,7 @@ class NaiveEngine:
     """An Engine that calls `generate()` on the padded whole contexts, anew in every turn.
 
     The batch writes in lock-step until its last row is done. It is not asked for
-    log-probabilities (they read 0), which `LocalEngine` always gives, and knows no stop texts.
+    log-probabilities (they read 0), which `LocalEngine` always gives.
     """
 
     def __init__(self, model: PreTrainedModel, context_length: int) -> None:
@@ -78,8 +77,8 @@ class FloorEngine(LocalEngine):
     itself goes below it by doing less (see `engines.qwen2`, `engines.drafts`). For measuring alone.
     """
 
-    def __init__(self, model: Qwen2ForCausalLM, codec: Codec, *, seed: int) -> None:
-        super().__init__(model, codec, seed=seed, guesses=0)
+    def __init__(self, model: Qwen2ForCausalLM, *, seed: int) -> None:
+        super().__init__(model, seed=seed, guesses=0)
         frequencies = model.model.rotary_emb.inv_freq
         angles = torch.arange(self.context_length, device=frequencies.device)[:, None] * frequencies
         angles = torch.cat((angles, angles), dim=-1)

@@ -28,8 +28,8 @@ class Codec(Protocol):
         ...
 
     @property
-    def tag_ids(self) -> Mapping[str, int | None]:
-        """For every tag of the protocol its id, or None where it isn't one token."""
+    def tag_ids(self) -> Mapping[str, int]:
+        """For every tag of the protocol the token that it is."""
         ...
 
     def encode(self, text: str) -> list[int]:
@@ -66,7 +66,11 @@ class TokenizerCodec:
         added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
         special = (added | set(tokenizer.all_special_tokens)) - set(TAGS.all)
         self._special = re.compile("|".join(map(re.escape, sorted(special))))
-        self.tag_ids: Mapping[str, int | None] = {tag: self._single(tag) for tag in TAGS.all}
+
+    @cached_property
+    def tag_ids(self) -> Mapping[str, int]:
+        """For every tag of the protocol the token that it is. Raises PolicyError for one that isn't one token."""
+        return {tag: self._single(tag) for tag in TAGS.all}
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text. Nothing is added at either end; tags become their own token, and no other special one."""
@@ -140,7 +144,12 @@ class TokenizerCodec:
             "set rollout.chat = false to show the instruction as plain text"
         )
 
-    def _single(self, tag: str) -> int | None:
+    def _single(self, tag: str) -> int:
         ids = self.encode(tag)
         # An unknown-word token is also one id, but doesn't read back as the tag.
-        return ids[0] if len(ids) == 1 and self.decode(ids) == tag else None
+        if len(ids) != 1 or self.decode(ids) != tag:
+            raise PolicyError(
+                f"tokenizer {self.tokenizer.name_or_path!r}: {tag!r} is not one token; load it with "
+                "deeprec.policy.loading.load_policy, which adds the protocol's tags"
+            )
+        return ids[0]

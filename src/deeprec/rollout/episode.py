@@ -33,13 +33,11 @@ def stop_sampling(codec: Codec, config: RolloutConfig, *, greedy: bool, writes_l
     Where the policy doesn't write the list itself, a segment ends as soon as the list opens.
     """
     closing = (TAGS.end_preference, TAGS.end_list if writes_list else TAGS.begin_list)
-    ids = {codec.tag_ids[tag] for tag in closing} | {codec.eos_id}
     return Sampling(
         temperature=0.0 if greedy else config.temperature,
         top_p=1.0 if greedy else config.top_p,
         max_new_tokens=config.segment_tokens,
-        stop_ids=frozenset(token for token in ids if token is not None),
-        stop_texts=tuple(tag for tag in closing if codec.tag_ids[tag] is None),
+        stop_ids=frozenset({codec.eos_id, *(codec.tag_ids[tag] for tag in closing)}),
     )
 
 
@@ -121,8 +119,7 @@ class Episode:
         """Take what the policy sampled for `request()`."""
         if self.is_done or self.preference is not None or self.awaits_list:
             raise ValueError(f"episode {self.key}: is done or waits for an answer; it can't be fed")
-        # Where a tag is ordinary text, the token that completes it may bring a line break along.
-        text = self._codec.decode(list(segment.token_ids)).rstrip()
+        text = self._codec.decode(list(segment.token_ids))
         self._append(segment.token_ids, segment.logprobs, sampled=True)
         if segment.stopped and text.endswith(TAGS.end_preference):
             self._take_preference(text)

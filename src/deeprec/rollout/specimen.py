@@ -42,7 +42,7 @@ class Letters:
     """A Codec in which every tag and every other character is a token."""
 
     eos_id = 0
-    tag_ids: Mapping[str, int | None] = {tag: sys.maxunicode + place for place, tag in enumerate(TAGS.all, 1)}
+    tag_ids: Mapping[str, int] = {tag: sys.maxunicode + place for place, tag in enumerate(TAGS.all, 1)}
     _tags = {token: tag for tag, token in tag_ids.items()}  # noqa: RUF012
     _parts = re.compile("|".join(map(re.escape, TAGS.all)) + "|.", re.DOTALL)
 

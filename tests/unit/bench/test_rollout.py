@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from deeprec.bench.rollout import Sizes, below, made_up_rows
-from deeprec.bench.rollout_made_up import NoText, made_up_contexts, random_policy, write_turns
+from deeprec.bench.rollout_made_up import made_up_contexts, random_policy, write_turns
 from deeprec.bench.rollout_ways import FLOOR, NAIVE, FloorEngine, NaiveEngine
 from deeprec.bench.rows import make_row
 from deeprec.cli.app import app
@@ -31,16 +31,16 @@ def written(engine, group: int = 1) -> list[tuple[int, ...]]:
 
 def test_all_three_ways_write_the_same_greedy_segments() -> None:
     model = random_policy(TINY, 100)
-    ours = written(LocalEngine(model, NoText(), seed=0))
+    ours = written(LocalEngine(model, seed=0))
     assert len(ours) == 3 * 4
     assert written(NaiveEngine(model, 512)) == ours
-    assert written(FloorEngine(model, NoText(), seed=0)) == ours
+    assert written(FloorEngine(model, seed=0)) == ours
 
 
 def test_the_floor_gives_the_models_own_logprobs() -> None:
     model = random_policy(TINY, 100)
     made_up = made_up_contexts(2, 1, 100, 9)
-    first = write_turns(FloorEngine(model, NoText(), seed=0), made_up, Sampling(0.0, 1.0, 8, frozenset()))[0]
+    first = write_turns(FloorEngine(model, seed=0), made_up, Sampling(0.0, 1.0, 8, frozenset()))[0]
     with torch.no_grad():
         logits = model(torch.tensor([[*made_up.prompts[0], *first.token_ids]])).logits[0]
     table = logits.log_softmax(dim=-1)[len(made_up.prompts[0]) - 1 : -1]

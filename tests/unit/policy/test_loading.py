@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from models import save_model
+from models import byte_level_tokenizer, save_model
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -17,6 +17,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from deeprec.config import PolicyConfig
 from deeprec.errors import MissingExtraError, PolicyError
 from deeprec.policy.loading import load_policy, load_tokenizer, save_policy
+from deeprec.rollout.codec import TokenizerCodec
 from deeprec.rollout.engines.base import Request, Sampling
 from deeprec.rollout.engines.local import LocalEngine
 from deeprec.rollout.tags import TAGS
@@ -106,7 +107,7 @@ def test_lora_starts_as_the_base_and_trains_the_tags(tmp_path: Path, kind: str) 
     }
     assert any("trainable_tokens" in name for name in moved)
     assert all("lora_" in name or "trainable_tokens" in name for name in moved)
-    engine = LocalEngine(adapted, policy.codec, seed=0)
+    engine = LocalEngine(adapted, seed=0)
     request = Request(0, tuple(ids[0].tolist()), 5)
     assert len(engine.generate([request], Sampling(1.0, 0.95, 5, frozenset()))[0].token_ids) == 5
 
@@ -224,3 +225,12 @@ def test_a_failed_save_leaves_the_old_policy(tmp_path: Path, monkeypatch: pytest
         save_policy(model, tokenizer, tmp_path / "saved")
     assert (tmp_path / "saved" / "model.safetensors").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "saved"]
+
+
+def test_a_codec_for_a_tokenizer_without_the_tags_says_what_adds_them() -> None:
+    codec = TokenizerCodec(byte_level_tokenizer())
+    assert codec.decode(codec.encode("a film")) == "a film"
+    with pytest.raises(
+        PolicyError, match=r"'<.begin_of_preference.>' is not one token; load it with .*load_policy"
+    ):
+        _ = codec.tag_ids

@@ -30,7 +30,7 @@ SIZES = PolicyConfig(width=32, heads=2, key_value_heads=1, inner=64)
 
 
 def environment(engine: Engine | None = None, **changes: object) -> Environment:
-    engine = engine or LocalEngine(build_tiny(SIZES, CODEC.tokenizer, 0), CODEC, seed=0)
+    engine = engine or LocalEngine(build_tiny(SIZES, CODEC.tokenizer, 0), seed=0)
     return Environment(DATASET, ItemKNN.fit(DATASET), engine, CODEC, settings(**changes))
 
 
@@ -208,7 +208,7 @@ def test_it_shows_what_it_read_and_wrote() -> None:
 
 def test_a_context_that_is_too_small_says_what_to_lower() -> None:
     model = build_tiny(SIZES, CODEC.tokenizer, 0)
-    place = environment(LocalEngine(model, CODEC, seed=0, context_length=24))
+    place = environment(LocalEngine(model, seed=0, context_length=24))
     with pytest.raises(
         PolicyError, match=r"reads 24 tokens at most; lower rivals\.one_shot\.candidates \(5\)"
     ):

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from small_world import answer, build_codec, build_dataset, explore, settings
-from test_masked import letters
+from small_world import answer, build_codec, build_dataset, explore, letters, settings
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from deeprec.config import RolloutConfig

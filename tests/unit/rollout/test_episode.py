@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pytest
 from small_world import answer, build_catalog, build_codec, explore, settings
@@ -24,7 +24,7 @@ END = "<|end_of_text|>"
 
 
 class Letters:
-    """A codec of single characters and a few longer pieces; no tag is one token.
+    """A codec of single characters and a few longer pieces, tags among them.
 
     `encode` takes the longest piece that fits, so that `a`, `b` sampled one by one would
     come back as the single token `ab`.
@@ -33,11 +33,9 @@ class Letters:
     eos_id = 0
 
     def __init__(self, *pieces: str) -> None:
-        letters = [chr(code) for code in (10, *range(32, 127))]
+        letters = [*TAGS.all, *(chr(code) for code in (10, *range(32, 127)))]
         self.vocabulary = [END, *sorted((*letters, *pieces), key=len, reverse=True)]
-        self.tag_ids: Mapping[str, int | None] = {
-            tag: self.vocabulary.index(tag) if tag in pieces else None for tag in TAGS.all
-        }
+        self.tag_ids = {tag: self.vocabulary.index(tag) for tag in TAGS.all}
 
     def encode(self, text: str) -> list[int]:
         ids = []
@@ -194,7 +192,7 @@ class TestIds:
         assert done.response == explore("Action") + text + answer()
 
     def test_sampled_ids_are_never_encoded_again(self) -> None:
-        codec = Letters("ab", *TAGS.all)
+        codec = Letters("ab")
         single = [codec.encode(letter)[0] for letter in "ab"]
         assert codec.encode("ab") not in ([single[0]], single)  # encoding again would merge them
         sampled = (*single, *codec.encode(f"{TAGS.begin_preference}Action{TAGS.end_preference}"))
@@ -225,43 +223,15 @@ class TestIds:
         assert start(context=size + 1).request().max_new_tokens == 1
 
 
-class TestOrdinaryTextTags:
-    """A tokenizer in which a tag is many tokens."""
-
-    def test_stops_by_text(self) -> None:
-        sampling = stop_sampling(Letters(), settings(), greedy=False)
-        assert sampling.stop_ids == {0}
-        assert sampling.stop_texts == (TAGS.end_preference, TAGS.end_list)
-
-    def test_stops_by_id_where_there_is_one(self) -> None:
+class TestSampling:
+    def test_stops_at_tags_and_at_the_end_of_the_text(self) -> None:
         codec = build_codec()
         sampling = stop_sampling(codec, settings(temperature=0.7, top_p=0.9), greedy=False)
         assert sampling.stop_ids == {
             codec.eos_id, codec.tag_ids[TAGS.end_preference], codec.tag_ids[TAGS.end_list]
         }  # fmt: skip
-        assert sampling.stop_texts == ()
         assert (sampling.temperature, sampling.top_p, sampling.max_new_tokens) == (0.7, 0.9, 200)
         assert stop_sampling(codec, settings(temperature=0.7), greedy=True).temperature == 0.0
-
-    def test_a_whole_trajectory(self) -> None:
-        codec = Letters()
-        episode = start(codec=codec)
-        say(episode, explore("Action"), codec=codec)
-        episode.answer(FOUND, SCORES)
-        say(episode, answer(), codec=codec)
-        assert episode.finish().is_valid
-
-    def test_a_token_may_end_the_tag_and_begin_a_line(self) -> None:
-        codec = Letters(">\n", "|>\n")
-        episode = start(codec=codec)
-        ids = say(episode, explore("Action") + "\n", codec=codec)
-        assert codec.vocabulary[ids[-1]] == "|>\n"
-        assert episode.preference == "Action"
-        episode.answer(FOUND, SCORES)
-        say(episode, answer() + "\n", codec=codec)
-        done = episode.finish()
-        assert done.is_valid
-        assert done.response_ids[: len(ids)] == ids
 
 
 class TestMisuse:

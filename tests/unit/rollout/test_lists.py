@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from small_world import answer, build_catalog, build_codec, build_dataset, explore, settings
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
+from small_world import answer, build_catalog, build_codec, build_dataset, explore, letters, settings
+from transformers import Qwen2ForCausalLM
 
 from deeprec.config import InferenceConfig, PolicyConfig
 from deeprec.policy.tiny import build_tiny
@@ -26,15 +25,6 @@ from deeprec.types import Example
 DATASET = build_dataset()
 CATALOG = build_catalog()
 POOL = (1, 2, 3, 10, 6)  # Alien, Aliens, Alien 3: each begins like the one before
-
-
-def letters() -> TokenizerCodec:
-    """One token a byte: a title is many tokens, and "Alien" is the beginning of "Aliens"."""
-    vocabulary = {letter: number for number, letter in enumerate(pre_tokenizers.ByteLevel.alphabet())}
-    tokenizer = Tokenizer(models.BPE(vocab={**vocabulary, "<eos>": 256}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return TokenizerCodec(PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>"))
 
 
 CODECS = {"one token a title": build_codec, "one token a byte": letters}

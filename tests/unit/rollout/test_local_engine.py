@@ -29,19 +29,6 @@ VOCABULARY = 97
 STOPS = frozenset({3, 5, 8, 13, 21})
 
 
-class NumberCodec:
-    """Token 12 reads "12 "."""
-
-    eos_id = 0
-    tag_ids: dict[str, int | None] = {}  # noqa: RUF012
-
-    def encode(self, text: str) -> list[int]:
-        return [int(word) for word in text.split()]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return "".join(f"{token} " for token in ids)
-
-
 def make_model(kind: str = "qwen2", *, context: int = 256, attention: str = "sdpa") -> PreTrainedModel:
     common = {
         "vocab_size": VOCABULARY,
@@ -117,7 +104,7 @@ def three_turns(engine, sampling, check, *, rows: int = 9, drop: bool = True, se
 def test_greedy_is_what_generate_writes_over_three_turns(kind, attention, prefill, monkeypatch) -> None:
     monkeypatch.setattr(local_module, "_PREFILL_TOKENS_CPU", prefill)  # few tokens a pass: many passes
     model = make_model(kind, attention=attention)
-    engine = LocalEngine(model, NumberCodec(), seed=0)
+    engine = LocalEngine(model, seed=0)
 
     def check(context: list[int], cap: int, segment: Segment) -> None:
         assert list(segment.token_ids) == reference(model, context, cap, STOPS)
@@ -130,7 +117,7 @@ def test_greedy_is_what_generate_writes_over_three_turns(kind, attention, prefil
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (1.0, 0.8), (0.6, 0.95)])
 def test_logprobs_are_the_models_own_at_temperature_one(temperature, top_p) -> None:
     model = make_model()
-    engine = LocalEngine(model, NumberCodec(), seed=0)
+    engine = LocalEngine(model, seed=0)
 
     def check(context: list[int], cap: int, segment: Segment) -> None:
         assert segment.logprobs == pytest.approx(logprobs_of(model, context, segment), abs=1e-4)
@@ -151,7 +138,7 @@ def count_read_tokens(model: PreTrainedModel) -> list[int]:
 
 def test_a_later_turn_reads_only_what_is_new() -> None:
     model = make_model()
-    engine = LocalEngine(model, NumberCodec(), seed=0)
+    engine = LocalEngine(model, seed=0)
     read = count_read_tokens(model)
     greedy = Sampling(0.0, 1.0, 4, frozenset())
     context = tuple(range(30))
@@ -172,7 +159,7 @@ def test_a_later_turn_reads_only_what_is_new() -> None:
 
 def test_a_prompt_that_a_group_shares_is_read_once() -> None:
     model = make_model()
-    engine = LocalEngine(model, NumberCodec(), seed=0)
+    engine = LocalEngine(model, seed=0)
     read = count_read_tokens(model)
     prompts = [tuple(range(30)), tuple(range(5, 31))]
     requests = [Request(key, prompts[key % 2], 6) for key in range(8)]
@@ -186,7 +173,7 @@ def test_a_prompt_that_a_group_shares_is_read_once() -> None:
 @pytest.mark.parametrize("kind", ["qwen2", "llama", "gpt2"])
 def test_rows_that_join_in_mid_flight_are_like_rows_of_a_fresh_engine(kind) -> None:
     model = make_model(kind)
-    engine, fresh = (LocalEngine(model, NumberCodec(), seed=0) for _ in range(2))
+    engine, fresh = (LocalEngine(model, seed=0) for _ in range(2))
     greedy = Sampling(0.0, 1.0, 8, STOPS)
     draw = random.Random(1)
     contexts: dict[int, list[int]] = {}
@@ -210,7 +197,7 @@ def test_rows_that_join_in_mid_flight_are_like_rows_of_a_fresh_engine(kind) -> N
 
 def test_rows_that_go_on_are_not_read_again_when_others_join() -> None:
     model = make_model()
-    engine = LocalEngine(model, NumberCodec(), seed=0)
+    engine = LocalEngine(model, seed=0)
     read = count_read_tokens(model)
     once = Sampling(1.0, 1.0, 1, frozenset())
     prompts = {key: tuple(range(key, key + 30)) for key in range(4)}
@@ -241,7 +228,7 @@ def test_guesses_change_nothing_but_the_number_of_passes(kind, temperature, monk
     written: list[list[Segment]] = []
     counts = []
     for guesses in (0, 7):
-        engine = LocalEngine(make_model(kind), NumberCodec(), seed=0, guesses=guesses)
+        engine = LocalEngine(make_model(kind), seed=0, guesses=guesses)
         found: list[Segment] = []
         for _ in range(4):  # what was written three times is known by heart
             engine.reseed(0)
@@ -302,7 +289,7 @@ def test_the_lean_pass_stands_in_for_a_replaced_forward_that_computes_the_same()
 
 def test_changed_weights_count_after_forget() -> None:
     model = make_model()
-    engine = LocalEngine(model, NumberCodec(), seed=0)
+    engine = LocalEngine(model, seed=0)
     greedy = Sampling(0.0, 1.0, 10, frozenset())
     engine.generate([Request(0, (1, 2, 3), 10)], greedy)
     with torch.no_grad():
@@ -315,7 +302,7 @@ def test_changed_weights_count_after_forget() -> None:
 
 def test_done_rows_make_room() -> None:
     model = make_model()
-    engine = LocalEngine(model, NumberCodec(), seed=0)
+    engine = LocalEngine(model, seed=0)
     read = count_read_tokens(model)
     requests = [Request(key, (key + 1, 2), 20 if key == 5 else 2) for key in range(8)]
     engine.generate(requests, Sampling(1.0, 1.0, 20, frozenset()))
@@ -326,17 +313,15 @@ def test_a_seed_fixes_what_is_written_whoever_shares_the_batch() -> None:
     model = make_model()
     requests = [Request(key, (1, 2, 3 + key), 12) for key in range(6)]
     sampling = Sampling(1.0, 0.95, 12, STOPS)
-    first = LocalEngine(model, NumberCodec(), seed=4).generate(requests, sampling)
-    alone = [
-        LocalEngine(model, NumberCodec(), seed=4).generate([request], sampling)[0] for request in requests
-    ]
+    first = LocalEngine(model, seed=4).generate(requests, sampling)
+    alone = [LocalEngine(model, seed=4).generate([request], sampling)[0] for request in requests]
     assert [segment.token_ids for segment in first] == [segment.token_ids for segment in alone]
-    other = LocalEngine(model, NumberCodec(), seed=5).generate(requests, sampling)
+    other = LocalEngine(model, seed=5).generate(requests, sampling)
     assert [segment.token_ids for segment in first] != [segment.token_ids for segment in other]
 
 
 def test_forget_draws_anew_and_reseed_starts_over() -> None:
-    engine = LocalEngine(make_model(), NumberCodec(), seed=4)
+    engine = LocalEngine(make_model(), seed=4)
     requests = [Request(key, (1, 2, 3), 12) for key in range(4)]
     sampling = Sampling(1.0, 1.0, 12, frozenset())
     first = engine.generate(requests, sampling)
@@ -348,21 +333,21 @@ def test_forget_draws_anew_and_reseed_starts_over() -> None:
 
 def test_dropout_is_off_and_the_mode_comes_back() -> None:
     model = make_model("gpt2").train()
-    engine = LocalEngine(model, NumberCodec(), seed=0)
+    engine = LocalEngine(model, seed=0)
     segment = engine.generate([Request(0, (1, 2, 3), 5)], Sampling(0.0, 1.0, 5, frozenset()))[0]
     assert model.training
     assert segment.logprobs == pytest.approx(logprobs_of(model.eval(), (1, 2, 3), segment), abs=1e-4)
 
 
 def test_equal_keys_are_refused() -> None:
-    engine = LocalEngine(make_model(), NumberCodec(), seed=0)
+    engine = LocalEngine(make_model(), seed=0)
     with pytest.raises(EngineError, match="share a key"):
         engine.generate([Request(1, (1,), 2), Request(1, (2,), 2)], Sampling(1.0, 1.0, 2, frozenset()))
 
 
 def test_out_of_memory_names_the_setting_and_the_engine_stays_usable(monkeypatch) -> None:
     model = make_model("gpt2")  # its own forward pass runs, where the lack can be staged
-    engine = LocalEngine(model, NumberCodec(), seed=0)
+    engine = LocalEngine(model, seed=0)
     greedy = Sampling(0.0, 1.0, 5, frozenset())
     expected = engine.generate([Request(0, (1, 2, 3), 5)], greedy)
     calls = []
@@ -384,17 +369,17 @@ def test_models_that_cannot_be_cached_by_rows_are_refused() -> None:
     model = make_model()
     model.config._attn_implementation = "flash_attention_2"
     with pytest.raises(EngineError, match="flash_attention_2"):
-        LocalEngine(model, NumberCodec(), seed=0)
+        LocalEngine(model, seed=0)
     model = make_model()
     model.config.layer_types = ["full_attention", "linear_attention"]
     with pytest.raises(EngineError, match="linear_attention"):
-        LocalEngine(model, NumberCodec(), seed=0)
+        LocalEngine(model, seed=0)
 
 
 def test_context_is_limited_to_a_sliding_window_and_by_hand() -> None:
     model = make_model(context=64)
-    assert LocalEngine(model, NumberCodec(), seed=0).context_length == 64
-    assert LocalEngine(model, NumberCodec(), seed=0, context_length=20).context_length == 20
+    assert LocalEngine(model, seed=0).context_length == 64
+    assert LocalEngine(model, seed=0, context_length=20).context_length == 20
     mistral = MistralForCausalLM(
         MistralConfig(
             vocab_size=VOCABULARY,
@@ -407,14 +392,14 @@ def test_context_is_limited_to_a_sliding_window_and_by_hand() -> None:
             sliding_window=24,
         )
     )
-    assert LocalEngine(mistral, NumberCodec(), seed=0).context_length == 24
+    assert LocalEngine(mistral, seed=0).context_length == 24
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_on_a_gpu_it_writes_what_generate_writes() -> None:
     model = make_model().to("cuda")
-    engine = LocalEngine(model, NumberCodec(), seed=0)
+    engine = LocalEngine(model, seed=0)
     on_cpu = make_model()
 
     def check(context: list[int], cap: int, segment: Segment) -> None:

@@ -164,7 +164,7 @@ def test_after_an_error_of_the_trm_wishes_are_answered_and_nothing_is_sampled_tw
 @pytest.fixture(scope="module")
 def local() -> LocalEngine:
     model = build_tiny(PolicyConfig(width=32, heads=2, key_value_heads=1, inner=64), CODEC.tokenizer, 3)
-    return LocalEngine(model, CODEC, seed=0)
+    return LocalEngine(model, seed=0)
 
 
 def written(local: LocalEngine, joins: Sequence[int], *, greedy: bool) -> dict[int, Trajectory]:

@@ -9,9 +9,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from small_world import build_catalog, build_codec, build_dataset, explore, settings
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
+from small_world import build_catalog, build_codec, build_dataset, explore, letters, settings
+from transformers import Qwen2ForCausalLM
 
 from deeprec.config import PolicyConfig
 from deeprec.errors import PolicyError
@@ -34,15 +33,6 @@ TESTED = DATASET.examples("test")
 CLOSING = f"Now rank.{TAGS.end_think}\n{TAGS.begin_list}"
 TEXTS = (explore("Action"), explore("Comedy"), CLOSING)
 TRM = ItemKNN.fit(DATASET)
-
-
-def letters() -> TokenizerCodec:
-    """One token a byte: a title is many tokens, and "Alien" is the beginning of "Aliens"."""
-    vocabulary = {letter: number for number, letter in enumerate(pre_tokenizers.ByteLevel.alphabet())}
-    tokenizer = Tokenizer(models.BPE(vocab={**vocabulary, "<eos>": 256}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return TokenizerCodec(PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>"))
 
 
 CODECS: dict[str, Callable[[], TokenizerCodec]] = {

@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_world import answer, build_catalog, build_codec, build_dataset, explore, settings
 from steered import Steered
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from deeprec.config import PolicyConfig, WarmStartConfig
@@ -86,7 +86,7 @@ class TestBatches:
     def test_greedy_is_the_same_alone_and_together(self, model: Qwen2ForCausalLM, size: int) -> None:
         found: list[list[Trajectory]] = []
         for together in (1, size):
-            engine = Steered(LocalEngine(model, build_codec(), seed=0))
+            engine = Steered(LocalEngine(model, seed=0))
             config = settings(segment_tokens=12, response_tokens=160, users_per_batch=together)
             environment = Environment(DATASET, ItemKNN.fit(DATASET), engine, build_codec(), config)
             found.append(run_episodes(TESTED, environment, greedy=True))
@@ -217,7 +217,7 @@ class TestWatching:
 
 @pytest.fixture(scope="module")
 def byte_codec() -> TokenizerCodec:
-    """A byte-level tokenizer as GPT-2 has it, to which nothing was added: tags are ordinary text."""
+    """A byte-level tokenizer as GPT-2 has it, to which the tags were added."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -227,11 +227,12 @@ def byte_codec() -> TokenizerCodec:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator([" ".join(TAGS.all), *DIALOGUE] * 5, trainer)
+    tokenizer.train_from_iterator([*DIALOGUE] * 5, trainer)
+    tokenizer.add_special_tokens([AddedToken(tag, normalized=False) for tag in TAGS.all])
     return TokenizerCodec(PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>"))
 
 
-class TestOrdinaryTextTags:
+class TestByteLevelTokenizers:
     def recite(self, codec: TokenizerCodec, examples: Sequence[Example]) -> list[Trajectory]:
         engine = ScriptedEngine(codec, dict.fromkeys(range(len(examples)), DIALOGUE))
         return run_episodes(
@@ -239,7 +240,6 @@ class TestOrdinaryTextTags:
         )
 
     def test_scripted(self, byte_codec: TokenizerCodec) -> None:
-        assert not any(byte_codec.tag_ids.values())
         done = self.recite(byte_codec, TESTED)
         assert all(t.is_valid and len(t.turns) == 2 for t in done)
         for trajectory in done:
@@ -263,7 +263,7 @@ class TestOrdinaryTextTags:
             config = WarmStartConfig(learning_rate=1e-2, trajectories_per_step=1)
             fit_documents(model, [document] * 120, pad_id=0, epochs=1, config=config, seed=1,
                           folder=tmp_path / "checkpoints", title="", log=lambda figures: None)  # fmt: skip
-        engine = LocalEngine(model, byte_codec, seed=0)
+        engine = LocalEngine(model, seed=0)
         environment = Environment(DATASET, Popularity.fit(DATASET), engine, byte_codec, settings())
         done = run_episodes(TESTED[:1], environment, greedy=True)[0]
         assert done.stop_reason is StopReason.FINISHED

@@ -91,7 +91,7 @@ class RecordedCalls:
         self.calls.append([(tuple(c), a) for c, a in zip(contexts, arguments, strict=True)])
         found = []
         for context, asked in self.calls[-1]:
-            engine = LocalEngine(self.model, CODEC, seed=asked["seed"])
+            engine = LocalEngine(self.model, seed=asked["seed"])
             stops = frozenset(asked["stop_token_ids"])
             sampling = Sampling(asked["temperature"], asked["top_p"], asked["max_tokens"], stops)
             found += engine.generate([Request(0, context, asked["max_tokens"])], sampling)
@@ -105,7 +105,7 @@ class RecordedCalls:
 
 def recorded(model: PreTrainedModel, **options: Any) -> tuple[VLLMEngine, RecordedCalls]:
     calls = RecordedCalls(options.pop("other", model), deaf=options.pop("deaf", False))
-    return VLLMEngine(model, CODEC, seed=0, llm=calls, **options), calls  # type: ignore[arg-type]
+    return VLLMEngine(model, seed=0, llm=calls, **options), calls  # type: ignore[arg-type]
 
 
 class TestAsking:
@@ -141,18 +141,6 @@ class TestAsking:
         engine.reseed(0)
         assert engine.generate(REQUESTS, SAMPLING) == together
 
-    def test_a_stop_text_is_looked_for_in_portions(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(vllm_module, "_LOOK", 4)
-        plain = recorded(make_model())[0].generate(REQUESTS[:1], GREEDY)[0]
-        stop = CODEC.decode(plain.token_ids[4:7])
-        assert stop not in CODEC.decode(plain.token_ids[:6])
-        engine, calls = recorded(make_model())
-        asked = Sampling(0.0, 1.0, 12, frozenset(), ("never written", stop))
-        expected = Segment(plain.token_ids[:7], plain.logprobs[:7], stopped=True)
-        assert_same(engine.generate(REQUESTS[:1], asked), [expected])
-        assert [options["max_tokens"] for call in calls.calls for _, options in call] == [4, 4]
-        assert calls.calls[1][0][0] == REQUESTS[0].context + plain.token_ids[:4]
-
     def test_a_key_twice_is_an_error(self) -> None:
         with pytest.raises(EngineError, match="share a key"):
             recorded(make_model())[0].generate([REQUESTS[0], REQUESTS[0]], GREEDY)
@@ -171,7 +159,7 @@ class TestWeights:
 
     def test_two_policies_share_a_vllm(self) -> None:
         one, calls = recorded(make_model(seed=1), other=make_model(seed=3))
-        other = VLLMEngine(make_model(seed=2), CODEC, seed=0, llm=calls)  # type: ignore[arg-type]
+        other = VLLMEngine(make_model(seed=2), seed=0, llm=calls)  # type: ignore[arg-type]
         first, second = one.generate(REQUESTS, GREEDY), other.generate(REQUESTS, GREEDY)
         assert first != second
         assert one.generate(REQUESTS, GREEDY) == first
@@ -190,7 +178,7 @@ class TestWeights:
             save_policy(make_model(), CODEC.tokenizer, tmp_path / stage)
             model = load_policy(str(tmp_path / stage), PolicyConfig()).model
             model.config.use_cache = stage == "cold_start"
-            VLLMEngine(model, CODEC, seed=0).generate(REQUESTS, GREEDY)
+            VLLMEngine(model, seed=0).generate(REQUESTS, GREEDY)
         assert [calls.loads for calls in started.values()] == [2]
 
     def test_weights_that_did_not_arrive_are_noticed(self) -> None:
@@ -255,7 +243,7 @@ class TestStarting:
     @pytest.mark.parametrize("tied", [False, True])
     def test_length_memory_and_shape_are_given(self, fake_vllm: type[FakeLLM], tied: bool) -> None:
         fake_vllm.fails["generate"] = RuntimeError("enough")
-        engine = VLLMEngine(make_model(tied=tied), CODEC, seed=0, memory=0.4, sequences=7, context_length=300)
+        engine = VLLMEngine(make_model(tied=tied), seed=0, memory=0.4, sequences=7, context_length=300)
         assert engine.context_length == 300
         with pytest.raises(EngineError, match="enough"):
             engine.generate(REQUESTS, GREEDY)
@@ -267,9 +255,7 @@ class TestStarting:
         assert options.get("enable_chunked_prefill") is (None if torch.cuda.is_available() else False)
 
     def test_no_length_beyond_the_models(self) -> None:
-        assert (
-            VLLMEngine(make_model(), CODEC, seed=0, context_length=9000, llm=object()).context_length == 700
-        )  # type: ignore[arg-type]
+        assert VLLMEngine(make_model(), seed=0, context_length=9000, llm=object()).context_length == 700  # type: ignore[arg-type]
 
     @pytest.mark.parametrize(
         ("when", "says"),
@@ -285,12 +271,12 @@ class TestStarting:
     ) -> None:
         fake_vllm.fails[when] = kind("no room\nTraceback of a worker")
         with pytest.raises(EngineError, match=says):
-            VLLMEngine(make_model(), CODEC, seed=0).generate(REQUESTS, GREEDY)
+            VLLMEngine(make_model(), seed=0).generate(REQUESTS, GREEDY)
 
     def test_a_lack_of_memory_says_what_to_lower(self, fake_vllm: type[FakeLLM]) -> None:
         fake_vllm.fails["generate"] = torch.OutOfMemoryError("CUDA out of memory")
         with pytest.raises(EngineError, match=r"lower engine\.vllm_memory or rollout\.users_per_batch"):
-            VLLMEngine(make_model(), CODEC, seed=0).generate(REQUESTS, GREEDY)
+            VLLMEngine(make_model(), seed=0).generate(REQUESTS, GREEDY)
 
 
 def with_adapters(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
@@ -330,7 +316,7 @@ real = [
 
 def real_engine(model: PreTrainedModel, dtype: str = "float32") -> VLLMEngine:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB: on a CPU, several vLLMs share the memory
-    return VLLMEngine(model, CODEC, seed=0, dtype=dtype, memory=0.2, sequences=16)
+    return VLLMEngine(model, seed=0, dtype=dtype, memory=0.2, sequences=16)
 
 
 def assert_same(found: Sequence[Segment], expected: Sequence[Segment]) -> None:
@@ -355,7 +341,7 @@ class TestVLLM:
         config = settings(segment_tokens=24, response_tokens=400, users_per_batch=8)
         dataset = build_dataset()
         found: list[list[Trajectory]] = []
-        for engine in (LocalEngine(model, CODEC, seed=0), real_engine(model)):
+        for engine in (LocalEngine(model, seed=0), real_engine(model)):
             environment = Environment(dataset, ItemKNN.fit(dataset), engine, CODEC, config)
             found.append(run_episodes(dataset.examples("test"), environment, greedy=True))
         local, ours = found
@@ -398,13 +384,13 @@ class TestVLLM:
         engine.forget()
         after = engine.generate(REQUESTS, GREEDY)
         assert [s.token_ids for s in before] != [s.token_ids for s in after]
-        assert_same(after, LocalEngine(model, CODEC, seed=0).generate(REQUESTS, GREEDY))
+        assert_same(after, LocalEngine(model, seed=0).generate(REQUESTS, GREEDY))
 
     def test_adapters_are_part_of_the_weights(self, tmp_path: Path) -> None:
         base = make_model()
         adapted = with_adapters(base, tmp_path)
         found = real_engine(adapted).generate(REQUESTS, GREEDY)
-        assert_same(found, LocalEngine(adapted, CODEC, seed=0).generate(REQUESTS, GREEDY))
+        assert_same(found, LocalEngine(adapted, seed=0).generate(REQUESTS, GREEDY))
         assert [s.token_ids for s in found] != [
             s.token_ids for s in real_engine(base).generate(REQUESTS, GREEDY)
         ]
@@ -426,7 +412,7 @@ class TestVLLM:
 
     def test_a_tied_output_layer_arrives_too(self) -> None:
         model = make_model(tied=True)
-        engine, local = real_engine(model), LocalEngine(model, CODEC, seed=0)
+        engine, local = real_engine(model), LocalEngine(model, seed=0)
         for _ in range(2):
             assert_same(engine.generate(REQUESTS, GREEDY), local.generate(REQUESTS, GREEDY))
             shake(model, 0.1)

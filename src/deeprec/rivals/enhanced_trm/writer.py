@@ -59,7 +59,8 @@ class ModelWriter:
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         self._name = name
         self._codec = TokenizerCodec(tokenizer)
-        self._engine = LocalEngine(model, self._codec, seed=0)  # greedy: draws nothing
+        self._engine = LocalEngine(model, seed=0)  # greedy: draws nothing
+        self._ends = frozenset({self._codec.eos_id, *_line_breaks(tokenizer)})
 
     def write(self, prompts: Sequence[str], cap: int) -> list[Written]:
         """One line of at most `cap` tokens a prompt. Raises PolicyError where the context has no room for them."""
@@ -73,7 +74,7 @@ class ModelWriter:
                 f"context of {self._engine.context_length}; lower rivals.enhanced_trm.history or feature_tokens, or "
                 "take a model with a longer context (tiny: policy.context)"
             )
-        sampling = Sampling(0.0, 1.0, cap, frozenset({self._codec.eos_id}), (_LINE_BREAK,))
+        sampling = Sampling(0.0, 1.0, cap, self._ends)
         requests = [Request(key, context, cap) for key, context in enumerate(contexts)]
         self._engine.forget()
         segments = self._engine.generate(requests, sampling)
@@ -88,6 +89,16 @@ class ModelWriter:
 
     def _encode(self, prompt: str) -> tuple[int, ...]:
         return tuple(self._codec.encode_prompt(prompt, chat=True))
+
+
+def _line_breaks(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Tokens that hold a line break."""
+    texts = tokenizer.batch_decode(
+        [[token] for token in range(len(tokenizer))],
+        skip_special_tokens=False,
+        clean_up_tokenization_spaces=False,
+    )
+    return [token for token, text in enumerate(texts) if _LINE_BREAK in text]
 
 
 def model_name(config: RunConfig) -> str:

@@ -11,16 +11,13 @@ from typing import Protocol
 class Sampling:
     """How to sample one segment. Always explicit; temperature 0 is greedy.
 
-    Sampling stops after (and includes) the first token in `stop_ids`, or the token that
-    completes one of `stop_texts` in the decoded segment; the latter serve tokenizers in
-    which a tag is not one token.
+    Sampling stops after (and includes) the first token in `stop_ids`.
     """
 
     temperature: float
     top_p: float
     max_new_tokens: int
     stop_ids: frozenset[int]
-    stop_texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,6 @@ def build_engine(config: RunConfig, model: PreTrainedModel, codec: Codec, *, see
         in_half = config.rl.autocast or config.policy.dtype == "bfloat16"
         return VLLMEngine(
             model,
-            codec,
             seed=seed,
             memory=config.engine.vllm_memory,
             sequences=config.rollout.users_per_batch,
@@ -40,7 +39,7 @@ def build_engine(config: RunConfig, model: PreTrainedModel, codec: Codec, *, see
     if config.engine.kind == "local":
         from deeprec.rollout.engines.local import LocalEngine
 
-        return LocalEngine(model, codec, seed=seed, context_length=config.engine.context)
+        return LocalEngine(model, seed=seed, context_length=config.engine.context)
     engine: Engine = _own_factory(config.engine.kind)(config, model, codec, seed=seed)
     check_members(engine, "Engine", _CONTRACT, f"engine.kind = '{config.engine.kind}'")
     return engine

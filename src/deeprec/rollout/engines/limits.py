@@ -29,11 +29,6 @@ def new_token_cap(request: Request, sampling: Sampling, context_length: int) -> 
     return min(asked, left)
 
 
-def holds_stop(text: str, stop_texts: tuple[str, ...]) -> bool:
-    """Whether a stop text stands in what was written so far."""
-    return any(stop in text for stop in stop_texts)
-
-
 def portions(lengths: Sequence[int], budget: int) -> Iterator[slice]:
     """Neighbouring rows whose padded rectangle stays within `budget` tokens; at least one row each."""
     start, longest = 0, 0

@@ -18,7 +18,6 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from deeprec.errors import EngineError
-from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Request, Sampling, Segment
 from deeprec.rollout.engines.causal_lm import (
     cache_argument,
@@ -30,7 +29,7 @@ from deeprec.rollout.engines.causal_lm import (
 )
 from deeprec.rollout.engines.drafts import LONGEST, Drafts, worthwhile
 from deeprec.rollout.engines.lean import LeanPass, lean_pass
-from deeprec.rollout.engines.limits import holds_stop, new_token_cap, portions
+from deeprec.rollout.engines.limits import new_token_cap, portions
 from deeprec.rollout.engines.rows import Row, Rows
 from deeprec.rollout.engines.sampling import WIDTH, draw, uniforms_for
 
@@ -61,14 +60,12 @@ class LocalEngine:
     def __init__(
         self,
         model: PreTrainedModel,
-        codec: Codec,
         *,
         seed: int,
         context_length: int | None = None,
         guesses: int = LONGEST,
     ) -> None:
         self._model = model
-        self._codec = codec
         self._context_length = usable_context(model, context_length)
         self._keeps_some = keeps_some_logits(model)
         self._cache_argument = cache_argument(model)
@@ -209,7 +206,7 @@ class LocalEngine:
             row.logprobs.append(chance)
             self._drafts.note(row.tail, token)
             row.tail = (row.tail[1], token)
-            row.is_stopped = self._stops(row.ids, sampling)
+            row.is_stopped = token in sampling.stop_ids
             row.is_done = row.is_stopped or len(row.ids) >= row.cap
             if row.is_done:
                 return number + 1
@@ -239,16 +236,6 @@ class LocalEngine:
             for number in range(count)
         ]
         return [place for place, _ in pairs], [number for _, number in pairs]
-
-    def _stops(self, ids: list[int], sampling: Sampling) -> bool:
-        if ids[-1] in sampling.stop_ids:
-            return True
-        if not sampling.stop_texts:
-            return False
-        # A stop text is completed by this very token, so that it lies within the last few:
-        # a token is at least a byte. Some more, as the first ones may be parts of a letter.
-        reach = max(len(stop.encode()) for stop in sampling.stop_texts) + 8
-        return holds_stop(self._codec.decode(ids[-reach:]), sampling.stop_texts)
 
     def _uniforms(self, requests: Sequence[Request], sampling: Sampling) -> np.ndarray | None:
         """Random numbers (requests, steps, WIDTH) for the whole call; None for greedy."""

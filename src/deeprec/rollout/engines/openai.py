@@ -264,8 +264,7 @@ def closed(text: str, stops: tuple[str, ...], stop_reason: object = None) -> str
 
 def _stop_texts(sampling: Sampling, codec: Codec) -> tuple[str, ...]:
     """All that ends a segment as text, but for the end of the text, which servers know themselves."""
-    tags = [codec.decode([token]) for token in sorted(sampling.stop_ids) if token != codec.eos_id]
-    return (*tags, *sampling.stop_texts)
+    return tuple(codec.decode([token]) for token in sorted(sampling.stop_ids) if token != codec.eos_id)
 
 
 def _logprobs(choice: dict[str, Any], tokens: int) -> tuple[float, ...]:

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from deeprec.errors import EngineError
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Request, Sampling, Segment
-from deeprec.rollout.engines.limits import holds_stop, new_token_cap
+from deeprec.rollout.engines.limits import new_token_cap
 
 
 class ScriptedEngine:
     """Answers each episode key with its own texts, one a call, in order.
 
-    A text is cut where real sampling would stop: after the first stop token or stop text,
-    or at the cap on new tokens. What is cut off is lost. Every token gets `logprob`.
+    A text is cut where real sampling would stop: after the first stop token, or
+    at the cap on new tokens. What is cut off is lost. Every token gets `logprob`.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class ScriptedEngine:
         ids: list[int] = []
         for token in self._encode(texts[said])[:cap]:
             ids.append(token)
-            if token in sampling.stop_ids or holds_stop(self._codec.decode(ids), sampling.stop_texts):
+            if token in sampling.stop_ids:
                 return self._segment(ids, stopped=True)
         return self._segment(ids, stopped=False)
 

@@ -1,7 +1,7 @@
 """vLLM as an engine: in this process, token ids in and out, weights taken from the policy.
 
-vLLM reads no text here and has no tokenizer: the codec is the only one. It starts with
-empty weights of the policy's shape, and gets the policy's own before each batch.
+vLLM reads no text here and has no tokenizer. It starts with empty weights of the policy's
+shape, and gets the policy's own before each batch.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from importlib.util import find_spec
@@ -21,17 +21,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from deeprec.errors import EngineError, MissingExtraError, first_line
-from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Request, Sampling, Segment
-from deeprec.rollout.engines.causal_lm import is_out_of_memory
-from deeprec.rollout.engines.limits import holds_stop, new_token_cap
+from deeprec.rollout.engines.causal_lm import evaluating, is_out_of_memory
+from deeprec.rollout.engines.limits import new_token_cap
 from deeprec.rollout.engines.weights import named_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-_LOOK = 64  # tokens between two looks for a stop text, which vLLM can't see
 _PROBE = 64  # tokens of a prompt on which vLLM and the policy must agree
 _AGREEMENT = 0.25  # nats; bfloat16 costs a few hundredths, wrong weights cost whole nats
 _PASSING = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache"}
@@ -116,7 +114,6 @@ class VLLMEngine:
     def __init__(
         self,
         model: PreTrainedModel,
-        codec: Codec,
         *,
         seed: int,
         memory: float = 0.3,
@@ -127,7 +124,7 @@ class VLLMEngine:
     ) -> None:
         if llm is None and find_spec("vllm") is None:
             raise MissingExtraError("engine.kind = 'vllm'", "vllm")
-        self._model, self._codec = model, codec
+        self._model = model
         self._llm = llm  # started at the first use: training takes its memory first
         longest = int(model.config.get_text_config().max_position_embeddings)
         self._context = min(longest, context_length or longest)
@@ -165,22 +162,15 @@ class VLLMEngine:
             return []
         if len({request.key for request in requests}) < len(requests):
             raise EngineError("two requests of one call share a key; every episode needs its own")
-        rows = [_Row(request, new_token_cap(request, sampling, self.context_length)) for request in requests]
+        caps = [new_token_cap(request, sampling, self.context_length) for request in requests]
+        arguments = [
+            sampling_arguments(
+                sampling, cap, request_seed(self._seed, self._part, request.key, len(request.context))
+            )
+            for request, cap in zip(requests, caps, strict=True)
+        ]
         llm = self._with_weights(requests[0].context)
-        portion = _LOOK if sampling.stop_texts else max(row.cap for row in rows)
-        while writing := [row for row in rows if not row.is_done]:
-            contexts = [(*row.request.context, *row.ids) for row in writing]
-            arguments = [
-                sampling_arguments(
-                    sampling,
-                    min(row.cap - len(row.ids), portion),
-                    request_seed(self._seed, self._part, row.request.key, len(context)),
-                )
-                for row, context in zip(writing, contexts, strict=True)
-            ]
-            for row, segment in zip(writing, llm.sample(contexts, arguments), strict=True):
-                row.take(segment, self._codec, sampling.stop_texts)
-        return [Segment(tuple(row.ids), tuple(row.logprobs), row.is_stopped) for row in rows]
+        return llm.sample([request.context for request in requests], arguments)
 
     def _with_weights(self, probe: Sequence[int]) -> Colocated:
         """vLLM, started if need be, holding this policy's present weights."""
@@ -196,13 +186,8 @@ class VLLMEngine:
         """Raise EngineError unless vLLM gives a prompt's tokens the chances that the policy does."""
         if len(ids) < 2:
             return
-        was_training = self._model.training
-        self._model.eval()
-        try:
-            with torch.no_grad():
-                found = self._model(input_ids=torch.tensor([ids], device=self._model.device))
-        finally:
-            self._model.train(was_training)
+        with evaluating(self._model):
+            found = self._model(input_ids=torch.tensor([ids], device=self._model.device))
         chances = found.logits[0, :-1].float().log_softmax(-1).cpu()
         ours = chances.gather(1, torch.tensor(ids[1:])[:, None])[:, 0]
         apart = float((ours - torch.tensor(llm.score(ids))).abs().mean())
@@ -211,33 +196,6 @@ class VLLMEngine:
                 f"vLLM and the policy differ by {apart:.2f} nats a token on a prompt (at most {_AGREEMENT}): it didn't "
                 "take over the weights of this kind of model on this device; set engine.kind = 'local'"
             )
-
-
-@dataclass(slots=True)
-class _Row:
-    """A request and its segment in the making."""
-
-    request: Request
-    cap: int
-    ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    is_stopped: bool = False
-
-    @property
-    def is_done(self) -> bool:
-        return self.is_stopped or len(self.ids) >= self.cap
-
-    def take(self, segment: Segment, codec: Codec, stop_texts: tuple[str, ...]) -> None:
-        """Add what was sampled, up to the token that completes a stop text."""
-        # It lies within the last few tokens: each is at least a byte, or part of a letter.
-        reach = max((len(stop.encode()) for stop in stop_texts), default=0) + 8
-        for token, logprob in zip(segment.token_ids, segment.logprobs, strict=True):
-            self.ids.append(token)
-            self.logprobs.append(logprob)
-            if stop_texts and holds_stop(codec.decode(self.ids[-reach:]), stop_texts):
-                self.is_stopped = True
-                return
-        self.is_stopped = segment.stopped
 
 
 def sampling_arguments(sampling: Sampling, cap: int, seed: int) -> dict[str, Any]:
