@@ -25,6 +25,7 @@ def run_pipeline(run: Run, announce: Callable[[str], None] = lambda _: None) -> 
 
     `announce` hears the name of each stage before it starts.
     """
+    from deeprec.data.preconditions import check_targets
     from deeprec.data.stage import run_data
     from deeprec.evaluation.heldout import build_heldout
     from deeprec.evaluation.report import write_report
@@ -40,7 +41,10 @@ def run_pipeline(run: Run, announce: Callable[[str], None] = lambda _: None) -> 
     check_ahead(run.config)
     announce(DATA)
     dataset = run_data(run)
-    check_list_sizes(run.config.rollout, dataset)  # now, not after the TRM's minutes
+    # Now, not after the TRM's minutes:
+    check_targets(dataset, run.config)
+    check_list_sizes(run.config.rollout, dataset)
+    _check_titles(run.config, dataset)
     announce(TRM)
     trm = run_trm(run, dataset)
     announce(WARM_START)
@@ -76,6 +80,17 @@ def check_ahead(config: RunConfig) -> None:
         stage_settings(config, stage)
     for name in config.evaluation.methods:
         find_method(name, askable_methods(config))
+
+
+def _check_titles(config: RunConfig, dataset: Dataset) -> None:
+    """Raise PolicyError for titles that a pretrained policy can't write, where it is to write lists."""
+    from deeprec.policy.loading import load_tokenizer
+    from deeprec.policy.titles import check_titles
+    from deeprec.rollout.codec import TokenizerCodec
+
+    if config.policy.model != "tiny" and config.rollout.list == "free":  # the tiny one is made of the titles
+        codec = TokenizerCodec(load_tokenizer(config.policy.model))
+        check_titles(codec, dataset.catalog, config.policy.model)
 
 
 def trained_methods(run: Run) -> list[str]:

@@ -10,6 +10,7 @@ from polars.exceptions import PolarsError
 
 from deeprec.audit.findings import Finding, Verdict
 from deeprec.data.dataset import Dataset, TargetPart
+from deeprec.data.files import source_exists
 from deeprec.data.prepare import prepare
 from deeprec.data.split import check_split
 from deeprec.errors import DataError, DeepRecError, EvaluationError
@@ -20,7 +21,7 @@ from deeprec.stages import DATA, TRM, WARM_START
 
 def check_data(run: Run, dataset: Dataset) -> list[Finding]:
     """The split leaks nothing, ids and labels are unique, and the source gives the same set again."""
-    findings = [_split(dataset), _ids(dataset), _again(run, dataset)]
+    findings = [_split(dataset), _ids(dataset), *_repeated(dataset), _again(run, dataset)]
     recorded = run.finished().get(DATA, {}).get("fingerprint")
     if recorded is not None:
         same = recorded == dataset.fingerprint
@@ -137,12 +138,36 @@ def _ids(dataset: Dataset) -> Finding:
     )
 
 
+def _repeated(dataset: Dataset) -> list[Finding]:
+    """Targets that are the last row of their history again: the same event twice, or the same item later."""
+    if not dataset.allow_repeats:
+        return []  # no item stands twice for a user, which the split's check has seen
+    check = "no target is the event before it"
+    item, time = pl.col("item_index"), pl.col("timestamp")
+    again = dataset.interactions.filter(
+        pl.col("part").is_in(["script", "rl", "validation", "test"])
+        & (item == item.shift().over("user_id"))
+        & (time == time.shift().over("user_id")).fill_null(True)
+    ).head(1)
+    if not again.height:
+        return [Finding(check, Verdict.PROVEN, "rows that are alike are apart in time")]
+    user, target = again["user_id"][0], dataset.catalog[again["item_index"][0]].item_id
+    text = f"user '{user}': the {again['part'][0]} target '{target}' is the last row of its history"
+    if again["timestamp"][0] is None:
+        return [
+            Finding(
+                check, Verdict.UNPROVEN, f"{text}; without times nobody knows whether it is another event"
+            )
+        ]
+    return [Finding(check, Verdict.PROBLEM, f"{text}; prepare the data again with data.duplicates=drop")]
+
+
 def _again(run: Run, dataset: Dataset) -> Finding:
     """Prepare the data once more from their source: the order of ties, ids and split must come out the same."""
     check = "the source gives the same data again"
     config = run.config.data
     if config.name != "synthetic" and (
-        config.source is None or not Path(config.source).expanduser().exists()
+        config.source is None or not source_exists(Path(config.source).expanduser())
     ):
         return Finding(check, Verdict.UNPROVEN, f"the source ({config.source or 'a download'}) is not here")
     try:

@@ -65,6 +65,7 @@ def prepare_command(
 
     Example: deeprec data prepare ml-100k --source ml-100k.zip --run runs/movies
     """
+    from deeprec.data.preconditions import missing_targets
     from deeprec.data.stage import run_data
     from deeprec.data.summary import summarize
     from deeprec.progress import show_progress
@@ -75,6 +76,9 @@ def prepare_command(
     with writing(run), show_progress():
         dataset = run_data(Run.create(run, settings))
     _show(summarize(dataset), as_json)
+    lacking = missing_targets(dataset, settings)
+    if lacking:
+        typer.echo(f"not enough for every stage: {lacking}", err=True)
 
 
 @app.command("show")

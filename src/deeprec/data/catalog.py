@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -51,6 +52,15 @@ def holds_hidden(text: str) -> bool:
     return _HIDDEN.search(text) is not None
 
 
+def normal_form(text: str) -> str:
+    """What normalizers of tokenizers leave of a text: composed letters (NFKC), without case.
+
+    >>> normal_form("Cafe\u0301 \uff21") == normal_form("CAF\u00c9 a")
+    True
+    """
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+
+
 @dataclass(frozen=True)
 class Catalog:
     """Items 1 to `n_items` in index order; index 0 is padding.
@@ -61,10 +71,16 @@ class Catalog:
     items: tuple[Item, ...]
     _by_id: dict[str, int] = field(init=False, repr=False, compare=False)
     _by_label: dict[str, int] = field(init=False, repr=False, compare=False)
+    _by_form: dict[str, int | None] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_id", {item.item_id: item.item_index for item in self.items})
         object.__setattr__(self, "_by_label", {item.label: item.item_index for item in self.items})
+        forms: dict[str, int | None] = {}
+        for item in self.items:
+            form = normal_form(item.label)
+            forms[form] = None if form in forms else item.item_index
+        object.__setattr__(self, "_by_form", forms)
 
     @property
     def n_items(self) -> int:
@@ -81,8 +97,14 @@ class Catalog:
         return self._by_id.get(item_id)
 
     def resolve(self, line: str) -> int | None:
-        """Index of the item whose label is exactly this line, or None. Never a substring match."""
-        return self._by_label.get(clean_text(line))
+        """Index of the item whose label is this line, or None. Never a substring match.
+
+        A line that is nobody's label exactly is the one label's that has the same normal form:
+        tokenizers lower and compose letters, and their models can't write them otherwise.
+        """
+        cleaned = clean_text(line)
+        exact = self._by_label.get(cleaned)
+        return exact if exact is not None else self._by_form.get(normal_form(cleaned))
 
     def search(self, title: str) -> list[int]:
         """Indices of the items that a person may mean: same label, else same title ignoring case.
@@ -120,16 +142,25 @@ def build_labels(titles: Sequence[str], item_ids: Sequence[str], years: Sequence
         for title, name in zip(titles, names, strict=True)
     ]
     labels = list(cleaned)
-    shared = Counter(labels)
+    shared = _counted(labels)
     for position, (label, year) in enumerate(zip(cleaned, years, strict=True)):
-        if shared[label] > 1 and year is not None and f"({year})" not in label:
+        if shared[_composed(label)] > 1 and year is not None and f"({year})" not in label:
             labels[position] = f"{label} ({year})"
-    shared = Counter(labels)
+    shared = _counted(labels)
     for position, label in enumerate(labels):
-        if shared[label] > 1:
+        if shared[_composed(label)] > 1:
             labels[position] = f"{label} [{names[position]}]"
-    shared = Counter(labels)
+    shared = _counted(labels)
     for position, label in enumerate(labels):  # an id suffix may itself collide with a real title
-        if shared[label] > 1:
+        if shared[_composed(label)] > 1:
             labels[position] = f"{label} [#{position + 1}]"
     return labels
+
+
+def _composed(text: str) -> str:
+    """What a reader sees, and many tokenizers write: letters and their marks as one."""
+    return unicodedata.normalize("NFC", text)
+
+
+def _counted(labels: Sequence[str]) -> Counter[str]:
+    return Counter(map(_composed, labels))

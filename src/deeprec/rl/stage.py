@@ -17,7 +17,7 @@ from deeprec.rewards.mixture import RewardSpace, check_weights
 from deeprec.rewards.own import load_parts
 from deeprec.rl.selection import Selection, select
 from deeprec.run import Run, writes
-from deeprec.stages import POLICY_STAGES, RL_STAGES, RLStage, command_of
+from deeprec.stages import POLICY_STAGES, RECOMMENDATION, RL_STAGES, RLStage, command_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -70,6 +70,7 @@ def run_rl(
     policy.model.to(best_device())
     sampler = None
     if settings.steps:
+        _refuse_early(run, dataset, policy, selection, before)
         sampler = build_sampler(run, dataset, trm, policy, stage, selection)
         check_context(sampler, run.config.policy)
     inputs.begin(run)  # what is refused is refused before: a finished stage stays
@@ -87,6 +88,16 @@ def run_rl(
     shutil.rmtree(_checkpoints(run, stage), ignore_errors=True)
     minutes = (time.perf_counter() - started) / 60
     inputs.finish(run, minutes, steps=settings.steps, selection=selection.counts)
+
+
+def _refuse_early(run: Run, dataset: Dataset, policy: Policy, selection: Selection, before: str) -> None:
+    """Raise what would otherwise come out after the minutes of a stage."""
+    from deeprec.policy.titles import check_titles
+
+    if run.config.rollout.list == "free":
+        check_titles(policy.codec, dataset.catalog, str(run.policy(before)))
+    if run.config.rl.recommendation.steps:
+        selection.pool(RECOMMENDATION)
 
 
 def stage_settings(config: RunConfig, stage: StageName) -> StageConfig:

@@ -25,6 +25,7 @@ from deeprec.policy.environment import build_environment
 from deeprec.policy.loading import Policy, load_policy, save_policy
 from deeprec.policy.probe import training_piece
 from deeprec.policy.tiny import build_tiny, start_titles
+from deeprec.policy.titles import check_titles
 from deeprec.policy.tokenizer import build_tokenizer
 from deeprec.progress import progress_bar
 from deeprec.rl import joint, list_prior, recipe, scripts, supervised
@@ -78,6 +79,8 @@ def run_warm_start(run: Run, dataset: Dataset, trm: Retriever) -> None:
     inputs.refuse_earlier(run)
     started = time.perf_counter()
     policy = make_policy(config, dataset)
+    if config.rollout.list == "free":
+        check_titles(policy.codec, dataset.catalog, config.policy.model)
     inputs.begin(run)  # a model that can't be had is refused before: what is there stays
     if config.policy.model == "tiny" and config.policy.title_vectors:
         start_titles(policy.model, policy.tokenizer, dataset.catalog, trm.item_vectors(), config.seed)

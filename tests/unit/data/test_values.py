@@ -10,12 +10,15 @@ import polars as pl
 import pytest
 from deeprec_data_files import write_folder
 
-from deeprec.config import DataConfig
+from deeprec.audit.findings import Verdict
+from deeprec.audit.hashes import check_data
+from deeprec.config import DataConfig, load_config
 from deeprec.data.cells import categories, ids, numbers
 from deeprec.data.dataset import Dataset
 from deeprec.data.places import Place
 from deeprec.data.prepare import prepare
 from deeprec.errors import DataError
+from deeprec.run import Run
 
 
 @pytest.mark.parametrize(
@@ -166,6 +169,24 @@ def test_an_event_that_is_listed_twice_is_one(tmp_path: Path) -> None:
     without_times = "user_id,item_id\nu,0100\nu,0101\nu,0100\nu,0100\n"
     repeated = shop(tmp_path, without_times, allow_repeats=True)
     assert repeated.interactions.height == 4  # without times nobody knows that they are one event
+
+
+def test_doctor_names_a_target_that_is_the_event_before_it(tmp_path: Path) -> None:
+    def finding(lines: list[str], **more: object) -> tuple[Verdict, str]:
+        text = "user_id,item_id,timestamp\n" + "\n".join(lines) + "\n"
+        dataset = shop(tmp_path, text, allow_repeats=True, **more)
+        run = Run(tmp_path, load_config())
+        (found,) = [f for f in check_data(run, dataset) if f.check == "no target is the event before it"]
+        return found.verdict, found.text
+
+    twice = ["u,0100,1", "u,0101,2", "u,0102,3", "u,0102,3"]
+    verdict, text = finding(twice, duplicates="keep")
+    assert verdict is Verdict.PROBLEM
+    assert "user 'u': the test target '0102' is the last row of its history; prepare" in text
+    assert finding(twice)[0] is Verdict.PROVEN
+    assert finding([*twice[:3], "u,0102,9"])[0] is Verdict.PROVEN  # taken again, later
+    untimed = [line.rsplit(",", 1)[0] + "," for line in twice]
+    assert finding(untimed)[0] is Verdict.UNPROVEN
 
 
 def test_every_row_is_in_use_or_counted(tmp_path: Path) -> None:
