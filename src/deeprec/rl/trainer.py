@@ -1,4 +1,18 @@
-"""TRL's GRPOTrainer with our rollouts, our advantages, and logits where they are needed."""
+"""TRL's GRPOTrainer with our rollouts, our advantages, and logits where they are needed.
+
+The seam. TRL promises `rollout_func` and that advantages may be (B, C); the rest of what is replaced or read here
+is its own, and was tried with the releases that pyproject.toml allows (`tests/unit/rl/test_trl_seam.py` names what
+a release changed):
+
+- `_generate_and_score_completions` asks our rollout function, then computes a baseline of its own. We replace the
+  `advantages` of the batch that it returns, and put the lists' plans beside them: TRL's `_prepare_inputs` cuts and
+  shuffles both with the rows (`split_tensor_dict`, `shuffle_sequence_dict`).
+- `_compute_loss` is called around: the masks of its batch (`completion_mask` x `tool_mask`) are held for the
+  scoring that it asks for, the lists' loss is added behind it, divided by `current_gradient_accumulation_steps`
+  as TRL divides its own, and figures go to `_metrics`.
+- `_get_per_token_logps_and_entropies` is replaced whole. Where not all logits fit, it calls the head that TRL puts
+  in front of the model's `forward` (`add_fused_lm_head`), which divides by `temperature` itself.
+"""
 
 from __future__ import annotations
 
