@@ -50,7 +50,7 @@ def check_users(raw: RawData) -> None:
     """Raise DataError when the user file describes none of the users: its ids mean something else."""
     if not raw.users.height:
         return
-    users = raw.interactions["user_id"].unique().cast(pl.String)
+    users = raw.interactions["user_id"].unique(maintain_order=True).cast(pl.String)
     if not raw.users["user_id"].is_in(users.implode()).any():
         hint = _difference(users, raw.users["user_id"])
         raise DataError(
@@ -94,7 +94,7 @@ def _known_items(raw: RawData, config: DataConfig) -> tuple[pl.DataFrame, int]:
     if not unknown:
         return rows, 0
     if not known.height:
-        hint = _difference(rows["item_id"].unique().cast(pl.String), raw.items["item_id"])
+        hint = _difference(rows["item_id"].unique(maintain_order=True).cast(pl.String), raw.items["item_id"])
         raise DataError(
             f"{raw.interactions_place}: none of its {rows.height:,} rows has an item of {raw.items_place} ({hint}); "
             "write the ids alike in both files, or map the right column with data.columns and data.item_columns"

@@ -134,7 +134,7 @@ def _object(line: bytes, place: str) -> Mapping[str, Any]:
             entry = ast.literal_eval(line.decode("utf-8").strip())
         except _NO_OBJECT:
             entry = None
-    if not isinstance(entry, dict):
+    if not isinstance(entry, dict) or not all(isinstance(key, str) for key in entry):
         raise DataError(
             f"{place}: {line.strip()[:60]!r} is no JSON object; write one object a line, or remove the line"
         )

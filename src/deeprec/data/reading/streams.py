@@ -114,7 +114,7 @@ def _unzstd(stream: BinaryIO, place: str) -> BinaryIO:
 
 
 _PACKED: dict[bytes, Callable[[BinaryIO, str], BinaryIO]] = {
-    b"\x1f\x8b": lambda stream, place: cast(BinaryIO, gzip.GzipFile(fileobj=stream)),
+    b"\x1f\x8b": lambda stream, place: cast(BinaryIO, gzip.GzipFile(fileobj=stream, mode="rb")),
     b"BZh": lambda stream, place: cast(BinaryIO, bz2.BZ2File(stream)),
     b"\xfd7zXZ\x00": lambda stream, place: cast(BinaryIO, lzma.LZMAFile(stream)),  # noqa: SIM115 - closed with its stream
     b"\x28\xb5\x2f\xfd": _unzstd,
