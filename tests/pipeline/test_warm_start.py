@@ -17,7 +17,7 @@ from deeprec.errors import RunError, TrainingError
 from deeprec.ledger import read_ledger
 from deeprec.policy.environment import build_environment
 from deeprec.policy.loading import load_policy
-from deeprec.rl.scripts import Document, fact_documents, history_documents
+from deeprec.rl.documents import Document, fact_documents, history_documents
 from deeprec.rl.supervised import batched_by_length
 from deeprec.rl.warm_start import run_warm_start
 from deeprec.rollout.runner import run_episodes

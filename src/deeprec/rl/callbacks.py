@@ -18,8 +18,8 @@ from deeprec.disk import append_jsonl, read_jsonl, rewrite_jsonl, write_atomical
 from deeprec.errors import TrainingError
 from deeprec.progress import Bar
 from deeprec.rl.best import BestPolicy
-from deeprec.rl.health import Symptom, symptoms
 from deeprec.rl.sampling import Sampler
+from deeprec.rl.symptoms import Symptom, symptoms
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -25,7 +25,7 @@ from torch.optim.swa_utils import AveragedModel
 from deeprec.errors import TrainingError
 from deeprec.next_item.model import ItemModel, dropout
 from deeprec.progress import progress_bar
-from deeprec.rl.scripts import ListDocument
+from deeprec.rl.documents import ListDocument
 from deeprec.rl.supervised import batched_by_length
 from deeprec.rollout.engines.causal_lm import context_limit
 from deeprec.trm.epochs import running_mean

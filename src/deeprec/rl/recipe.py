@@ -18,7 +18,8 @@ from deeprec.config import PolicyConfig, RolloutConfig
 from deeprec.references import is_reference
 from deeprec.rewards.mixture import RewardSpace, reward_parts
 from deeprec.rewards.steps import step_rewards
-from deeprec.rl.scripts import corpus, fact_documents, history_documents, scripted_trajectories
+from deeprec.rl.documents import fact_documents, history_documents
+from deeprec.rl.scripts import corpus, scripted_trajectories
 from deeprec.rollout.engines.scripted import ScriptedEngine
 from deeprec.rollout.environment import Environment
 from deeprec.rollout.protocol import render_ranking

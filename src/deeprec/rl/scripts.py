@@ -22,11 +22,12 @@ from deeprec.config import RolloutConfig
 from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
 from deeprec.errors import TrainingError
+from deeprec.rl.documents import Document, ListDocument, facts, until
 from deeprec.rollout.answers import answer_preferences
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Segment
 from deeprec.rollout.episode import Choice, Episode
-from deeprec.rollout.protocol import render_prompt, render_ranking
+from deeprec.rollout.protocol import render_ranking
 from deeprec.rollout.tags import TAGS
 from deeprec.rollout.titles import TitleTexts
 from deeprec.trm.base import Retriever
@@ -41,33 +42,10 @@ WIDE_PHRASES = (2, 4)  # and in the wide one
 _RECENT = 10  # latest items that a script's thoughts are about
 OPEN_WISH = "no preference"  # steers nothing: what is never shown can't be chosen later
 OPEN_SHARE = 0.3  # of the wide wishes that are left open, or name the month alone
-DATED_SHARE = (
-    0.5  # of the wishes that also name the month of the latest item, where dates are shown or `now` is known
-)
+# Of the wishes that also name the month of the latest item, where dates are shown or `now` is known.
+DATED_SHARE = 0.5
 
 Rarity = dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """Token ids with a loss mask, 1 where a supervised loss is taken; parallel, T long."""
-
-    ids: tuple[int, ...]
-    mask: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ListDocument:
-    """A script up to where its list is drawn: the words (loss by `mask`), then the history again, then the next item.
-
-    `ids` and `mask` are parallel; behind the last id stands the title of item `target`. The list opens
-    with id number `opened - 1`.
-    """
-
-    ids: tuple[int, ...]
-    mask: tuple[int, ...]
-    target: int
-    opened: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +78,6 @@ class Script:
         return ListDocument(ids, mask, self.example.target, len(prompt) + draw.opened)
 
 
-def facts(catalog: Catalog) -> list[str]:
-    """One line of text per item: label, then the phrases that describe it."""
-    return [f"{item.label} | {'; '.join(item_phrases(item))}\n" for item in catalog.items]
-
-
 def corpus(dataset: Dataset) -> list[str]:
     """All free text a tokenizer should know: facts, and the words of prompts and scripts."""
     words = [line for wide in (False, True) for line in (_thought(["a", "b"], is_wide=wide), _CLOSING)]
@@ -112,65 +85,8 @@ def corpus(dataset: Dataset) -> list[str]:
     # Often enough to end as one piece each: a month is then copied in one go, or not at all.
     times = {month_phrase(time) for user in dataset.fit_histories() for time in user.timestamps}
     months = ["; ".join([month] * 50) for month in sorted(times)]
-    return [
-        *facts(dataset.catalog),
-        *words,
-        *profiles,
-        *months,
-        "History\n",
-        " | ",
-        "; ",
-        f"{NOW}; {OPEN_WISH}",
-    ]
-
-
-def fact_documents(catalog: Catalog, codec: Codec) -> list[Document]:
-    """Catalogue facts; loss on all of each."""
-    encoded = [tuple(codec.encode(text)) for text in facts(catalog)]
-    return [Document(ids, (0, *[1] * (len(ids) - 1))) for ids in encoded]
-
-
-def history_documents(dataset: Dataset, codec: Codec, config: RolloutConfig) -> list[Document]:
-    """Every fit history as the prompt writes it; loss on the titles, as the rest is never the policy's to write."""
-    documents = []
-    for example in dataset.fit_histories():
-        for start in range(0, len(example.history), config.history):
-            window = _until(example, min(start + config.history, len(example.history)))
-            documents.append(_history_document(window, dataset.catalog, codec, config))
-    return documents
-
-
-def _history_document(example: Example, catalog: Catalog, codec: Codec, config: RolloutConfig) -> Document:
-    text = render_prompt(example, catalog, config)
-    ids: list[int] = []
-    mask: list[int] = []
-    written = 0
-    for item in example.history[-config.history :]:
-        label = catalog[item].label
-        start = text.index(f"- {label}", written) + 2
-        for part, wanted in ((text[written:start], 0), (label, 1)):
-            found = codec.encode(part)
-            ids += found
-            mask += [wanted] * len(found)
-        written = start + len(label)
-    rest = codec.encode(text[written:])
-    ids += rest
-    mask += [0] * len(rest)
-    whole = codec.encode_prompt(text, chat=config.chats)
-    if ids != whole:  # titles put together with what stands around them, or something in front
-        return Document(tuple(whole), (0, *[1] * (len(whole) - 1)))
-    return Document(tuple(ids), tuple(mask))
-
-
-def _until(example: Example, end: int, target: int = 0) -> Example:
-    return Example(
-        user_id=example.user_id,
-        history=example.history[:end],
-        target=target,
-        ratings=example.ratings[:end],
-        timestamps=example.timestamps[:end],
-        profile=example.profile,
-    )
+    texts = [*facts(dataset.catalog), *words, *profiles, *months]
+    return [*texts, "History\n", " | ", "; ", f"{NOW}; {OPEN_WISH}"]
 
 
 def script_examples(
@@ -198,7 +114,7 @@ def fit_examples(dataset: Dataset, count: int, rng: np.random.Generator) -> list
     for index in chosen:
         example = histories[index]
         end = int(rng.integers(1, len(example.history)))
-        found.append(_until(example, end, example.history[end]))
+        found.append(until(example, end, example.history[end]))
     return found
 
 

@@ -20,9 +20,9 @@ from deeprec.errors import TrainingError
 from deeprec.policy.loading import silently
 from deeprec.progress import Bar, progress_bar
 from deeprec.rl.callbacks import CheckpointMarker, latest_checkpoint
+from deeprec.rl.documents import Document
 from deeprec.rl.extras import require_extra
 from deeprec.rl.failures import named_failures
-from deeprec.rl.scripts import Document
 from deeprec.rollout.engines.causal_lm import context_limit
 from deeprec.rollout.likelihood import logits_of
 

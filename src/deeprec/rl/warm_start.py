@@ -29,17 +29,12 @@ from deeprec.policy.titles import check_titles
 from deeprec.policy.tokenizer import build_tokenizer
 from deeprec.progress import progress_bar
 from deeprec.rl import joint, list_prior, recipe, scripts, supervised
+from deeprec.rl.documents import fact_documents, history_documents
 from deeprec.rl.extras import require_extra
 from deeprec.rl.joint import JointPlan, JointTrainer, fit_jointly
 from deeprec.rl.list_prior import find_prior
 from deeprec.rl.reading import label_names, read_histories
-from deeprec.rl.scripts import (
-    Script,
-    corpus,
-    fact_documents,
-    history_documents,
-    scripted_trajectories,
-)
+from deeprec.rl.scripts import Script, corpus, scripted_trajectories
 from deeprec.rl.supervised import fit_documents
 from deeprec.rollout.list_prior import set_prior
 from deeprec.run import Run, writes

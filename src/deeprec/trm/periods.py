@@ -19,6 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from deeprec.data.dataset import Dataset
+from deeprec.errors import RetrievalError
 
 NOW = "now"  # how a wish may call the month of the user's latest interaction
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # tried on validation
@@ -70,6 +71,26 @@ class Periods:
             facts: dict[str, Any] = stored.metadata()
             lifts: NDArray[np.float32] = stored.get_tensor("lifts")
         return cls(int(facts["start"]), int(facts["months"]), lifts, float(facts["weight"]))
+
+
+def read_periods(file: Path, n_items: int) -> Periods | None:
+    """What `Periods.save` wrote for a catalogue of so many items; None where there is no such file.
+
+    Raises RetrievalError for one that can't be read, or is of another catalogue.
+    """
+    if not file.exists():
+        return None
+    from safetensors import SafetensorError
+
+    try:
+        periods = Periods.load(file)
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise RetrievalError(f"{file}: not readable ({error}); fit the TRM again") from None
+    if len(periods.lifts) != n_items + 1:
+        raise RetrievalError(
+            f"{file}: holds {len(periods.lifts) - 1} items, the catalogue {n_items}; fit the TRM again"
+        )
+    return periods
 
 
 def month_phrase(timestamp: float) -> str:

@@ -22,7 +22,7 @@ from deeprec.trm.bank import phrase_features
 from deeprec.trm.base import Histories, Preferences, Retrieval
 from deeprec.trm.index import ItemIndex, build_index
 from deeprec.trm.model import PreferenceNetwork
-from deeprec.trm.periods import Periods, months_of
+from deeprec.trm.periods import Periods, months_of, read_periods
 from deeprec.trm.phrases import split_phrases
 from deeprec.trm.published import PUBLISHED, PublishedNetwork
 from deeprec.trm.ranking import check_histories, check_preferences
@@ -212,7 +212,7 @@ class TRM:
             ) from None
         seen = np.zeros(catalog.n_items + 1, dtype=np.bool_)
         seen[facts["seen"]] = True
-        periods = _read_periods(folder / _PERIODS, catalog.n_items)
+        periods = read_periods(folder / _PERIODS, catalog.n_items)
         encoder = load_text_encoder(folder, folder / "cache")
         return cls(network.to(device), encoder, catalog, config, seen, periods=periods)
 
@@ -283,22 +283,6 @@ def catalog_text_vectors(encoder: CachedEncoder, catalog: Catalog) -> NDArray[np
     """Text embeddings (n_items + 1, D_text) of all items, row 0 zero."""
     vectors = encoder.encode([item_text(item) for item in catalog.items])
     return np.concatenate([np.zeros((1, vectors.shape[1]), np.float32), vectors])
-
-
-def _read_periods(file: Path, n_items: int) -> Periods | None:
-    if not file.exists():
-        return None
-    from safetensors import SafetensorError
-
-    try:
-        periods = Periods.load(file)
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise RetrievalError(f"{file}: not readable ({error}); fit the TRM again") from None
-    if len(periods.lifts) != n_items + 1:
-        raise RetrievalError(
-            f"{file}: holds {len(periods.lifts) - 1} items, the catalogue {n_items}; fit the TRM again"
-        )
-    return periods
 
 
 def _read_facts(folder: Path) -> dict[str, Any]:

@@ -136,9 +136,8 @@ class LsaEncoder:
                 columns += row
                 values += (weights / max(float(np.linalg.norm(weights)), 1e-12)).tolist()
             ends.append(len(columns))
-        shape = (len(texts), len(self._vocabulary))
-        data = np.array(values, dtype=np.float32)
-        matrix = csr_matrix((data, np.array(columns, dtype=np.int64), np.array(ends)), shape=shape)
+        parts = (np.array(values, dtype=np.float32), np.array(columns, dtype=np.int64), np.array(ends))
+        matrix = csr_matrix(parts, shape=(len(texts), len(self._vocabulary)))
         matrix.sum_duplicates()
         return matrix
 

@@ -7,7 +7,8 @@ import math
 import pytest
 
 from deeprec.config import RLConfig
-from deeprec.rl.health import CHECKS, Verdict, examine, format_figure, overall, symptoms
+from deeprec.rl.health import CHECKS, Verdict, examine, format_figure, overall
+from deeprec.rl.symptoms import symptoms
 
 HEALTHY = {
     "reward": 1.0,

@@ -14,9 +14,10 @@ from deeprec.errors import TrainingError
 from deeprec.next_item.model import ItemModel
 from deeprec.policy.loading import Policy
 from deeprec.policy.tiny import build_tiny
+from deeprec.rl.documents import ListDocument
 from deeprec.rl.joint import JointPlan, JointTrainer, Losses, fit_jointly, learning_share
 from deeprec.rl.reading import label_names
-from deeprec.rl.scripts import ListDocument, scripted_trajectories
+from deeprec.rl.scripts import scripted_trajectories
 from deeprec.rollout.tags import TAGS
 from deeprec.rollout.titles import TitleTexts
 from deeprec.trm.baselines import ItemKNN

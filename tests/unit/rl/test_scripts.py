@@ -15,15 +15,13 @@ from deeprec.config import RolloutConfig
 from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
 from deeprec.errors import TrainingError
+from deeprec.rl.documents import fact_documents, facts, history_documents
 from deeprec.rl.scripts import (
     OPEN_SHARE,
     OPEN_WISH,
     Script,
     corpus,
-    fact_documents,
-    facts,
     fit_examples,
-    history_documents,
     phrase_rarity,
     script_examples,
     scripted_trajectories,

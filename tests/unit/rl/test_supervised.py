@@ -13,7 +13,7 @@ from transformers import Qwen2ForCausalLM
 from deeprec.config import PolicyConfig, WarmStartConfig
 from deeprec.errors import TrainingError
 from deeprec.policy.tiny import build_tiny
-from deeprec.rl.scripts import Document, fact_documents, history_documents
+from deeprec.rl.documents import Document, fact_documents, history_documents
 from deeprec.rl.supervised import batched_by_length, collate, fit_documents
 
 Log = Callable[[dict[str, float]], None]

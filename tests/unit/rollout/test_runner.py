@@ -15,7 +15,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, Q
 from deeprec.config import PolicyConfig, WarmStartConfig
 from deeprec.errors import EngineError, RetrievalError
 from deeprec.policy.tiny import build_tiny
-from deeprec.rl.scripts import Document
+from deeprec.rl.documents import Document
 from deeprec.rl.supervised import fit_documents
 from deeprec.rollout.codec import TokenizerCodec
 from deeprec.rollout.engines.base import Request, Sampling, Segment

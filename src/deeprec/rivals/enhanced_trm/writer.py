@@ -17,7 +17,8 @@ from deeprec.disk import append_jsonl
 from deeprec.errors import PolicyError
 from deeprec.inputs import constants_of
 from deeprec.rl import recipe
-from deeprec.rl.scripts import Document, corpus
+from deeprec.rl.documents import Document
+from deeprec.rl.scripts import corpus
 from deeprec.run import Run, fingerprint
 from deeprec.settings.effect import WRITER
 

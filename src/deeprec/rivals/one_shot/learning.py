@@ -23,9 +23,9 @@ from deeprec.rivals.one_shot.prompts import Task, build_tasks
 from deeprec.rivals.one_shot.ranker import rank_tasks
 from deeprec.rivals.one_shot.recommender import OneShotRecommender
 from deeprec.rivals.tuning import METRIC, tuning_examples, validation_ndcg
+from deeprec.rl.documents import Document, fact_documents, history_documents
 from deeprec.rl.extras import require_extra
 from deeprec.rl.sampling import Sampler
-from deeprec.rl.scripts import Document, fact_documents, history_documents
 from deeprec.rl.stage import reward_space
 from deeprec.rl.supervised import fit_documents
 from deeprec.rl.trl import StagePlan, train_stage

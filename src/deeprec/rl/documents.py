@@ -1,0 +1,90 @@
+"""Texts for supervised training: token ids, and where a loss is taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deeprec.config import RolloutConfig
+from deeprec.data.catalog import Catalog
+from deeprec.data.dataset import Dataset
+from deeprec.rollout.codec import Codec
+from deeprec.rollout.protocol import render_prompt
+from deeprec.trm.phrases import item_phrases
+from deeprec.types import Example
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Token ids with a loss mask, 1 where a supervised loss is taken; parallel, T long."""
+
+    ids: tuple[int, ...]
+    mask: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ListDocument:
+    """A script up to where its list is drawn: the words (loss by `mask`), then the history again, then the next item.
+
+    `ids` and `mask` are parallel; behind the last id stands the title of item `target`. The list opens
+    with id number `opened - 1`.
+    """
+
+    ids: tuple[int, ...]
+    mask: tuple[int, ...]
+    target: int
+    opened: int
+
+
+def facts(catalog: Catalog) -> list[str]:
+    """One line of text per item: label, then the phrases that describe it."""
+    return [f"{item.label} | {'; '.join(item_phrases(item))}\n" for item in catalog.items]
+
+
+def fact_documents(catalog: Catalog, codec: Codec) -> list[Document]:
+    """Catalogue facts; loss on all of each."""
+    encoded = [tuple(codec.encode(text)) for text in facts(catalog)]
+    return [Document(ids, (0, *[1] * (len(ids) - 1))) for ids in encoded]
+
+
+def history_documents(dataset: Dataset, codec: Codec, config: RolloutConfig) -> list[Document]:
+    """Every fit history as the prompt writes it; loss on the titles, as the rest is never the policy's to write."""
+    documents = []
+    for example in dataset.fit_histories():
+        for start in range(0, len(example.history), config.history):
+            window = until(example, min(start + config.history, len(example.history)))
+            documents.append(_history_document(window, dataset.catalog, codec, config))
+    return documents
+
+
+def _history_document(example: Example, catalog: Catalog, codec: Codec, config: RolloutConfig) -> Document:
+    text = render_prompt(example, catalog, config)
+    ids: list[int] = []
+    mask: list[int] = []
+    written = 0
+    for item in example.history[-config.history :]:
+        label = catalog[item].label
+        start = text.index(f"- {label}", written) + 2
+        for part, wanted in ((text[written:start], 0), (label, 1)):
+            found = codec.encode(part)
+            ids += found
+            mask += [wanted] * len(found)
+        written = start + len(label)
+    rest = codec.encode(text[written:])
+    ids += rest
+    mask += [0] * len(rest)
+    whole = codec.encode_prompt(text, chat=config.chats)
+    if ids != whole:  # titles put together with what stands around them, or something in front
+        return Document(tuple(whole), (0, *[1] * (len(whole) - 1)))
+    return Document(tuple(ids), tuple(mask))
+
+
+def until(example: Example, end: int, target: int = 0) -> Example:
+    """The example as it was before its item number `end` (from 0), with `target` to be predicted."""
+    return Example(
+        user_id=example.user_id,
+        history=example.history[:end],
+        target=target,
+        ratings=example.ratings[:end],
+        timestamps=example.timestamps[:end],
+        profile=example.profile,
+    )

@@ -1,0 +1,57 @@
+"""What counts as collapsed, iteration by iteration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deeprec.config import RLConfig
+
+
+@dataclass(frozen=True)
+class Symptom:
+    """One way to collapse: a figure of an iteration beyond its limit."""
+
+    figure: str
+    limit: float
+    is_low: bool  # whether values below the limit are the symptom
+    setting: str
+    words: str
+    remedy: str
+
+    def shows(self, figures: Mapping[str, Any]) -> bool:
+        """Whether an iteration with these figures has it; one that wasn't logged doesn't."""
+        value = float(figures.get(self.figure, math.nan))
+        return value < self.limit if self.is_low else value > self.limit
+
+
+def symptoms(config: RLConfig) -> tuple[Symptom, ...]:
+    """What counts as collapsed under these settings."""
+    return (
+        Symptom(
+            "validity",
+            config.collapse_validity,
+            True,
+            "rl.collapse_validity",
+            "next to no trajectory is valid any more",
+            "lower rl.learning_rate, or train the warm start longer",
+        ),
+        Symptom(
+            "entropy",
+            config.collapse_entropy,
+            True,
+            "rl.collapse_entropy",
+            "the policy no longer varies what it writes",
+            "lower rl.learning_rate, or raise rollout.temperature",
+        ),
+        Symptom(
+            "repetition",
+            config.collapse_repetition,
+            False,
+            "rl.collapse_repetition",
+            "the policy repeats itself",
+            "lower rl.learning_rate, or rollout.segment_tokens so that rambling ends sooner",
+        ),
+    )
