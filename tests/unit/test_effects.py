@@ -140,7 +140,7 @@ def candidates(value: Any, path: str) -> Iterator[Any]:
         yield from (value[:-1], (*value, value[-1] / 2))
     elif isinstance(value, str):
         yield f"{value}x"
-    yield from (1, 0.5, "x")
+    yield from (1, 0.5, "x", ("x",))
 
 
 @pytest.mark.parametrize("name", RUNS)
