@@ -64,7 +64,7 @@ JOBS = {
         'rollout.template="full"', "rollout.prior_users=200", "rollout.list_history=20",
         "rollout.history=20", "rollout.max_retrievals=3",
         "rollout.segment_tokens=192", "rollout.response_tokens=3072", "rollout.users_per_batch=256",
-        "warm_start.reading_epochs=0", "warm_start.facts=false", "warm_start.text_epochs=0",
+        "warm_start.reading_epochs=0", "warm_start.text_epochs=0",
         "warm_start.script_steps=250", "warm_start.trajectories_per_step=8", "warm_start.learning_rate=2e-4",
         "rl.trajectories_per_pass=8",
         "rl.cold_start.steps=4", "rl.cold_start.learning_rate=1e-5", "rl.recommendation.learning_rate=1e-5",
@@ -74,7 +74,7 @@ JOBS = {
 SMOKE = (
     "trm.max_minutes=0.1", "warm_start.script_steps=3", "warm_start.trajectories_per_step=2", "rl.users_per_step=2",
     "rl.rollouts_per_user=2", "rl.evaluate_users=4", "rl.cold_start.steps=1", "rl.trajectories_per_pass=4",
-    "rl.collapse_validity=0", "rollout.prior_users=4",
+    "rl.collapse={entropy = 0.01, repetition = 0.5}", "rollout.prior_users=4",
     "evaluation.max_users=4", "evaluation.bootstrap=100",
 )  # fmt: skip
 SMOKE_OF = {

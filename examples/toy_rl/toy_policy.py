@@ -34,7 +34,7 @@ UPDATES = 2  # optimizer steps on the same texts; only from the second on can cl
 LONGEST = 20  # tokens of a text without its first word
 
 _SHAPE = PolicyConfig(width=32, layers=1, heads=4, key_value_heads=2, inner=64, context=64)
-_CLIP_LOW, _CLIP_HIGH = 1 - RLConfig().clip_low, 1 + RLConfig().clip_high
+_CLIP_LOW, _CLIP_HIGH = 1 - RLConfig().clip[0], 1 + RLConfig().clip[1]
 
 
 @dataclass(frozen=True)

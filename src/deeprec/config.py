@@ -6,6 +6,7 @@ nearest known one. `docs/reference/config.md` is generated from the field descri
 
 from __future__ import annotations
 
+import copy
 import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -33,7 +34,7 @@ from deeprec.settings import (
     TRMConfig,
     WarmStartConfig,
 )
-from deeprec.settings.former import FORMER
+from deeprec.settings.gone import GONE
 from deeprec.settings.section import WHOLE
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "load_config",
     "override_config",
     "parse_config",
+    "parse_saved",
     "preset_names",
 ]
 
@@ -107,6 +109,29 @@ def parse_config(values: Mapping[str, Any], place: str) -> RunConfig:
         ) from None
 
 
+def parse_saved(values: Mapping[str, Any], place: str) -> RunConfig:
+    """The settings of a run as they were saved, maybe by an earlier version.
+
+    A setting that is gone is left out if its value is what holds now; ConfigError for any other value.
+    """
+    kept = copy.deepcopy(dict(values))
+    for key, gone in GONE.items():
+        if gone.value is None:  # read by `former.upgrade`
+            continue
+        *parents, name = key.split(".")
+        section: Any = kept
+        for parent in parents:
+            section = section.get(parent) if isinstance(section, Mapping) else None
+        if not isinstance(section, dict) or name not in section:
+            continue
+        if not gone.holds(section.pop(name), section):
+            raise ConfigError(
+                f"{place}: '{key}' is gone: {gone.where}. This run was made with another value, which no longer can "
+                "be had: make a new one in another folder"
+            )
+    return parse_config(kept, place)
+
+
 def _read_preset(name: str) -> dict[str, Any]:
     if name not in preset_names():
         known = preset_names()
@@ -157,9 +182,9 @@ def _deep_update(base: dict[str, Any], update: Mapping[str, Any]) -> None:
 
 def _check_keys(values: Mapping[str, Any], model: type[BaseModel], place: str, prefix: str) -> None:
     for key, value in values.items():
+        if prefix + key in GONE:
+            raise ConfigError(f"{place}: '{prefix}{key}' is gone: {GONE[prefix + key].where}")
         if key not in model.model_fields:
-            if prefix + key in FORMER:
-                raise ConfigError(f"{place}: '{prefix}{key}' is gone; set {FORMER[prefix + key]}")
             known = [prefix + name for name in model.model_fields]
             raise ConfigError(f"{place}: unknown key '{prefix}{key}'{_suggest(prefix + key, known)}")
         nested = model.model_fields[key].annotation

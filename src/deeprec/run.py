@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from deeprec import artefacts, stages
-from deeprec.config import RunConfig, parse_config
+from deeprec.config import RunConfig, parse_saved
 from deeprec.device import check_one_process
 from deeprec.disk import alone, write_atomically
 from deeprec.errors import DeepRecError, RunError
@@ -110,7 +110,7 @@ class Run:
             raise RunError(f"{file}: not valid TOML: {error}") from None
         if not values:
             raise RunError(f"{file}: is empty; restore it, or make the run again in another folder")
-        return cls(folder, parse_config(upgrade(values, str(file)), str(file)))
+        return cls(folder, parse_saved(upgrade(values, str(file)), str(file)))
 
     @property
     def data(self) -> Path:

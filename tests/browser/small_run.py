@@ -15,7 +15,6 @@ SETTINGS = (
     "data.name=table",
     "data.min_user_interactions=1",
     "trm.width=16",
-    "trm.inner=32",
     "trm.text_dim=16",
     "trm.epochs=2",
     "policy.width=32",

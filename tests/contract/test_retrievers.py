@@ -25,7 +25,6 @@ from deeprec.trm.vectors import VectorRetriever
 SMALL = TRMConfig(
     width=16,
     layers=1,
-    inner=32,
     text_dim=16,
     experts=1,
     history=12,

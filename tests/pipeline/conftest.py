@@ -19,7 +19,6 @@ SETTINGS = (
     "data.synthetic.items=24",
     "data.synthetic.interactions_per_user=12",
     "trm.width=16",
-    "trm.inner=32",
     "trm.text_dim=16",
     "trm.epochs=2",
     "policy.width=32",

@@ -25,7 +25,7 @@ SMALL = (
     "warm_start.trajectories_per_step=8", "warm_start.learning_rate=0.02", "rollout.history=4", "rollout.retrieved=4",
     "rollout.recommended=3", "rollout.max_retrievals=2", "rollout.segment_tokens=40", "rollout.response_tokens=200",
     "rl.users_per_step=4", "rl.rollouts_per_user=2", "rl.evaluate_users=4", "rl.cold_start.steps=1",
-    "rl.recommendation.steps=1", "evaluation.max_users=12", "evaluation.bootstrap=20", "evaluation.permutations=20",
+    "rl.recommendation.steps=1", "evaluation.max_users=12", "evaluation.bootstrap=20",
     "data.rl_targets=2",
 )  # fmt: skip
 

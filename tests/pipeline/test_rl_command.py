@@ -50,7 +50,7 @@ def test_train_runs_a_stage_and_says_what_it_did(copy_run):
 def test_a_stage_that_fails_shows_its_health(copy_run):
     from deeprec.cli.app import app
 
-    run = copy_run("run", "rl.collapse_entropy=50", "rl.collapse_steps=2")
+    run = copy_run("run", "rl.collapse={entropy = 50}", "rl.collapse_steps=2")
     failed = CliRunner().invoke(app, ["train", "--run", str(run.folder), "--stage", "cold_start"])
     assert isinstance(failed.exception, TrainingError)
     assert "collapsed at iteration 2" in str(failed.exception)

@@ -196,7 +196,7 @@ def test_a_stage_that_collapses_stops_keeps_the_good_and_does_not_loop(copy_run,
     last = found[-1]["step"]
     assert last < 9
     assert f"'cold_start' collapsed at iteration {last}: next to no trajectory is valid" in message
-    assert "each of the last 3 iterations, below rl.collapse_validity = 0.05)" in message
+    assert "each of the last 3 iterations, below rl.collapse.validity = 0.05)" in message
     assert "lower rl.learning_rate" in message
     good = max(row["step"] for row in found if row["validity"] >= 0.05)
     (folder,) = (run.folder / "policy" / "cold_start.checkpoints").iterdir()
@@ -212,7 +212,7 @@ def test_a_stage_that_collapses_stops_keeps_the_good_and_does_not_loop(copy_run,
     assert "cold_start" not in run.finished()
 
     patient = Run(run.folder, run.config.model_copy(deep=True, update={
-        "rl": run.config.rl.model_copy(update={"collapse_validity": 0.0, "collapse_repetition": 1.0}),
+        "rl": run.config.rl.model_copy(update={"collapse": {"entropy": 0.01}}),
     }))  # fmt: skip
     run_rl(patient, *parts, "cold_start")  # other limits: it goes on from the good checkpoint
     assert [row["step"] for row in rows(run.metrics)] == list(range(1, 10))
@@ -222,8 +222,8 @@ def test_a_stage_that_collapses_stops_keeps_the_good_and_does_not_loop(copy_run,
 @pytest.mark.parametrize(
     ("limit", "figure", "remedy"),
     [
-        ("collapse_entropy=50", "no longer varies what it writes (entropy", "raise rollout.temperature"),
-        ("collapse_repetition=0", "repeats itself (repetition", "rambling ends sooner"),
+        ("collapse={entropy = 50}", "no longer varies what it writes (entropy", "raise rollout.temperature"),
+        ("collapse={repetition = 0}", "repeats itself (repetition", "rambling ends sooner"),
     ],
 )
 def test_each_symptom_stops_a_stage(copy_run, load_parts, limit, figure, remedy):

@@ -39,7 +39,6 @@ SETTINGS = (
     "data.synthetic.genres=4",
     "data.synthetic.interactions_per_user=10",
     "trm.width=16",
-    "trm.inner=32",
     "trm.text_dim=16",
     "trm.epochs=2",
     "trm.preference_steps=50",

@@ -13,6 +13,8 @@ import httpx
 import pytest
 from serve_world import running, small_service
 
+from deeprec.serve import limits
+
 IDLE = 0.4  # seconds
 HEAD = b"POST /v1/recommendations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 BODY = b'{"user_id": "u1", "mode": "trm"}'
@@ -22,11 +24,12 @@ BODY = b'{"user_id": "u1", "mode": "trm"}'
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     service, _ = small_service(
         tmp_path_factory.mktemp("store") / "store.db",
-        "serve.rate=0", f"serve.idle_seconds={IDLE}", "serve.connections=20", "serve.body_seconds=0.5",
-        "serve.body_bytes=100000",
+        "serve.rate=0", f"serve.idle_seconds={IDLE}", "serve.connections=20", "serve.history=359",
     )  # fmt: skip
-    with running(service) as opened:
-        yield opened
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "BODY_SECONDS", 0.5)
+        with running(service) as opened:
+            yield opened
 
 
 @contextmanager

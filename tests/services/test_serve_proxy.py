@@ -82,8 +82,9 @@ def accepts(port: int) -> bool:
         return one.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_the_documented_proxy(tmp_path: Path) -> None:
-    service, engine = small_service(tmp_path / "store.db", "serve.body_seconds=1")
+def test_the_documented_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deeprec.serve.limits.BODY_SECONDS", 1.0)
+    service, engine = small_service(tmp_path / "store.db")
     hosts = {*LOOPBACK_NAMES, NAME}
     named = {"extensions": {"sni_hostname": NAME}}
     with (

@@ -26,7 +26,7 @@ def test_later_wins(tmp_path: Path) -> None:
     file.write_text("seed = 5\n[trm]\nwidth = 32\nlayers = 1\n")
     config = load_config(file=file, overrides=["trm.width=16", "trm.width=24"])
     assert (config.seed, config.trm.width, config.trm.layers) == (5, 24, 1)
-    assert config.trm.heads == RunConfig().trm.heads
+    assert config.trm.epochs == RunConfig().trm.epochs
 
 
 def test_a_file_wins_over_a_preset(tmp_path: Path) -> None:
@@ -137,9 +137,7 @@ PUBLISHED = {
     "trm.text_encoder": "BAAI/bge-large-en-v1.5",
     "trm.preference_instruction": "Represent this sentence for searching relevant passages: ",
     "trm.layers": 2,
-    "trm.heads": 2,
     "trm.width": 128,
-    "trm.inner": 512,
     "trm.dropout": 0.5,
     "trm.history": 20,
     "trm.experts": 8,
@@ -161,8 +159,7 @@ PUBLISHED = {
     "rl.rollouts_per_user": 8,
     "rl.updates_per_step": 2,
     "rl.learning_rate": 1e-6,
-    "rl.clip_low": 0.2,
-    "rl.clip_high": 0.28,
+    "rl.clip": (0.2, 0.28),
     "rl.cold_start.steps": 20,
     "rl.cold_start.learning_rate": None,
     "rl.cold_start.weights": {"format": 1.0, "invocation": 1.0, "diversity": 1.0},

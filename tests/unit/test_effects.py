@@ -57,6 +57,7 @@ OTHERS: dict[str, Any] = {
     "evaluation.methods": ("trm",),
     "trm.kind": "popularity",
     "trm.periods_per_year": 12,
+    "rl.collapse": {"entropy": 0.02},
     "rl.cold_start.weights": {"format": 2.0},
     "rl.recommendation.weights": {"hit": 2.0},
 }
@@ -137,7 +138,7 @@ def candidates(value: Any, path: str) -> Iterator[Any]:
     elif isinstance(value, dict):
         yield {"title": "name"}
     elif isinstance(value, tuple):
-        yield from (value[:-1], (*value, value[-1] / 2))
+        yield from (value[:-1], (*value, value[-1] / 2), (*value[:-1], value[-1] / 2))
     elif isinstance(value, str):
         yield f"{value}x"
     yield from (1, 0.5, "x", ("x",))

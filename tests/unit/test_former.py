@@ -15,7 +15,7 @@ from deeprec.run import Run
     "former", ["rollout.answer=written", "inference.ranking=score", "rollout.reranker_history=5"]
 )
 def test_a_former_name_is_refused_with_the_new_one(former: str) -> None:
-    with pytest.raises(ConfigError, match=r"is gone; set rollout\.list"):
+    with pytest.raises(ConfigError, match=r"is gone: set rollout\.list"):
         load_config(overrides=[former])
 
 

@@ -17,6 +17,7 @@ from deeprec.config import TRMConfig
 from deeprec.data.dataset import Dataset
 from deeprec.data.format import write_dataset
 from deeprec.progress import progress_bar
+from deeprec.trm.model import HEADS
 from deeprec.trm.retriever import TRM
 from deeprec.trm.text import CachedEncoder, build_text_encoder
 from deeprec.trm.training import fit
@@ -77,7 +78,7 @@ def train_speed(
 def _peer_round(run: Path, config: TRMConfig, peers: Peers, seed: int) -> dict[str, Any]:
     sizes = {
         "--history": config.history, "--width": config.width, "--blocks": config.layers,
-        "--heads": config.heads, "--dropout": config.dropout, "--epochs": _WARM_UP_EPOCHS + 1,
+        "--heads": HEADS, "--dropout": config.dropout, "--epochs": _WARM_UP_EPOCHS + 1,
         "--seed": seed, "--time-users": _TOGETHER, "--time-calls": _CALLS, "--k": _K,
     }  # fmt: skip
     words = [word for pair in sizes.items() for word in pair]

@@ -130,11 +130,10 @@ def _cuts(rows: pl.DataFrame, config: DataConfig, place: str) -> tuple[float, ..
             f"{place}: {times.null_count()} interactions have no timestamp; data.split = 'time' needs one for each"
         )
     if config.time_cuts is None:
-        shares = (config.rl_share, config.validation_share, config.test_share)
+        shares = config.time_shares
         if not 0 < sum(shares) < 1 or not all(shares):
             raise DataError(
-                f"data.rl_share + validation_share + test_share = {sum(shares):g}: each must be above 0, "
-                "and all together below 1"
+                f"data.time_shares = {list(shares)}: each must be above 0, and all together below 1"
             )
         # Equal times fall on the later side: a cut never runs through them.
         levels = (1 - sum(shares), 1 - sum(shares[1:]), 1 - shares[2])

@@ -6,11 +6,12 @@ import time
 from pathlib import Path
 
 from deeprec.config import DataConfig, RunConfig
+from deeprec.data import synthetic, world
 from deeprec.data.dataset import Dataset
 from deeprec.data.files import source_exists, source_files
 from deeprec.data.format import FORMAT, read_dataset, write_dataset
 from deeprec.data.prepare import prepare
-from deeprec.inputs import Inputs
+from deeprec.inputs import Inputs, constants_of
 from deeprec.run import Run, fingerprint, writes
 
 
@@ -45,7 +46,8 @@ def load_data(run: Run) -> Dataset:
 
 def stage_inputs(config: RunConfig) -> Inputs:
     """What a prepared set depends on, besides the content of its source."""
-    return Inputs.of(config, "data", format=FORMAT)
+    simulated = constants_of(synthetic, world) if config.data.name == "synthetic" else None
+    return Inputs.of(config, "data", format=FORMAT, simulation=simulated)
 
 
 def _source_state(config: DataConfig) -> str | None:

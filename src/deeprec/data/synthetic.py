@@ -34,6 +34,9 @@ _DAY = 86_400
 _USERS_PER_BLOCK = 512  # bounds the (users, items) matrices
 _FEWEST = 8  # interactions of a user
 _RECENT = 3  # items whose sequels attract
+NOISE = 0.1  # share of choices without regard to taste
+DRIFT = 0.1  # how far a taste wanders with every choice
+SEQUELS = 3.0  # how much the next part of a series attracts
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -48,8 +51,6 @@ class Simulation:
     """
 
     world: World
-    noise: float
-    sequels: float
     choices: Ints
     times: Ints
     ratings: Ints
@@ -117,8 +118,6 @@ def simulate(config: SyntheticConfig, seed: int) -> Simulation:
     times = _START + rng.integers(0, 90 * _DAY, (config.users, 1)) + np.cumsum(gaps, axis=1)
     return Simulation(
         world=world,
-        noise=config.noise,
-        sequels=config.sequels,
         choices=choices,
         times=times,
         ratings=_rate(world, choices, tastes, centres, rng),
@@ -130,8 +129,6 @@ def simulate(config: SyntheticConfig, seed: int) -> Simulation:
 
 def choice_probabilities(
     world: World,
-    noise: float,
-    sequels: float,
     taste: Floats,
     centre: Floats,
     taken: NDArray[np.bool_],
@@ -147,12 +144,12 @@ def choice_probabilities(
     overlap = world.genre_weights[last] @ world.genre_weights.T  # (B, I)
     utility += 2.0 * np.where(last[:, None] >= 0, overlap, 0)
     follows = (world.previous[None, None, :] == recent[:, :, None]) & (recent[:, :, None] >= 0)
-    utility += sequels * follows.any(axis=1)
+    utility += SEQUELS * follows.any(axis=1)
     utility[taken] = -np.inf
     by_taste = np.exp(utility - utility.max(axis=1, keepdims=True))
     by_fame = np.exp(world.log_popularity) * ~taken
-    by_taste *= (1 - noise) / by_taste.sum(axis=1, keepdims=True)
-    probabilities: Floats = by_taste + by_fame * (noise / by_fame.sum(axis=1, keepdims=True))
+    by_taste *= (1 - NOISE) / by_taste.sum(axis=1, keepdims=True)
+    probabilities: Floats = by_taste + by_fame * (NOISE / by_fame.sum(axis=1, keepdims=True))
     return probabilities
 
 
@@ -191,9 +188,7 @@ class Oracle:
             latest = past[::-1][:_RECENT]
             recent[row, : len(latest)] = latest
         tastes, centres = simulation.tastes[users, steps], simulation.centres[users]
-        probabilities = choice_probabilities(
-            simulation.world, simulation.noise, simulation.sequels, tastes, centres, taken, recent
-        )
+        probabilities = choice_probabilities(simulation.world, tastes, centres, taken, recent)
         scores = np.zeros((len(examples), self._dataset.catalog.n_items + 1))
         scores[:, self._indices] = probabilities
         scores[:, 0] = 0
@@ -244,7 +239,7 @@ def _draw_tastes(config: SyntheticConfig, world: World, steps: int, rng: np.rand
     favourites = np.argsort(rng.random((config.users, genres)), axis=1) < rng.integers(
         2, 4, (config.users, 1)
     )
-    walk = config.drift * np.cumsum(rng.normal(0, 1, (config.users, steps, genres)), axis=1)
+    walk = DRIFT * np.cumsum(rng.normal(0, 1, (config.users, steps, genres)), axis=1)
     tastes: Floats = (start + 3.0 * favourites)[:, None, :] + walk
     return tastes
 
@@ -262,9 +257,7 @@ def _choose(
     taken = np.zeros((users, world.n_items), dtype=bool)
     recent = np.full((users, _RECENT), -1)
     for step in range(steps):
-        odds = choice_probabilities(
-            world, config.noise, config.sequels, tastes[:, step], centres, taken, recent
-        )
+        odds = choice_probabilities(world, tastes[:, step], centres, taken, recent)
         ladder = np.cumsum(odds, axis=1)
         draws = rng.random((users, 1)) * ladder[:, -1:]
         drawn = np.minimum((ladder <= draws).sum(axis=1), world.n_items - 1)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 # Runs of other seeds must draw the same users and resamples: else their figures don't compare.
 SEED = 0
+SHOWN_TRAJECTORIES = 10  # users whose trajectories the report shows
 _PROBED = 64  # users whose scores say how many threads pay
 
 
@@ -70,9 +71,7 @@ def run_evaluation(
         update={"inputs": inputs.fingerprint, "minutes": minutes, "environment": environment()}
     )
     make_folder(folder)
-    _write_trajectories(
-        result, dataset, run.config.evaluation.shown_trajectories, folder / "trajectories.jsonl"
-    )
+    _write_trajectories(result, dataset, SHOWN_TRAJECTORIES, folder / "trajectories.jsonl")
     write_outputs(folder, replace(result, summary=summary), dataset)
     if part == "test":
         inputs.finish(run, minutes, targets=summary.targets)

@@ -25,6 +25,7 @@ from deeprec.policy.loading import PAD, load_causal_lm
 from deeprec.policy.tokenizer import EOS
 from deeprec.settings.rivals import ItemTokensConfig
 
+HEADS = 2  # of the tiny model
 _SETTING = "rivals.item_tokens.model"
 _RESIDUAL = ("o_proj", "down_proj")  # what adds to the residual stream in Llama's family
 
@@ -138,17 +139,17 @@ def _plain_tokenizer() -> PreTrainedTokenizerFast:
 def _tiny(
     config: ItemTokensConfig, tokenizer: PreTrainedTokenizerBase, levels: int, seed: int
 ) -> LlamaForCausalLM:
-    if config.width % config.heads or (config.width // config.heads) % 2:
+    if config.width % HEADS or (config.width // HEADS) % 2:
         raise PolicyError(
-            f"rivals.item_tokens.width = {config.width} over heads = {config.heads} must give an even width a head"
+            f"rivals.item_tokens.width = {config.width} over {HEADS} heads must give an even width a head"
         )
     shape = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=config.width,
-        intermediate_size=config.inner,
+        intermediate_size=2 * config.width,
         num_hidden_layers=config.layers,
-        num_attention_heads=config.heads,
-        num_key_value_heads=config.heads,
+        num_attention_heads=HEADS,
+        num_key_value_heads=HEADS,
         max_position_embeddings=(config.history + 1) * levels,
         tie_word_embeddings=True,
         bos_token_id=None,

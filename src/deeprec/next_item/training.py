@@ -16,6 +16,7 @@ from deeprec.metrics import ndcg, ranks_in_lists, recall
 from deeprec.next_item.model import ItemModel, dropout
 from deeprec.recommender import Recommender
 from deeprec.settings.rivals import ItemTokensConfig
+from deeprec.settings.trm import Precision
 from deeprec.trm.epochs import Log, Validation, run_epochs, running_mean
 from deeprec.trm.resuming import EpochCheckpoint
 from deeprec.trm.softmax import fast_dtype, softmax_backward
@@ -24,6 +25,9 @@ from deeprec.trm.windows import Window, cut_batches, cut_windows, pad_right
 from deeprec.types import Example
 
 _WARMUP_STEPS = 100  # at most; little data warms up within two epochs
+VALIDATION_USERS = 2000  # that early stopping looks at, at most
+AVERAGED = 0.999  # memory of the running mean of the weights, a step
+WEIGHT_DECAY = 1e-4
 
 
 def fit_items(
@@ -36,6 +40,7 @@ def fit_items(
     log: Log,
     title: str = "fit item tokens",
     checkpoint: EpochCheckpoint | None = None,
+    precision: Precision = "auto",
 ) -> None:
     """Train `model` in place on `dataset.fit_histories()`; keeps the epoch that is best on validation.
 
@@ -45,10 +50,10 @@ def fit_items(
     is nothing to train on, or the loss is lost.
     """
     histories = fit_histories(dataset)
-    examples = validation_examples(dataset, config.validation_users, seed)
+    examples = validation_examples(dataset, VALIDATION_USERS, seed)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        trainer = ItemTrainer(model, config, np.random.default_rng(seed))
+        trainer = ItemTrainer(model, config, np.random.default_rng(seed), precision)
         shown = ItemModel(deepcopy(model.model), model.tokenizer, model.names)
 
         def validate(weights: dict[str, Tensor]) -> Validation:
@@ -70,10 +75,16 @@ def measure(recommender: Recommender, examples: Sequence[Example]) -> Validation
 class ItemTrainer:
     """Model, optimizer, running mean of the weights, and everything that a step draws from."""
 
-    def __init__(self, model: ItemModel, config: ItemTokensConfig, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        model: ItemModel,
+        config: ItemTokensConfig,
+        rng: np.random.Generator,
+        precision: Precision = "auto",
+    ) -> None:
         self.items, self.config, self.rng = model, config, rng
         self.device = model.device
-        self.dtype = fast_dtype(self.device) if config.precision == "auto" else torch.float32
+        self.dtype = fast_dtype(self.device) if precision == "auto" else torch.float32
         # On a CPU only the product with the vocabulary gains: torch's bfloat16 attention is several times
         # slower there, and in a small model the casts cost what the other products gain.
         self.autocast = self.dtype != torch.float32 and self.device.type == "cuda"
@@ -84,11 +95,11 @@ class ItemTrainer:
         decay = [p for p in whole.parameters() if p.ndim > 1 and id(p) not in tables]
         rest = [p for p in whole.parameters() if p.ndim <= 1 or id(p) in tables]
         groups = [
-            {"params": decay, "weight_decay": config.weight_decay},
+            {"params": decay, "weight_decay": WEIGHT_DECAY},
             {"params": rest, "weight_decay": 0.0},
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
-        self.averaged = AveragedModel(whole, multi_avg_fn=running_mean(config.weight_average))
+        self.averaged = AveragedModel(whole, multi_avg_fn=running_mean(AVERAGED))
         self.steps, self.warmup = 0, _WARMUP_STEPS
 
     def epoch(self, histories: Sequence[Window]) -> tuple[float, int]:

@@ -32,6 +32,15 @@ from deeprec.types import Example, Item
 
 _FILE = "rule.json"
 _USUAL: tuple[Literal["everyone", "user"], ...] = ("everyone", "user")
+# What is tried on validation.
+LATEST = (3, 10)  # items whose categories are held against the usual
+PHRASES = (1, 2)  # asked for, at most
+LEAST = (
+    0.0,
+    0.5,
+    1.0,
+    1.5,
+)  # by which a category must stand out: its share times the log of how much that is more
 _DAMPING = 1.0  # items that are added to the usual before a share is taken
 
 
@@ -115,13 +124,12 @@ def _recommender(rule: Rule, dataset: Dataset, trm: ExplorableRetriever) -> TRMR
 
 
 def _candidates(run: Run) -> list[Rule]:
-    plain = run.config.rivals.plain
     return [
         Rule(latest, phrases, usual, least)
-        for latest in plain.asked_latest
-        for phrases in plain.asked_phrases
+        for latest in LATEST
+        for phrases in PHRASES
         for usual in _USUAL
-        for least in plain.asked_least
+        for least in LEAST
     ]
 
 
@@ -130,7 +138,7 @@ def _others(run: Run) -> dict[str, Any]:
 
 
 def _fit(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> dict[str, Any]:
-    examples = tuning_examples(dataset, run.config.rivals.plain.validation_users)
+    examples = tuning_examples(dataset, tuning.VALIDATION_USERS)
     rules = _candidates(run)
 
     def tried() -> Iterator[tuple[Settings, Rule]]:

@@ -24,6 +24,8 @@ from deeprec.trm.baselines import ItemKNN
 from deeprec.trm.recommender import TRMRecommender
 
 _FILE = "model.safetensors"
+ALS_ITERATIONS = 15  # passes over users and items
+BPR_ITERATIONS = 50  # passes over the data
 _WHOLE = 10**9  # latest items of a history that item-kNN reads: all, since older ones fade by `decays`
 
 Model = ItemKNN | linear.EASE | factors.ALS | factors.BPR
@@ -59,7 +61,7 @@ def _als(dataset: Dataset, config: PlainConfig, seed: int) -> Iterator[tuple[Set
     for size in config.als_factors:
         for regularization in config.als_regularization:
             for alpha in config.als_alpha:
-                fitted = factors.ALS.fit(dataset, size, regularization, alpha, config.als_iterations, seed)
+                fitted = factors.ALS.fit(dataset, size, regularization, alpha, ALS_ITERATIONS, seed)
                 common = {"factors": size, "regularization": regularization, "alpha": alpha}
                 for decay in config.decays:
                     yield {**common, "decay": decay}, fitted.with_decay(decay)
@@ -69,7 +71,7 @@ def _bpr(dataset: Dataset, config: PlainConfig, seed: int) -> Iterator[tuple[Set
     for size in config.bpr_factors:
         for rate in config.bpr_learning_rate:
             for regularization in config.bpr_regularization:
-                fitted = factors.BPR.fit(dataset, size, rate, regularization, config.bpr_iterations, seed)
+                fitted = factors.BPR.fit(dataset, size, rate, regularization, BPR_ITERATIONS, seed)
                 common = {"factors": size, "learning_rate": rate, "regularization": regularization}
                 yield common, fitted
 
@@ -98,7 +100,7 @@ def _rival(
             name,
             candidates(dataset, plain, run.config.seed),
             wrap(dataset),
-            tuning_examples(dataset, plain.validation_users),
+            tuning_examples(dataset, tuning.VALIDATION_USERS),
             prod(len(getattr(plain, key)) for key in grid),
         )
         choice.model.save(folder / _FILE)

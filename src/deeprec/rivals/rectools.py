@@ -35,11 +35,9 @@ from deeprec.types import Example
 
 _WORKER = Path(__file__).with_name("rectools_worker.py")
 _LISTS = 100  # items of a stored list: ten times what tables show, and a MB for a thousand users
-_PREFIX = "rectools_"
-_KEYS = (
-    "history", "width", "blocks", "heads", "dropout", "learning_rate", "users_per_step", "epochs",
-    "patience", "minutes",
-)  # fmt: skip
+SIZES = {
+    "width": 256, "blocks": 2, "heads": 4, "dropout": 0.2, "learning_rate": 0.001, "epochs": 100, "patience": 10,
+}  # RecTools' own defaults, and when its training ends  # fmt: skip
 
 
 class RecToolsRecommender:
@@ -98,6 +96,15 @@ class RecToolsRecommender:
         return tuple(own[:k])
 
 
+def users_per_step(users: int) -> int:
+    """RecTools' 128, or 16 where that makes too few steps an epoch: the fit would end at popularity's level.
+
+    >>> users_per_step(6040), users_per_step(940)
+    (128, 16)
+    """
+    return 128 if users >= 32 * 128 else 16
+
+
 def history_key(history: Sequence[int]) -> str:
     """What a history's list is stored under."""
     return sha256(np.asarray(history, np.int64).tobytes()).hexdigest()[:32]
@@ -150,7 +157,14 @@ def _rival(name: str, summary: str) -> Rival:
 
     def fit(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> dict[str, Any]:
         python = Path(run.config.rivals.plain.peers_python)
-        settings = {key: getattr(run.config.rivals.plain, _PREFIX + key) for key in _KEYS}
+        plain = run.config.rivals.plain
+        known = dataset.fit_histories()
+        settings = {
+            **SIZES,
+            "users_per_step": users_per_step(len(known)),
+            "history": plain.rectools_history,
+            "minutes": plain.rectools_minutes,
+        }
         job = {
             "model": name.removeprefix("rectools-"),
             "seed": run.config.seed,
@@ -158,12 +172,11 @@ def _rival(name: str, summary: str) -> Rival:
             "allow_repeats": dataset.allow_repeats,
         }
         (folder / "job.json").write_text(json.dumps({**job, **settings}), encoding="utf-8")
-        known = dataset.fit_histories()
         _write_histories(folder / "fit.npz", [example.history for example in known])
         targets = {example.user_id: example.target for example in dataset.examples("validation")}
         held_out = np.array([targets.get(example.user_id, 0) for example in known], dtype=np.int64)
         np.savez(folder / "validation.npz", items=held_out)
-        with progress_bar(f"Fitting {name}", run.config.rivals.plain.rectools_epochs) as bar:
+        with progress_bar(f"Fitting {name}", SIZES["epochs"]) as bar:
             _run(python, "fit", folder.absolute(), bar=bar)
         asked = [example.history for part in ("validation", "test") for example in dataset.examples(part)]
         keys = np.array([history_key(history) for history in asked])

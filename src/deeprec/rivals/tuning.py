@@ -18,6 +18,7 @@ Model = TypeVar("Model")
 Settings = Mapping[str, Any]
 
 METRIC = "ndcg@10"
+VALIDATION_USERS = 3000  # that settings are chosen on, at most
 
 
 @dataclass(frozen=True)

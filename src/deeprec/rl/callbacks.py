@@ -132,7 +132,7 @@ class CollapseGuard(TrainerCallback):  # type: ignore[misc]
         if broken:
             raise TrainingError(
                 f"stage '{self._sampler.stage}': {', '.join(broken)} is not a finite number at iteration {step}; "
-                f"{self._kept(args)}; lower rl.learning_rate or rl.max_grad_norm"
+                f"{self._kept(args)}; lower rl.learning_rate"
             )
         self._latest.append(figures)
         if any(symptom.shows(figures) for symptom in self._symptoms):
@@ -175,7 +175,7 @@ def check_collapsed(memory: Path, config: RLConfig) -> None:
 
 
 def _limits(config: RLConfig) -> dict[str, float]:
-    return {name: value for name, value in config.model_dump().items() if name.startswith("collapse_")}
+    return {"steps": config.collapse_steps} | {str(name): limit for name, limit in config.collapse.items()}
 
 
 class CheckpointMarker(TrainerCallback):  # type: ignore[misc]

@@ -25,8 +25,13 @@ from torch.optim.swa_utils import AveragedModel
 from deeprec.errors import TrainingError
 from deeprec.next_item.model import ItemModel, dropout
 from deeprec.progress import progress_bar
+<<<<<<< HEAD
 from deeprec.rl.documents import ListDocument
 from deeprec.rl.supervised import batched_by_length
+=======
+from deeprec.rl.scripts import ListDocument
+from deeprec.rl.supervised import WEIGHT_DECAY, batched_by_length
+>>>>>>> 345ce33 (Less surface: settings that nobody can choose well are constants beside their code; old names are refused with the new place)
 from deeprec.rollout.engines.causal_lm import context_limit
 from deeprec.trm.epochs import running_mean
 from deeprec.trm.softmax import fast_dtype, softmax_backward
@@ -50,7 +55,6 @@ class JointPlan:
     steps: int
     scripts_per_step: int
     learning_rate: float
-    weight_decay: float
     history: int  # latest titles that are read where a list opens
     seed: int
     folder: Path
@@ -72,7 +76,7 @@ class JointTrainer:
         self.table = items.item_ids[:, 0].to(self.device)  # (n_items + 1,) token of each title
         weights = list(items.model.parameters())
         betas = (0.9, 0.98)
-        self.speaking = torch.optim.AdamW(weights, betas=betas, weight_decay=plan.weight_decay, fused=True)
+        self.speaking = torch.optim.AdamW(weights, betas=betas, weight_decay=WEIGHT_DECAY, fused=True)
         self.reading = torch.optim.AdamW(weights, betas=betas, weight_decay=1e-4, fused=True)
         self.averaged = AveragedModel(items.model, multi_avg_fn=running_mean(MEMORY))
 

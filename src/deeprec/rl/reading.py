@@ -65,6 +65,7 @@ def read_histories(
         log=log,
         title="Warm start: reading",
         checkpoint=checkpoint,
+        precision=config.trm.precision,
     )
 
 

@@ -44,6 +44,7 @@ Row = TypeVar("Row", bound=HasIds)
 
 _NEIGHBOURS = 32  # batches that are sorted by length together
 _CHECKPOINTS = 10  # per run, at most
+WEIGHT_DECAY = 0.01  # AdamW's
 
 
 def fit_documents(
@@ -119,7 +120,7 @@ def _arguments(
         max_steps=steps,
         per_device_train_batch_size=config.trajectories_per_step,
         learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
+        weight_decay=WEIGHT_DECAY,
         adam_beta2=0.98,
         lr_scheduler_type="cosine",
         warmup_steps=max(1, steps // 20),

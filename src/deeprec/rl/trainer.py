@@ -93,7 +93,7 @@ class DeepRecTrainer(GRPOTrainer):  # type: ignore[misc]
             raise TrainingError(
                 f"stage '{self._sampler.stage}': the loss is {loss.item()} after step "
                 f"{self.state.global_step // self._updates_per_step}; the last checkpoint is kept; "
-                "lower rl.learning_rate or rl.max_grad_norm"
+                "lower rl.learning_rate"
             )
         return loss
 

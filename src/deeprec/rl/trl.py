@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from deeprec.rl.list_term import ListTerm
     from deeprec.rl.trainer import DeepRecTrainer
 
+MAX_GRAD_NORM = 1.0  # gradients are clipped to it
+ADAM_BETA2 = 0.95  # memory of squared gradients (published)
+
 
 @dataclass(frozen=True)
 class StagePlan:
@@ -176,7 +179,7 @@ def _list_term(policy: Policy, sampler: Sampler, plan: StagePlan) -> ListTerm | 
         policy,
         environment.dataset.catalog,
         temperature=environment.config.temperature,
-        clip=(plan.config.clip_low, plan.config.clip_high),
+        clip=plan.config.clip,
         weight=plan.stage.pull,
     )
 
@@ -201,13 +204,13 @@ def trl_config(plan: StagePlan, sampler: Sampler) -> GRPOConfig:
         scale_rewards="none",
         loss_type="dapo",
         beta=0.0,
-        epsilon=config.clip_low,
-        epsilon_high=config.clip_high,
+        epsilon=config.clip[0],
+        epsilon_high=config.clip[1],
         num_iterations=1,
         learning_rate=plan.stage.learning_rate or config.learning_rate,
         lr_scheduler_type="constant",
-        max_grad_norm=config.max_grad_norm,
-        adam_beta2=config.adam_beta2,
+        max_grad_norm=MAX_GRAD_NORM,
+        adam_beta2=ADAM_BETA2,
         save_strategy="steps",
         save_steps=config.save_every * config.updates_per_step,
         save_total_limit=2,

@@ -147,7 +147,7 @@ def _speak(
     """Texts and scripts, one mixture: a policy that read texts first had unlearned to copy titles (docs/log.md)."""
     config, codec = run.config, policy.codec
     texts = history_documents(dataset, codec, config.rollout)
-    if config.warm_start.facts:
+    if config.policy.model == "tiny":  # a loaded one is taught form, not a catalogue
         texts += fact_documents(dataset.catalog, codec)
     fit_documents(
         policy.model,
@@ -171,7 +171,6 @@ def _speak_and_read(
         steps=settings.script_steps,
         scripts_per_step=settings.trajectories_per_step,
         learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
         history=config.rollout.list_history,
         seed=config.seed,
         folder=place,

@@ -18,7 +18,7 @@ from deeprec.distribution import installed_version
 from deeprec.errors import DeepRecError, RunError, StoreError
 from deeprec.serve.audit import Audit, Audited
 from deeprec.serve.keyring import Keyring
-from deeprec.serve.limits import LOOPBACK_NAMES, Buckets, Gate, Headed
+from deeprec.serve.limits import BURST_SECONDS, LEAST_BURST, LOOPBACK_NAMES, Buckets, Gate, Headed, body_limit
 from deeprec.serve.measures import Measures
 from deeprec.serve.openapi import describe
 from deeprec.serve.page import add_page
@@ -73,9 +73,8 @@ def create_app(
         app,
         hosts=hosts,
         keyring=keys,
-        buckets=Buckets(caps.rate, caps.burst),
-        body_bytes=caps.body_bytes,
-        body_seconds=caps.body_seconds,
+        buckets=Buckets(caps.rate, max(LEAST_BURST, round(BURST_SECONDS * caps.rate))),
+        body_bytes=body_limit(caps),
     )
     guarded = gate if audit is None else Audited(gate, audit)
     return Observed(Headed(guarded), service.measures)

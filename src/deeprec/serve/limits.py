@@ -14,7 +14,14 @@ from deeprec.serve.callers import set_caller
 from deeprec.serve.keyring import Keyring
 from deeprec.serve.keys import Caller, network_of
 from deeprec.serve.problems import Problem, too_busy
+from deeprec.settings import ServeConfig
 
+BURST_SECONDS, LEAST_BURST = 2, 10  # requests at once: what so many seconds grant, but so many at least
+# Of a body at most: for each item that a history may have, and for all else.
+ITEM_BYTES, BODY_BYTES = 256, 8192
+BODY_SECONDS = 10.0  # that a client may take to send a body
+TITLE = 500  # characters of a title or a search at most
+TURNS = 16  # `max_turns` of a request at most
 _CLIENTS = 10_000  # whose allowance is remembered
 _FIRST_GUESSES, _GUESSES = 10, 0.5  # wrong keys of a network: at once, and a second in the long run
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -26,6 +33,11 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
 }
+
+
+def body_limit(caps: ServeConfig) -> int:
+    """Bytes of a request's body at most."""
+    return BODY_BYTES + ITEM_BYTES * caps.history
 
 
 class Buckets:
@@ -64,12 +76,11 @@ class Gate:
         keyring: Keyring,
         buckets: Buckets,
         body_bytes: int,
-        body_seconds: float,
     ) -> None:
         self._app = app
         self._hosts = frozenset(host.lower() for host in hosts)
         self._keyring, self._guesses = keyring, Buckets(_GUESSES, _FIRST_GUESSES)
-        self._buckets, self._body_bytes, self._body_seconds = buckets, body_bytes, body_seconds
+        self._buckets, self._body_bytes = buckets, body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with a problem document."""
@@ -132,7 +143,7 @@ class Gate:
         if size == "0" and "transfer-encoding" not in headers:
             return receive
         try:
-            async with asyncio.timeout(self._body_seconds):
+            async with asyncio.timeout(BODY_SECONDS):
                 body = await self._read(receive)
         except TimeoutError:
             raise Problem(408, "the body didn't arrive in time; send it at once") from None

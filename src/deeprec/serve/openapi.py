@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from deeprec.serve.limits import TITLE, TURNS
 from deeprec.serve.problems import MEDIA_TYPE, ProblemDocument
 from deeprec.settings.serve import ServeConfig
 
@@ -81,11 +82,11 @@ def describe(app: FastAPI, caps: ServeConfig, *, needs_key: bool) -> None:
 def _limit(schemas: dict[str, Any], caps: ServeConfig) -> None:
     """Write the settings' caps into the schemas of bodies: the models know none but what no setting may lift."""
     limits: dict[tuple[str, str], dict[str, int]] = {
-        ("ItemSent", "title"): {"maxLength": caps.title},
+        ("ItemSent", "title"): {"maxLength": TITLE},
         ("HistorySent", "history"): {"maxItems": caps.history},
         ("RecommendationRequest", "history"): {"maxItems": caps.history},
         ("RecommendationRequest", "k"): {"maximum": caps.k},
-        ("RecommendationRequest", "max_turns"): {"maximum": caps.turns},
+        ("RecommendationRequest", "max_turns"): {"maximum": TURNS},
         ("RecommendationRequest", "deadline_ms"): {"maximum": int(1000 * caps.max_deadline)},
     }
     for (model, name), limit in limits.items():

@@ -12,6 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 from deeprec.errors import DeepRecError
 from deeprec.serve.bodies import ItemSent, Readiness, RecommendationRequest, RunLoaded
 from deeprec.serve.keys import Caller
+from deeprec.serve.limits import TITLE, TURNS
 from deeprec.serve.measures import Measures
 from deeprec.serve.problems import Problem, wrong_field
 from deeprec.serve.served import ServedRun, Wanted
@@ -115,7 +116,7 @@ class Service:
         _at_most("k", k, catalog.n_items, "items in the catalogue")
         _at_most("k", k, caps.k, "items in an answer")
         if sent.max_turns is not None:
-            _at_most("max_turns", sent.max_turns, caps.turns, "retrievals")
+            _at_most("max_turns", sent.max_turns, TURNS, "retrievals")
         if sent.deadline_ms is not None:
             _at_most("deadline_ms", sent.deadline_ms, int(1000 * caps.max_deadline), "milliseconds")
         seconds = caps.deadline if sent.deadline_ms is None else sent.deadline_ms / 1000
@@ -133,10 +134,8 @@ class Service:
     def check_titles(self, history: Sequence[ItemSent]) -> None:
         """Raise Problem for a title that is too long."""
         for place, item in enumerate(history):
-            if item.title is not None and len(item.title) > self.caps.title:
-                raise wrong_field(
-                    f"history.{place}.title", item.title, f"at most {self.caps.title} characters"
-                )
+            if item.title is not None and len(item.title) > TITLE:
+                raise wrong_field(f"history.{place}.title", item.title, f"at most {TITLE} characters")
 
     def close(self) -> None:
         """Stop all threads and give up the store."""

@@ -23,9 +23,6 @@ class SyntheticConfig(Section):
     items: Positive = Field(500, description="Number of simulated items.")
     genres: Positive = Field(12, description="Number of genres that items and tastes are made of.")
     interactions_per_user: Positive = Field(30, description="Mean number of interactions of a user.")
-    noise: Fraction = Field(0.1, description="Share of interactions drawn without regard to taste.")
-    drift: float = Field(0.1, ge=0, description="How far a taste wanders with every interaction.")
-    sequels: float = Field(3.0, ge=0, description="How much the next part of a series attracts.")
 
 
 # How files of a source are read. They say nothing of a set that was prepared from other files.
@@ -117,14 +114,9 @@ class DataConfig(Section):
         None,
         description="For `time`: the days (UTC) from which RL, validation and test begin; none: by the shares.",
     )
-    rl_share: Annotated[Fraction, _BY_TIME] = Field(
-        0.1, description="For `time`: share of interactions in the window of RL targets."
-    )
-    validation_share: Annotated[Fraction, _BY_TIME] = Field(
-        0.1, description="For `time`: the same for validation."
-    )
-    test_share: Annotated[Fraction, _BY_TIME] = Field(
-        0.1, description="For `time`: the same for test, the latest ones."
+    time_shares: Annotated[tuple[Fraction, Fraction, Fraction], _BY_TIME] = Field(
+        (0.1, 0.1, 0.1),
+        description="For `time`: shares of interactions in the windows of RL targets, validation and test, the latest.",
     )
     pseudonyms: bool = Field(
         False,

@@ -19,5 +19,3 @@ class EvaluationConfig(Section):
         True, description="Whether policies are sampled besides, for the reward that training raises."
     )
     bootstrap: Positive = Field(2000, description="Resamples of the paired bootstrap.")
-    permutations: Positive = Field(9999, description="Sign flips of the paired permutation test.")
-    shown_trajectories: Positive = Field(10, description="Trajectories shown in the report.")

@@ -1,4 +1,4 @@
-"""Settings that had another name once: what to write instead, and what an older run folder meant."""
+"""What an older run folder meant by settings that are gone (`gone.py`)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,6 @@ from typing import Any
 
 from deeprec.errors import RunError
 
-# Who fills the list was told in two places, with five names; two weights were set by hand.
-FORMER = {
-    "rollout.answer": "rollout.list (free, masked or retrieved)",
-    "inference.ranking": "rollout.list (free, masked or retrieved)",
-    "rollout.reranker_history": "rollout.list_history",
-    "rollout.reranker_weight": "nothing: the weights are chosen on validation users and belong to the policy",
-}
 _LISTS = {"written": "free", "generate": "free", "retrieved": "retrieved"}
 
 

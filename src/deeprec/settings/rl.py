@@ -16,7 +16,7 @@ from deeprec.settings.effect import (
     SPEED,
     changes,
 )
-from deeprec.settings.section import Fraction, Positive, Section
+from deeprec.settings.section import Positive, Section
 
 if TYPE_CHECKING:
     from deeprec.settings.run import RunConfig
@@ -110,11 +110,8 @@ class RLConfig(Section):
         changes(COLD_START, when=lambda run: run.rl.cold_start.learning_rate is None),
         changes(RECOMMENDATION, ONE_SHOT_RL, when=lambda run: run.rl.recommendation.learning_rate is None),
     ] = Field(1e-4, gt=0, description="Constant learning rate (published: 1e-6).")
-    clip_low: float = Field(0.2, gt=0, description="PPO clipping below.")
-    clip_high: float = Field(0.28, gt=0, description="PPO clipping above.")
-    max_grad_norm: float = Field(1.0, gt=0, description="Gradient clipping.")
-    adam_beta2: float = Field(
-        0.95, gt=0, lt=1, description="Adam's memory of squared gradients (published: 0.95)."
+    clip: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = Field(
+        (0.2, 0.28), description="PPO clipping below and above 1."
     )
     trajectories_per_pass: Annotated[Positive, SPEED] = Field(
         16, description="Trajectories in one forward and backward pass at most: bounds memory, not results."
@@ -134,17 +131,12 @@ class RLConfig(Section):
         128, description="Validation users in such an evaluation."
     )
     collapse_steps: Annotated[Positive, SHOWN] = Field(
-        10, description="Stop when one of the following holds in this many iterations in a row."
+        10, description="Stop when a limit of `collapse` is passed in this many iterations in a row."
     )
-    collapse_validity: Annotated[Fraction, SHOWN] = Field(
-        0.05, description="Collapsed: a smaller share of the trajectories is valid (0: never)."
-    )
-    collapse_entropy: Annotated[float, SHOWN] = Field(
-        0.01, ge=0, description="Collapsed: less entropy than this, in nats per sampled token (0: never)."
-    )
-    collapse_repetition: Annotated[Fraction, SHOWN] = Field(
-        0.5,
-        description="Collapsed: a larger share of the sampled 4-grams repeats the same trajectory (1: never).",
+    collapse: Annotated[dict[Literal["validity", "entropy", "repetition"], float], SHOWN] = Field(
+        default={"validity": 0.05, "entropy": 0.01, "repetition": 0.5},
+        description="Limits by figure: collapsed is what has fewer valid trajectories than that, less entropy (nats "
+        "per sampled token), or more repeated 4-grams. Figures left out are not watched.",
     )
     cold_start: ColdStartConfig = ColdStartConfig()
     recommendation: RecommendationConfig = RecommendationConfig()

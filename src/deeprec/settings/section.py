@@ -16,7 +16,7 @@ Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 # Settings that are whole values: a partial one replaces the default, entry by entry nothing is merged.
-WHOLE = frozenset({"weights", "columns", "item_columns", "user_columns"})
+WHOLE = frozenset({"weights", "columns", "item_columns", "user_columns", "collapse"})
 
 
 class Setting(NamedTuple):

@@ -19,8 +19,6 @@ class ServeConfig(Section):
         10.0, gt=0, description="Seconds until the TRM answers for the policy, unless the request says."
     )
     max_deadline: float = Field(60.0, gt=0, description="Seconds that a request may set as its deadline.")
-    body_bytes: Positive = Field(262_144, description="Bytes of a request's body at most.")
-    body_seconds: float = Field(10.0, gt=0, description="Seconds that a client may take to send a body.")
     connections: Positive = Field(
         512, description="Open connections at most; one that waits for its client is closed for a new one."
     )
@@ -31,10 +29,7 @@ class ServeConfig(Section):
         "an answer to be read.",
     )
     history: Positive = Field(1000, description="Items of a history in a request at most.")
-    title: Positive = Field(500, description="Characters of a title in a history at most.")
     k: Positive = Field(100, description="Items in an answer at most.")
-    turns: Positive = Field(16, description="`max_turns` of a request at most.")
     rate: float = Field(
         50.0, ge=0, description="Requests per second of one client in the long run; 0: no limit."
     )
-    burst: Positive = Field(100, description="Requests that one client may send at once.")

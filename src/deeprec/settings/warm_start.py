@@ -42,18 +42,12 @@ class WarmStartConfig(Section):
         description="Epochs over fit histories (and facts) as text, mixed into the scripts; none where the policy "
         "reads (`reading_epochs`).",
     )
-    facts: Annotated[bool, _TEACHES, changes(ONE_SHOT_SFT, when=lambda run: run.policy.model == "tiny")] = (
-        Field(True, description="Whether those texts hold a line of facts about every item.")
-    )
     script_steps: int = Field(450, ge=0, description="Optimizer steps on scripted trajectories.")
     trajectories_per_step: Annotated[Positive, _TEACHES, _ONE_SHOT] = Field(
         16, description="Scripted trajectories per optimizer step."
     )
     learning_rate: Annotated[float, _TEACHES, _ONE_SHOT, _TINY_WRITER] = Field(
         4e-3, gt=0, description="Peak learning rate."
-    )
-    weight_decay: Annotated[float, _TEACHES, _ONE_SHOT, _TINY_WRITER] = Field(
-        0.01, ge=0, description="AdamW weight decay."
     )
     gradient_checkpointing: Annotated[bool, SPEED] = Field(
         False, description="Recompute activations: less memory, more time, the same weights."

@@ -50,7 +50,7 @@ def build_retriever(dataset: Dataset, config: TRMConfig, encoder: TextEncoder) -
     elif config.kind == ITEM_KNN:
         found = ItemKNN.fit(dataset)
     elif config.kind == "vectors":
-        found = load_vectors(Path(config.vectors or ""), dataset, config.approximate_from)
+        found = load_vectors(Path(config.vectors or ""), dataset)
     else:
         found = build_own(config.kind, dataset, config)
         if isinstance(found, ExplorableRetriever):

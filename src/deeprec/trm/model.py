@@ -17,6 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+HEADS = 2  # of attention (published)
+INNER = 4  # widths of the feed-forward layer (published)
+MATCH_WIDTH = 64  # of the space where preferences meet item texts
+
 
 class Adaptor(nn.Module):
     """A mixture of linear experts from text space to item space (UniSRec's adaptor).
@@ -188,12 +192,10 @@ class PreferenceNetwork(nn.Module):
         text_dim: int,
         width: int,
         layers: int,
-        heads: int,
         inner: int,
         experts: int,
         dropout: float,
         history: int,
-        match_width: int,
     ) -> None:
         super().__init__()
         self.encoder = SequentialEncoder(
@@ -201,13 +203,13 @@ class PreferenceNetwork(nn.Module):
             text_dim=text_dim,
             width=width,
             layers=layers,
-            heads=heads,
+            heads=HEADS,
             inner=inner,
             experts=experts,
             dropout=dropout,
             history=history,
         )
-        self.branch = PreferenceBranch(text_dim, width, min(match_width, text_dim))
+        self.branch = PreferenceBranch(text_dim, width, min(MATCH_WIDTH, text_dim))
 
     def items(self, table: Tensor, features: Tensor) -> Tensor:
         """What is searched (I + 1, W + M), row 0 zero.

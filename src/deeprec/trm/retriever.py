@@ -21,8 +21,13 @@ from deeprec.errors import RetrievalError
 from deeprec.trm.bank import phrase_features
 from deeprec.trm.base import Histories, Preferences, Retrieval
 from deeprec.trm.index import ItemIndex, build_index
+<<<<<<< HEAD
 from deeprec.trm.model import PreferenceNetwork
 from deeprec.trm.periods import Periods, months_of, read_periods
+=======
+from deeprec.trm.model import HEADS, INNER, PreferenceNetwork
+from deeprec.trm.periods import Periods, months_of
+>>>>>>> 345ce33 (Less surface: settings that nobody can choose well are constants beside their code; old names are refused with the new place)
 from deeprec.trm.phrases import split_phrases
 from deeprec.trm.published import PUBLISHED, PublishedNetwork
 from deeprec.trm.ranking import check_histories, check_preferences
@@ -111,7 +116,7 @@ class TRM:
     ) -> Retrieval:
         """Top k items per history; see the Retriever contract.
 
-        Exact, or approximate from `trm.approximate_from` items on where faiss is installed.
+        Exact, or approximate from `index.APPROXIMATE_FROM` items on where faiss is installed.
         """
         return self._index.search(self._asked(histories, preferences), k, exclude)
 
@@ -201,7 +206,10 @@ class TRM:
                 f"{folder}: this TRM was fitted on another catalogue ({facts['n_items']} items, "
                 f"{facts['catalog']}; here {catalog.n_items} items, {catalog.fingerprint}); fit it again"
             )
-        config = TRMConfig.model_validate(facts["config"])
+        known = {name: value for name, value in facts["config"].items() if name in TRMConfig.model_fields}
+        config = TRMConfig.model_validate(
+            known
+        )  # an earlier version had more settings: those are constants now
         network = build_network(config, catalog.n_items, facts["text_dim"])
         try:
             network.load_state_dict(load_file(str(folder / "model.safetensors")))
@@ -234,7 +242,7 @@ class TRM:
 
     @cached_property
     def _index(self) -> ItemIndex:
-        return build_index(self._items.cpu().numpy(), large=self.config.approximate_from)
+        return build_index(self._items.cpu().numpy())
 
     def _phrase_vectors(self, phrases: Sequence[Sequence[str]]) -> Tensor:
         """Vectors of the preferences' phrases (B, P, D_text), zero rows where there are fewer."""
@@ -252,21 +260,19 @@ def build_network(config: TRMConfig, n_items: int, text_dim: int) -> PreferenceN
 
     Raises RetrievalError where the width can't be divided among the heads.
     """
-    if config.width % config.heads:
+    if config.width % HEADS:
         raise RetrievalError(
-            f"trm.width = {config.width}, trm.heads = {config.heads}: the width must be a multiple of the heads"
+            f"trm.width = {config.width}: must be a multiple of {HEADS}, its attention heads"
         )
     network = PreferenceNetwork(
         n_items=n_items,
         text_dim=text_dim,
         width=config.width,
         layers=config.layers,
-        heads=config.heads,
-        inner=config.inner,
+        inner=INNER * config.width,
         experts=config.experts,
         dropout=config.dropout,
         history=config.history,
-        match_width=config.match_width,
     )
     if config.kind != PUBLISHED:
         return network

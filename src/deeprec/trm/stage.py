@@ -17,7 +17,19 @@ from deeprec.inputs import Inputs, constants_of
 from deeprec.ledger import write_ledger
 from deeprec.run import Run, writes
 from deeprec.threads import stage_threads
-from deeprec.trm import bank, periods, phrases, published, steering, talk, text, training, vectors, windows
+from deeprec.trm import (
+    bank,
+    index,
+    periods,
+    phrases,
+    published,
+    steering,
+    talk,
+    text,
+    training,
+    vectors,
+    windows,
+)
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.kinds import NETWORK, NETWORKS, build_retriever, check_kind, source_fingerprint
 from deeprec.trm.resuming import EpochCheckpoint, FitLog
@@ -26,7 +38,7 @@ from deeprec.trm.text import CachedEncoder, build_text_encoder, load_text_encode
 from deeprec.trm.training import fit
 
 # Where numbers stand that another TRM would come of.
-_RECIPE = (bank, periods, phrases, published, steering, talk, text, training, vectors, windows)
+_RECIPE = (bank, index, periods, phrases, published, steering, talk, text, training, vectors, windows)
 
 
 @writes

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from deeprec.trm.retriever import ItemTexts
 
 _QUESTIONS_PER_STEP = 1024
+LEARNING_RATE = 6e-3  # at the beginning; it falls to zero
+NOISE_SHARE = 0.4  # of the questions, those about another item: half the same user's, half anybody's
+TEXT_ONLY_SHARE = 0.1  # of the questions, those without a history
 _BASIS_PULL = 1e-2  # weight decay of what training adds to the basis: unseen phrases live by the basis
 
 
@@ -61,7 +64,7 @@ class BranchTrainer:
         pulled = [value for name, value in self.branch.named_parameters() if name.endswith("_map")]
         free = [value for name, value in self.branch.named_parameters() if not name.endswith("_map")]
         groups = [{"params": pulled, "weight_decay": _BASIS_PULL}, {"params": free, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=config.preference_learning_rate)
+        self.optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE)
 
     def step(self, windows: Tensor, share: float) -> float:
         """One optimizer step on questions from these windows (B, L + 1); the mean loss.
@@ -74,12 +77,12 @@ class BranchTrainer:
         picked = torch.from_numpy(self.rng.permutation(len(row))[:_QUESTIONS_PER_STEP]).to(self.device)
         targets = windows[row, place]
         asked = self._phrases(row.cpu().numpy(), targets.cpu().numpy(), picked.cpu().numpy())
-        alone = torch.from_numpy(self.rng.random(len(picked)) < self.config.text_only_share).to(self.device)
+        alone = torch.from_numpy(self.rng.random(len(picked)) < TEXT_ONLY_SHARE).to(self.device)
         place = torch.where(alone, 0, place[picked])
         queries = self.network.queries(states[row[picked], place], self.bank_vectors[asked.to(self.device)])
         items = self.network.items(self.table, self.features)[1:]
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.preference_learning_rate * (1 - share)
+            group["lr"] = LEARNING_RATE * (1 - share)
         self.optimizer.zero_grad(set_to_none=True)
         losses = softmax_backward(queries, items, targets[picked] - 1, self.dtype)
         torch.nn.utils.clip_grad_norm_(self.branch.parameters(), 1.0)
@@ -100,7 +103,7 @@ class BranchTrainer:
         owner = row[picked]
         same_user = starts[owner] + (self.rng.random(len(picked)) * sizes[owner]).astype(np.int64)
         other = np.where(self.rng.random(len(picked)) < 0.5, same_user, anybody)
-        noise = self.rng.random(len(picked)) < self.config.preference_noise
+        noise = self.rng.random(len(picked)) < NOISE_SHARE
         about = targets[np.where(noise, other, picked)]
         return torch.from_numpy(self.bank.sample(about, self.rng))
 
@@ -130,8 +133,8 @@ def fit_branch(
                 losses.append(trainer.step(pad_right(batch, trainer.device), len(losses) / steps))
                 if not np.isfinite(losses[-1]):
                     raise TrainingError(
-                        f"the preference branch's loss became {losses[-1]}; lower trm.preference_learning_rate "
-                        f"(now {config.preference_learning_rate})"
+                        f"the preference branch's loss became {losses[-1]}; leave it untrained with "
+                        "trm.preference_steps = 0, and look at the text encoder (trm.text_encoder)"
                     )
                 bar.advance(1, f"loss {losses[-1]:.3f}")
                 if len(losses) == steps:

@@ -40,6 +40,8 @@ from deeprec.trm.windows import Window, cut_batches, cut_windows, pad_right
 from deeprec.types import Example
 
 _WARMUP_STEPS = 100  # at most; little data warms up within two epochs
+AVERAGED = 0.999  # memory of the running mean of the weights, a step
+WEIGHT_DECAY = 1e-4
 
 
 @dataclass(frozen=True)
@@ -172,11 +174,11 @@ class EncoderTrainer:
         decay = [p for name, p in encoder.named_parameters() if p.ndim > 1 and "ids" not in name]
         rest = [p for name, p in encoder.named_parameters() if p.ndim <= 1 or "ids" in name]
         groups = [
-            {"params": decay, "weight_decay": config.weight_decay},
+            {"params": decay, "weight_decay": WEIGHT_DECAY},
             {"params": rest, "weight_decay": 0.0},
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
-        self.averaged = AveragedModel(encoder, multi_avg_fn=running_mean(config.weight_average))
+        self.averaged = AveragedModel(encoder, multi_avg_fn=running_mean(AVERAGED))
         self.steps = 0
         self.warmup = _WARMUP_STEPS
 

@@ -19,7 +19,7 @@ from deeprec.errors import ConfigError, RunError
 from deeprec.run import Run
 from deeprec.trm.text import build_text_encoder
 
-TINY = TRMConfig(width=16, layers=1, inner=32, text_dim=16, history=12)
+TINY = TRMConfig(width=16, layers=1, text_dim=16, history=12)
 SMALL = [
     "--users",
     "6",

@@ -63,15 +63,13 @@ def hand_world() -> World:
 def test_choice_probabilities_by_hand() -> None:
     taken = np.array([[True, False, False, False]])
     recent = np.array([[0, -1, -1]])
-    found = choice_probabilities(
-        hand_world(), 0.2, 3.0, np.array([[1.0, 0.0]]), np.array([1990.0]), taken, recent
-    )
+    found = choice_probabilities(hand_world(), np.array([[1.0, 0.0]]), np.array([1990.0]), taken, recent)
     # utilities: liking + 0.7 log popularity + 2 overlap with the last item + sequel
     utilities = np.array([1 + 2 + 3, 0 + 0.7 * np.log(2), 0.5 - 0.9 + 1])
     by_taste = np.exp(utilities) / np.exp(utilities).sum()
     by_fame = np.array([1, 2, 1]) / 4
     assert found[0, 0] == 0
-    assert np.allclose(found[0, 1:], 0.8 * by_taste + 0.2 * by_fame)
+    assert np.allclose(found[0, 1:], 0.9 * by_taste + 0.1 * by_fame)
 
 
 def test_oracle_is_a_ceiling_and_calibrated() -> None:

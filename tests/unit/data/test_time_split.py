@@ -120,8 +120,8 @@ def test_days_as_cuts() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rl_share": 0.5, "test_share": 0.6}, "below 1"),
-        ({"test_share": 0.0}, "above 0"),
+        ({"time_shares": (0.5, 0.1, 0.6)}, "below 1"),
+        ({"time_shares": (0.1, 0.1, 0.0)}, "above 0"),
         ({"time_cuts": ("1990-01-01", "1991-01-01", "1992-01-01")}, "do not divide its times"),
         ({"time_cuts": ("2020-05-01", "2020-05-01", "2020-05-02")}, "do not divide its times"),
     ],
@@ -149,7 +149,9 @@ def test_a_set_prepared_before_stays_current(tmp_path: Path) -> None:
     """The new settings, left alone, change nothing of a data stage's fingerprint."""
     run = Run.create(tmp_path / "run", load_config("synthetic", overrides=["data.synthetic.users=30"]))
     run_data(run)
-    with_shares = load_config("synthetic", overrides=["data.synthetic.users=30", "data.test_share=0.2"])
+    with_shares = load_config(
+        "synthetic", overrides=["data.synthetic.users=30", "data.time_shares=[0.1, 0.1, 0.2]"]
+    )
     before = run.finished()["data"]["time"], run.finished()["data"]["inputs"]
     run_data(Run.create(tmp_path / "run", with_shares))
     assert (run.finished()["data"]["time"], run.finished()["data"]["inputs"]) == before

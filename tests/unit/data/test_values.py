@@ -214,8 +214,7 @@ def test_every_row_is_in_use_or_counted(tmp_path: Path) -> None:
         unknown_items="drop",
         split="time",
         allow_repeats=True,
-        rl_share=0.2,
-        validation_share=0.2,
+        time_shares=(0.2, 0.2, 0.1),
     )
     assert cut.provenance.later_dropped > 0
     assert cut.provenance.rows_read == cut.interactions.height + cut.provenance.rows_dropped()

@@ -151,7 +151,7 @@ def evaluated_run(folder: Path, seed: int = 0) -> tuple[Run, EvaluationSummary]:
     config = load_config(
         overrides=[
             "data.synthetic.users=30", "data.synthetic.items=60", "evaluation.bootstrap=100",
-            "evaluation.shown_trajectories=4", f"seed={seed}",
+            f"seed={seed}",
         ]
     )  # fmt: skip
     run = Run.create(folder, config)

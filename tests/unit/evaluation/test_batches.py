@@ -24,9 +24,7 @@ from deeprec.trm.text import build_text_encoder
 from deeprec.trm.training import fit
 from deeprec.types import Example
 
-SMALL = TRMConfig(
-    width=16, layers=1, inner=32, text_dim=16, experts=1, history=12, epochs=3, preference_steps=40
-)
+SMALL = TRMConfig(width=16, layers=1, text_dim=16, experts=1, history=12, epochs=3, preference_steps=40)
 
 
 @pytest.fixture(scope="module")

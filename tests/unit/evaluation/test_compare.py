@@ -43,7 +43,7 @@ def write(
         "recommendation": lambda: Policy(mixed),
         "best": lambda: Policy(lambda e: make_trajectory(e, ranking=(e.target,)), "best"),
     }
-    config = EvaluationConfig(bootstrap=50, permutations=99, max_users=changes.pop("max_users", None))
+    config = EvaluationConfig(bootstrap=50, max_users=changes.pop("max_users", None))
     recommenders = [made[name]() for name in names]
     write_outputs(
         folder, evaluate(recommenders, dataset, changes.pop("part", "test"), config, 0, **changes), dataset

@@ -151,7 +151,7 @@ class Writing:
 
 
 def test_text_without_trajectories_has_tokens_and_validity(dataset: Dataset, retriever: ByIndex) -> None:
-    config = EvaluationConfig(bootstrap=50, permutations=99)
+    config = EvaluationConfig(bootstrap=50)
     result = evaluate([Writing(), TRMRecommender(retriever, dataset)], dataset, "test", config, 0)
     writer = result.summary.method("writer")
     assert writer.metrics["validity"].mean == 0.5
@@ -165,7 +165,7 @@ def test_text_without_trajectories_has_tokens_and_validity(dataset: Dataset, ret
 
 def test_users_by_name(retriever: ByIndex) -> None:
     dataset = build_dataset()
-    config = EvaluationConfig(bootstrap=20, permutations=99)
+    config = EvaluationConfig(bootstrap=20)
     trm = [TRMRecommender(retriever, dataset)]
     whole = evaluate(trm, dataset, "test", config, 0).summary
     some = evaluate(trm, dataset, "test", config, 0, users=["u07", "u02", "u02"]).summary
@@ -182,7 +182,7 @@ def test_users_without_a_target_are_listed(retriever: ByIndex) -> None:
         (dataset.interactions["user_id"] != "u03") | (dataset.interactions["part"] != "test")
     )
     fewer = Dataset("fewer", dataset.catalog, rows, dataset.users)
-    config = EvaluationConfig(bootstrap=20, permutations=99)
+    config = EvaluationConfig(bootstrap=20)
     trm = [TRMRecommender(retriever, fewer)]
     assert evaluate(trm, fewer, "test", config, 0).summary.without_target == ["u03"]
     named = evaluate(trm, fewer, "test", config, 0, users=["u03", "u04"]).summary

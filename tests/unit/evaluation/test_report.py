@@ -25,6 +25,7 @@ from deeprec.evaluation.charts import (
 )
 from deeprec.evaluation.curves import fit_panels, rl_panels
 from deeprec.evaluation.report import write_report
+from deeprec.evaluation.stage import SHOWN_TRAJECTORIES
 from deeprec.evaluation.summary import EvaluationSummary
 from deeprec.evaluation.terminal import render_evaluation
 from deeprec.evaluation.wording import exploring, final_policy, learning, standing
@@ -63,7 +64,7 @@ def test_the_page(evaluated: tuple[Run, EvaluationSummary]) -> None:
     assert "script" not in checker.seen  # what the policy wrote is text here
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert not re.search(r"(src|href)\s*=|@import|url\(", page)  # nothing is loaded from anywhere
-    assert page.count("<details") == 4 + 2  # trajectories, slices and the configuration
+    assert page.count("<details") == SHOWN_TRAJECTORIES + 2  # trajectories, slices and the configuration
     assert page.count('<tr class="ours"') == 2
     assert "DeepRec is ahead of its TRM" in page
     assert "prefers-color-scheme: dark" in page

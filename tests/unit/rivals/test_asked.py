@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from small_world import build_dataset
 
-from deeprec.config import RunConfig, TRMConfig, override_config
+from deeprec.config import RunConfig, TRMConfig
 from deeprec.data.split import refit_data
 from deeprec.errors import RunError
 from deeprec.rivals.asked import TRM_ASKED, Asker, Rule, build_asker
@@ -66,8 +66,9 @@ def build_trm() -> ExplorableRetriever:
     return build_retriever(DATASET, config, build_text_encoder(config, DATASET.catalog))
 
 
-def test_chosen_on_validation_saved_and_loaded(tmp_path: Path) -> None:
-    run = Run(tmp_path, override_config(RunConfig(), ["rivals.plain.asked_latest=[2]"]))
+def test_chosen_on_validation_saved_and_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deeprec.rivals.asked.LATEST", (2,))
+    run = Run(tmp_path, RunConfig())
     trm = build_trm()
     facts = TRM_ASKED.fit(run, DATASET, trm, tmp_path)
     assert len(facts["tried"]) == 16

@@ -153,8 +153,11 @@ def test_texts_of_another_model_are_refused(tmp_path: Path) -> None:
 # Items
 
 
-def test_every_item_gets_a_row_and_its_phrases_reach_the_text(tmp_path: Path) -> None:
-    config = EnhancedTRMConfig(phrases=2)
+def test_every_item_gets_a_row_and_its_phrases_reach_the_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = EnhancedTRMConfig()
+    monkeypatch.setattr("deeprec.rivals.enhanced_trm.enriched.PHRASES", 2)
     writer = Reciting(lambda prompt: "haunting; Drama; slow; long")
     rows = write_features(DATASET.catalog, PROMPTS, written(tmp_path), writer, config)
     assert [row["item_id"] for row in rows] == [item.item_id for item in DATASET.catalog.items]
@@ -170,7 +173,7 @@ def test_every_item_gets_a_row_and_its_phrases_reach_the_text(tmp_path: Path) ->
 
 def augment(folder: Path, answer: Answer, **changes: object) -> tuple[list[dict], Reciting]:
     writer = Reciting(answer)
-    config = EnhancedTRMConfig(**{"short_history": 8, "augmented_items": 2, **changes})
+    config = EnhancedTRMConfig(**{"short_history": 8, **changes})
     return write_interactions(refit_data(DATASET), PROMPTS, written(folder), writer, config), writer
 
 
@@ -267,7 +270,7 @@ def test_a_chat_template_is_used_where_there_is_one() -> None:
 
 
 def test_a_context_that_is_too_small_says_what_to_lower() -> None:
-    with pytest.raises(PolicyError, match=r"lower rivals\.enhanced_trm\.history or feature_tokens"):
+    with pytest.raises(PolicyError, match=r"lower rivals\.enhanced_trm\.short_history or feature_tokens"):
         model_writer(context=12).write(["History\n- Alien\n- "], 12)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -24,7 +23,7 @@ from deeprec.types import Example
 
 DATASET = build_dataset()
 N = DATASET.catalog.n_items
-SMALL = ItemTokensConfig(width=16, inner=32, history=6, codebook=4, levels=2)
+SMALL = ItemTokensConfig(width=16, history=6, codebook=4, levels=2)
 
 
 def clustered(rows: int = 60, width: int = 8) -> np.ndarray:
@@ -74,7 +73,7 @@ def brute_force(model: ItemModel, history: tuple[int, ...]) -> np.ndarray:
     return scores
 
 
-@pytest.mark.parametrize("fit", [residual_kmeans, partial(fit_rqvae, steps=60)], ids=["kmeans", "rq-vae"])
+@pytest.mark.parametrize("fit", [residual_kmeans, fit_rqvae], ids=["kmeans", "rq-vae"])
 def test_each_level_leaves_less(fit: Callable[[np.ndarray, int, int, int], Quantised]) -> None:
     found = fit(clustered(), 3, 8, 0)
     assert found.codes.shape == (60, 3)
@@ -90,10 +89,11 @@ def test_kmeans_codes_add_up_to_the_vectors() -> None:
 
 
 @pytest.mark.parametrize("quantiser", ["kmeans", "rq-vae"])
-def test_ids_are_unique_even_without_text(quantiser: str) -> None:
+def test_ids_are_unique_even_without_text(quantiser: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deeprec.rivals.item_tokens.rqvae.STEPS", 30)
     vectors = padded(clustered(40))
     vectors[5:20] = 0  # no text at all
-    config = SMALL.model_copy(update={"quantiser": quantiser, "codebook": 8, "rqvae_steps": 30})
+    config = SMALL.model_copy(update={"quantiser": quantiser, "codebook": 8})
     codes, facts = semantic_ids(vectors, config, 0)
     assert len({tuple(row) for row in codes[1:].tolist()}) == 40
     assert {tuple(row) for row in codes[5:20, :2].tolist()} == {tuple(codes[5, :2].tolist())}
@@ -239,7 +239,7 @@ def test_titles_that_look_like_tokens_stay_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"), [({"heads": 3}, "even width a head"), ({"heads": 16}, "even")]
+    ("changes", "message"), [({"width": 15}, "even width a head"), ({"width": 18}, "even")]
 )
 def test_sizes_that_do_not_divide(changes: dict[str, int], message: str) -> None:
     with pytest.raises(PolicyError, match=message):

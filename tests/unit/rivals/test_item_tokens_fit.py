@@ -46,8 +46,8 @@ SETTINGS = (
     *(
         f"rivals.item_tokens.{change}"
         for change in (
-            "width=32", "layers=1", "inner=64", "history=16", "code_history=16", "dropout=0.1",
-            "epochs=14", "patience=14", "learning_rate=0.01", "weight_average=0.98", "tokens_per_batch=512", "beams=12",
+            "width=32", "layers=1", "history=16", "code_history=16", "dropout=0.1",
+            "epochs=14", "patience=14", "learning_rate=0.01", "tokens_per_batch=512", "beams=12",
         )
     ),
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,10 +33,9 @@ SETTINGS = (
     "warm_start.trajectories_per_step=8", "warm_start.learning_rate=0.01",
     "rollout.history=6", "rollout.recommended=3", "rollout.segment_tokens=40",
     "rl.users_per_step=4", "rl.rollouts_per_user=2", "rl.trajectories_per_pass=8", "rl.evaluate_users=10",
-    "rivals.one_shot.candidates=10", "rivals.one_shot.epochs=2", "rivals.one_shot.copies=80",
-    "rivals.one_shot.text_epochs=1", "rivals.one_shot.rl_steps=2", "rivals.one_shot.validation_users=20",
-    "rivals.enhanced_trm.text_steps=120", "rivals.enhanced_trm.short_history=9", "trm.epochs=1", "trm.width=16",
-    "trm.inner=32", "trm.layers=1",
+    "rivals.one_shot.candidates=10", "rivals.one_shot.epochs=2", "rivals.one_shot.rl_steps=2",
+    "rivals.enhanced_trm.short_history=9", "trm.epochs=1", "trm.width=16",
+    "trm.layers=1",
 )  # fmt: skip
 
 Fitted = tuple[Run, Dataset, ExplorableRetriever]
@@ -45,6 +45,17 @@ def start(folder: Path, *changes: str) -> Fitted:
     run = Run.create(folder, override_config(RunConfig(), [*SETTINGS, *changes]))
     dataset = run_data(run)
     return run, dataset, run_trm(run, dataset)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short() -> Iterator[None]:
+    """A fit of seconds, though nobody can choose so."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("deeprec.rivals.one_shot.learning.COPIES", 80)
+        patch.setattr("deeprec.rivals.one_shot.learning.TEXT_EPOCHS", 1)
+        patch.setattr("deeprec.rivals.one_shot.learning.VALIDATION_USERS", 20)
+        patch.setattr("deeprec.rivals.enhanced_trm.writer.TEXT_STEPS", 120)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +148,9 @@ def test_other_test_targets_make_the_same_rival(fitted: Fitted, tmp_path: Path) 
         assert (run.rival(SFT) / file).read_bytes() == (other.rival(SFT) / file).read_bytes()
 
 
-def test_texts_are_kept_and_not_asked_again(fitted: Fitted, tmp_path: Path) -> None:
+def test_texts_are_kept_and_not_asked_again(
+    fitted: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, dataset, _ = fitted
     again = Run.create(tmp_path / "run", run.config)
     shutil.copytree(run.folder, again.folder, dirs_exist_ok=True)
@@ -151,15 +164,15 @@ def test_texts_are_kept_and_not_asked_again(fitted: Fitted, tmp_path: Path) -> N
     assert sum(len(row["items"]) for row in augmented) == facts["inserted"]
     cache = next((again.folder / "rivals" / f"{ENHANCED}.written").glob("*/item_features.jsonl"))
     before = cache.read_bytes()
-    with_more = Run.create(again.folder, override_config(run.config, ["rivals.enhanced_trm.phrases=1"]))
-    run_rival(with_more, dataset, run_trm(with_more, dataset), ENHANCED)
+    monkeypatch.setattr("deeprec.rivals.enhanced_trm.enriched.PHRASES", 1)
+    run_rival(again, dataset, run_trm(again, dataset), ENHANCED)
     assert cache.read_bytes() == before
-    assert with_more.finished()[f"rival:{ENHANCED}"]["tokens"] == facts["tokens"]
+    assert again.finished()[f"rival:{ENHANCED}"]["tokens"] == facts["tokens"]
     broken = json.loads(before.splitlines()[0]) | {"model": "another"}
     cache.write_text(json.dumps(broken) + "\n")
-    third = Run.create(again.folder, override_config(run.config, ["rivals.enhanced_trm.phrases=2"]))
+    monkeypatch.setattr("deeprec.rivals.enhanced_trm.enriched.PHRASES", 2)
     with pytest.raises(RunError, match="was written by model 'another'"):
-        run_rival(third, dataset, run_trm(third, dataset), ENHANCED)
+        run_rival(again, dataset, run_trm(again, dataset), ENHANCED)
 
 
 def test_rl_needs_the_supervised_model(tmp_path: Path) -> None:

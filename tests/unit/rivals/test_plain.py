@@ -28,7 +28,7 @@ from deeprec.trm.recommender import TRMRecommender
 GRIDS = (
     "rivals.plain.decays=[0.7,1.0]", "rivals.plain.knn_neighbours=[50]", "rivals.plain.knn_shrink=[0.0,10.0]",
     "rivals.plain.ease_l2=[30.0,300.0]", "rivals.plain.als_factors=[16]", "rivals.plain.als_alpha=[1.0,10.0]",
-    "rivals.plain.bpr_factors=[32]", "rivals.plain.bpr_learning_rate=[0.05]", "rivals.plain.bpr_iterations=100",
+    "rivals.plain.bpr_factors=[32]", "rivals.plain.bpr_learning_rate=[0.05]",
 )  # fmt: skip
 PLAIN = ("item-knn", "ease", "als", "bpr")
 

@@ -14,20 +14,29 @@ from deeprec.config import DataConfig, RunConfig, SyntheticConfig, override_conf
 from deeprec.data.prepare import prepare
 from deeprec.data.split import refit_data
 from deeprec.errors import EvaluationError, RetrievalError, RunError
+from deeprec.rivals import rectools
 from deeprec.rivals.rectools import RecToolsRecommender, history_key
 from deeprec.rivals.registry import find_rival
 from deeprec.run import Run
 
 DATASET = refit_data(build_dataset())
 PEERS = Path(__file__).resolve().parents[3] / ".venv-peers" / "bin" / "python"
-SMALL = (
-    "rivals.plain.rectools_width=8", "rivals.plain.rectools_heads=1", "rivals.plain.rectools_blocks=1",
-    "rivals.plain.rectools_history=6", "rivals.plain.rectools_epochs=2",
-)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fit of seconds."""
+    for name, value in {"width": 8, "heads": 1, "blocks": 1, "epochs": 2}.items():
+        monkeypatch.setitem(rectools.SIZES, name, value)
 
 
 def make_run(folder: Path, python: Path) -> Run:
-    return Run(folder, override_config(RunConfig(), [*SMALL, f"rivals.plain.peers_python={python}"]))
+    return Run(
+        folder,
+        override_config(
+            RunConfig(), ["rivals.plain.rectools_history=6", f"rivals.plain.peers_python={python}"]
+        ),
+    )
 
 
 def store(folder: Path, *lists: list[int]) -> RecToolsRecommender:

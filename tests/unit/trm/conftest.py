@@ -17,7 +17,6 @@ def small_config() -> TRMConfig:
     return TRMConfig(
         width=32,
         layers=1,
-        inner=64,
         text_dim=32,
         experts=2,
         history=16,
@@ -26,7 +25,6 @@ def small_config() -> TRMConfig:
         dropout=0.1,
         tokens_per_batch=272,
         preference_steps=200,
-        preference_noise=0.2,
     )
 
 

@@ -22,7 +22,7 @@ from deeprec.trm.stage import run_trm
 
 SETTINGS = (
     "data.synthetic.users=150", "data.synthetic.items=80", "data.synthetic.interactions_per_user=20",
-    "trm.width=32", "trm.layers=1", "trm.inner=64", "trm.text_dim=32", "trm.history=16", "trm.epochs=12",
+    "trm.width=32", "trm.layers=1", "trm.text_dim=32", "trm.history=16", "trm.epochs=12",
     "trm.patience=12", "trm.dropout=0.1", "trm.tokens_per_batch=272", "trm.preference_steps=20",
 )  # fmt: skip
 _TIMES = ("seconds", "train_seconds")

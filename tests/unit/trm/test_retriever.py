@@ -22,7 +22,7 @@ from deeprec.types import Item
 
 def _network(experts: int = 3) -> PreferenceNetwork:
     torch.manual_seed(0)
-    config = TRMConfig(width=8, layers=2, heads=2, inner=16, experts=experts, history=6)
+    config = TRMConfig(width=8, layers=2, experts=experts, history=6)
     return build_network(config, 10, 5).eval()
 
 
@@ -103,8 +103,8 @@ def test_broken_checkpoints_are_refused(small_trm: TRM, small_dataset: Dataset, 
 
 
 def test_width_must_be_a_multiple_of_heads() -> None:
-    with pytest.raises(RetrievalError, match=r"trm\.width = 10, trm\.heads = 4"):
-        build_network(TRMConfig(width=10, heads=4), 5, 3)
+    with pytest.raises(RetrievalError, match=r"trm\.width = 11: must be a multiple of 2"):
+        build_network(TRMConfig(width=11), 5, 3)
 
 
 def test_unwritable_checkpoint_leaves_no_half_stage(

@@ -9,13 +9,16 @@ from typing import Any
 from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
 from deeprec.progress import progress_bar
-from deeprec.rivals.enhanced_trm.prompts import Prompts, read_phrases, read_title
+from deeprec.rivals.enhanced_trm.prompts import HISTORY, Prompts, read_phrases, read_title
 from deeprec.rivals.enhanced_trm.writer import Writer
 from deeprec.rivals.enhanced_trm.written import Question, WrittenTexts
 from deeprec.settings.rivals import EnhancedTRMConfig
 from deeprec.types import Example
 
+PHRASES = 10  # of an item's text that are used, at most
+AUGMENTED_ITEMS = 2  # that a short history gets, at most
 _TITLE_TOKENS = 48
+_TEXTS_TOGETHER = 64  # written, and saved
 
 
 def write_features(
@@ -24,9 +27,9 @@ def write_features(
     """A row for every item, in the order of the catalogue: its text, and the `phrases` that are new in it."""
     questions = [Question(prompts.for_item(item), {"item_id": item.item_id}) for item in catalog.items]
     with progress_bar("Writing about items", len(questions)) as bar:
-        rows = written.ask(questions, writer, config.feature_tokens, config.texts_per_batch, bar)
+        rows = written.ask(questions, writer, config.feature_tokens, _TEXTS_TOGETHER, bar)
     return [
-        {**row, "phrases": list(read_phrases(row["text"], item, config.phrases))}
+        {**row, "phrases": list(read_phrases(row["text"], item, PHRASES))}
         for row, item in zip(rows, catalog.items, strict=True)
     ]
 
@@ -91,18 +94,18 @@ def write_interactions(
     offered = {item for example in histories for item in example.history}
     short = [example for example in histories if len(example.history) < config.short_history]
     pasts = [_Past(example.user_id, list(example.history)) for example in short]
-    with progress_bar("Writing next items", len(short) * config.augmented_items) as bar:
-        for _ in range(config.augmented_items):
+    with progress_bar("Writing next items", len(short) * AUGMENTED_ITEMS) as bar:
+        for _ in range(AUGMENTED_ITEMS):
             # One whose last answer could not be used would only be asked the same again.
             open_pasts = [past for past in pasts if len(past.prompts) == len(past.added)]
             questions = [
                 Question(
-                    prompts.for_history(past.items[-config.history :], dataset.catalog),
+                    prompts.for_history(past.items[-HISTORY:], dataset.catalog),
                     {"user_id": past.user_id},
                 )
                 for past in open_pasts
             ]
-            answers = written.ask(questions, writer, _TITLE_TOKENS, config.texts_per_batch, bar)
+            answers = written.ask(questions, writer, _TITLE_TOKENS, _TEXTS_TOGETHER, bar)
             for past, answer in zip(open_pasts, answers, strict=True):
                 past.prompts.append(answer["prompt"])
                 past.texts.append(answer["text"])

@@ -14,6 +14,7 @@ from deeprec.settings.rivals import EnhancedTRMConfig
 from deeprec.trm.phrases import SEPARATOR, item_phrases
 from deeprec.types import Item
 
+HISTORY = 20  # latest items of a history that a prompt shows
 _ITEM_FIELDS = ("title", "categories", "year")
 _HISTORY_FIELDS = ("history",)
 # A pretrained model is asked in words. One line, so that a line break ends every answer.

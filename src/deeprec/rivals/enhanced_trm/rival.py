@@ -98,7 +98,7 @@ def _write(run: Run, dataset: Dataset) -> tuple[list[dict[str, Any]], list[dict[
     prompts, catalog = build_prompts(config), dataset.catalog
     texts, nexts = written(work / FEATURES), written(work / _NEXT_ITEMS)
     writer = load_writer(run, dataset, work)
-    features = write_features(catalog, prompts, texts, writer, config) if config.features else []
+    features = write_features(catalog, prompts, texts, writer, config) if config.feature_tokens else []
     augmented = write_interactions(dataset, prompts, nexts, writer, config)
     new = [len(row["phrases"]) for row in features]
     lines = sum(len(row["texts"]) for row in augmented)

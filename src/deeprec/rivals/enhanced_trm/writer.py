@@ -16,6 +16,7 @@ from deeprec.data.dataset import Dataset
 from deeprec.disk import append_jsonl
 from deeprec.errors import PolicyError
 from deeprec.inputs import constants_of
+from deeprec.rivals.enhanced_trm.prompts import HISTORY
 from deeprec.rl import recipe
 from deeprec.rl.documents import Document
 from deeprec.rl.scripts import corpus
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 SETTING = "rivals.enhanced_trm.model"
 _LINE_BREAK = "\n"
 _TEXTS_PER_STEP = 16
+TEXT_STEPS = 600  # of the tiny writer's teaching
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,8 @@ class ModelWriter:
         if longest + cap > self._engine.context_length:
             raise PolicyError(
                 f"{SETTING} = '{self._name}': a prompt of {longest} tokens and {cap} to write don't fit into its "
-                f"context of {self._engine.context_length}; lower rivals.enhanced_trm.history or feature_tokens, or "
-                "take a model with a longer context (tiny: policy.context)"
+                f"context of {self._engine.context_length}; lower rivals.enhanced_trm.short_history or "
+                "feature_tokens, or take a model with a longer context (tiny: policy.context)"
             )
         sampling = Sampling(0.0, 1.0, cap, self._ends)
         requests = [Request(key, context, cap) for key, context in enumerate(contexts)]
@@ -169,13 +171,12 @@ def _teach(run: Run, dataset: Dataset, work: Path) -> None:
 
     config: RunConfig = run.config
     require_extra()
-    settings = config.rivals.enhanced_trm
-    tokenizer = build_tokenizer(dataset.catalog, corpus(dataset), config.policy.pieces, settings.history)
+    tokenizer = build_tokenizer(dataset.catalog, corpus(dataset), config.policy.pieces, HISTORY)
     model = build_tiny(config.policy, tokenizer, config.seed)
     codec = TokenizerCodec(tokenizer)
     fit_documents(
         model,
-        teaching_texts(dataset, codec, settings.history, settings.text_steps * _TEXTS_PER_STEP, config.seed),
+        teaching_texts(dataset, codec, HISTORY, TEXT_STEPS * _TEXTS_PER_STEP, config.seed),
         pad_id=tokenizer.pad_token_id,
         epochs=1,
         config=config.warm_start.model_copy(update={"trajectories_per_step": _TEXTS_PER_STEP}),

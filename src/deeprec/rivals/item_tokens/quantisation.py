@@ -24,7 +24,7 @@ def semantic_ids(vectors: Floats, config: ItemTokensConfig, seed: int) -> tuple[
         # It loads torch, which k-means does without.
         from deeprec.rivals.item_tokens.rqvae import fit_rqvae
 
-        found = fit_rqvae(rows, config.levels, size, seed, config.rqvae_steps)
+        found = fit_rqvae(rows, config.levels, size, seed)
     else:
         found = residual_kmeans(rows, config.levels, size, seed)
     last = tell_apart(found.codes)

@@ -58,7 +58,16 @@ def _fit(name: str, run: Run, dataset: Dataset, trm: ExplorableRetriever, folder
     log = FitLog(run, RIVAL + name, checkpoint)
     model = build_model(config, names, dataset.catalog, seed)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    fit_items(model, dataset, config, recommender, seed=seed, log=log, checkpoint=checkpoint)
+    fit_items(
+        model,
+        dataset,
+        config,
+        recommender,
+        seed=seed,
+        log=log,
+        precision=run.config.trm.precision,
+        checkpoint=checkpoint,
+    )
     recommender(model).save(folder)
     checkpoint.remove()
     facts["parameters"] = sum(weight.numel() for weight in model.model.parameters())

@@ -20,6 +20,7 @@ from deeprec.rivals.item_tokens.kmeans import Quantised, residual_kmeans
 _HIDDEN, _LATENT, _COMMITMENT, _BATCH = (512, 256, 128), 32, 0.25, 1024
 # Not the paper's: it takes Adagrad at 0.4 for 20,000 epochs, which would take hours here.
 _LEARNING_RATE = 1e-3
+STEPS = 1500  # optimizer steps
 
 
 class RQVAE(nn.Module):
@@ -52,7 +53,7 @@ class RQVAE(nn.Module):
         return _distance(made, vectors) + loss
 
 
-def fit_rqvae(vectors: NDArray[np.float32], levels: int, size: int, seed: int, steps: int) -> Quantised:
+def fit_rqvae(vectors: NDArray[np.float32], levels: int, size: int, seed: int) -> Quantised:
     """Train on the vectors (N, D); codes, codebooks and errors are those of the small space."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -62,7 +63,7 @@ def fit_rqvae(vectors: NDArray[np.float32], levels: int, size: int, seed: int, s
         for codebook, values in zip(model.codebooks, start.codebooks, strict=True):
             codebook.data[: len(values)] = torch.from_numpy(values)
         optimizer = torch.optim.AdamW(model.parameters(), lr=_LEARNING_RATE)
-        for step in range(steps):
+        for step in range(STEPS):
             if step % max(1, len(data) // _BATCH) == 0:
                 order = torch.randperm(len(data))
             at = step % max(1, len(data) // _BATCH) * _BATCH

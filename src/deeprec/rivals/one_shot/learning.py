@@ -41,6 +41,10 @@ from deeprec.types import Trajectory
 POLICY = "policy"
 PROMPTS = "prompts.jsonl"
 TRAJECTORIES = "trajectories.jsonl"
+# What a tiny model, which knows nothing, is taught besides.
+TEXT_EPOCHS = 2  # over fit histories and facts as text
+COPIES = 4800  # lists in the TRM's order, for pasts cut from fit histories: they teach to copy
+VALIDATION_USERS = 1000  # that a fit is measured on, at most
 _SHOWN = 20  # prompts that are kept for people to read
 
 
@@ -164,7 +168,7 @@ class ListSampler(Sampler):
 
 def _new_policy(config: RunConfig, dataset: Dataset, trm: ExplorableRetriever) -> Policy:
     policy = make_policy(config.model_copy(update={"rollout": one_shot_rollout(config)}), dataset)
-    vectors = trm.item_vectors() if config.rivals.one_shot.title_vectors else None
+    vectors = trm.item_vectors()
     if config.policy.model == "tiny" and vectors is not None:
         start_titles(policy.model, policy.tokenizer, dataset.catalog, vectors, config.seed)
     return policy
@@ -172,12 +176,11 @@ def _new_policy(config: RunConfig, dataset: Dataset, trm: ExplorableRetriever) -
 
 def _first_lessons(config: RunConfig, environment: Environment) -> list[Document]:
     """What a pretrained model knows already: what titles mean, and how to copy a list."""
-    dataset, codec, settings = environment.dataset, environment.codec, config.rivals.one_shot
+    dataset, codec = environment.dataset, environment.codec
     texts = history_documents(dataset, codec, environment.config)
-    if config.warm_start.facts:
-        texts += fact_documents(dataset.catalog, codec)
-    copies = copy_tasks(environment, settings.copies, config.seed) if settings.copies else []
-    return settings.text_epochs * texts + list_documents(copies, environment)
+    texts += fact_documents(dataset.catalog, codec)
+    copies = copy_tasks(environment, COPIES, config.seed)
+    return TEXT_EPOCHS * texts + list_documents(copies, environment)
 
 
 def _watch(sampler: Sampler, users: int) -> Callable[[], Mapping[str, float]]:
@@ -201,7 +204,7 @@ def _facts(
     dataset, config = environment.dataset, run.config.rivals.one_shot
     writer = ListWriter(policy.model, policy.codec, dataset.catalog)
     recommender = OneShotRecommender(name, environment, ranking=config.ranking, writer=writer)
-    examples = tuning_examples(dataset, config.validation_users)
+    examples = tuning_examples(dataset, VALIDATION_USERS)
     held_out = build_tasks(examples, environment)
     written = rank_tasks(held_out, environment, greedy=True)
     for task, trajectory in list(zip(held_out, written, strict=True))[:_SHOWN]:
