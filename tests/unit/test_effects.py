@@ -46,7 +46,7 @@ RUNS = {
         "engine.kind=vllm",
     ),
     "llm": ("policy.model=org/model", "rollout.template=full", "rivals.enhanced_trm.model=org/writer"),
-    "off": ("warm_start.enabled=false", "evaluation.sampled=false"),
+    "off": ("warm_start.enabled=false", "evaluation.sampled=false", "engine.context=900"),
 }
 # Another value where none can be told from the present one.
 OTHERS: dict[str, Any] = {

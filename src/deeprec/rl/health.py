@@ -18,51 +18,6 @@ _TREND = 10  # iterations at either end that say whether a reward moved
 _CLEAR = 3.0  # standard errors beyond which a difference is not noise
 
 
-<<<<<<< HEAD
-=======
-@dataclass(frozen=True)
-class Symptom:
-    """One way to collapse: a figure of an iteration beyond its limit."""
-
-    figure: str
-    limit: float
-    is_low: bool  # whether values below the limit are the symptom
-    setting: str
-    words: str
-    remedy: str
-
-    def shows(self, figures: Mapping[str, Any]) -> bool:
-        """Whether an iteration with these figures has it; one that wasn't logged doesn't."""
-        value = float(figures.get(self.figure, math.nan))
-        return value < self.limit if self.is_low else value > self.limit
-
-
-def symptoms(config: RLConfig) -> tuple[Symptom, ...]:
-    """What counts as collapsed under these settings."""
-    return tuple(
-        Symptom(figure, limit, figure != "repetition", f"rl.collapse.{figure}", *_TOLD[figure])
-        for figure, limit in config.collapse.items()
-    )
-
-
-# In words, and what to do.
-_TOLD: dict[str, tuple[str, str]] = {
-    "validity": (
-        "next to no trajectory is valid any more",
-        "lower rl.learning_rate, or train the warm start longer",
-    ),
-    "entropy": (
-        "the policy no longer varies what it writes",
-        "lower rl.learning_rate, or raise rollout.temperature",
-    ),
-    "repetition": (
-        "the policy repeats itself",
-        "lower rl.learning_rate, or rollout.segment_tokens so that rambling ends sooner",
-    ),
-}
-
-
->>>>>>> 345ce33 (Less surface: settings that nobody can choose well are constants beside their code; old names are refused with the new place)
 class Verdict(StrEnum):
     """How a figure stands. `NONE`: there is nothing to judge it by."""
 

@@ -25,13 +25,8 @@ from torch.optim.swa_utils import AveragedModel
 from deeprec.errors import TrainingError
 from deeprec.next_item.model import ItemModel, dropout
 from deeprec.progress import progress_bar
-<<<<<<< HEAD
 from deeprec.rl.documents import ListDocument
-from deeprec.rl.supervised import batched_by_length
-=======
-from deeprec.rl.scripts import ListDocument
 from deeprec.rl.supervised import WEIGHT_DECAY, batched_by_length
->>>>>>> 345ce33 (Less surface: settings that nobody can choose well are constants beside their code; old names are refused with the new place)
 from deeprec.rollout.engines.causal_lm import context_limit
 from deeprec.trm.epochs import running_mean
 from deeprec.trm.softmax import fast_dtype, softmax_backward

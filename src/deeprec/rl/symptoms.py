@@ -29,29 +29,24 @@ class Symptom:
 
 def symptoms(config: RLConfig) -> tuple[Symptom, ...]:
     """What counts as collapsed under these settings."""
-    return (
-        Symptom(
-            "validity",
-            config.collapse_validity,
-            True,
-            "rl.collapse_validity",
-            "next to no trajectory is valid any more",
-            "lower rl.learning_rate, or train the warm start longer",
-        ),
-        Symptom(
-            "entropy",
-            config.collapse_entropy,
-            True,
-            "rl.collapse_entropy",
-            "the policy no longer varies what it writes",
-            "lower rl.learning_rate, or raise rollout.temperature",
-        ),
-        Symptom(
-            "repetition",
-            config.collapse_repetition,
-            False,
-            "rl.collapse_repetition",
-            "the policy repeats itself",
-            "lower rl.learning_rate, or rollout.segment_tokens so that rambling ends sooner",
-        ),
+    return tuple(
+        Symptom(figure, limit, figure != "repetition", f"rl.collapse.{figure}", *_TOLD[figure])
+        for figure, limit in config.collapse.items()
     )
+
+
+# In words, and what to do.
+_TOLD: dict[str, tuple[str, str]] = {
+    "validity": (
+        "next to no trajectory is valid any more",
+        "lower rl.learning_rate, or train the warm start longer",
+    ),
+    "entropy": (
+        "the policy no longer varies what it writes",
+        "lower rl.learning_rate, or raise rollout.temperature",
+    ),
+    "repetition": (
+        "the policy repeats itself",
+        "lower rl.learning_rate, or rollout.segment_tokens so that rambling ends sooner",
+    ),
+}

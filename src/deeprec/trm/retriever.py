@@ -21,13 +21,8 @@ from deeprec.errors import RetrievalError
 from deeprec.trm.bank import phrase_features
 from deeprec.trm.base import Histories, Preferences, Retrieval
 from deeprec.trm.index import ItemIndex, build_index
-<<<<<<< HEAD
-from deeprec.trm.model import PreferenceNetwork
-from deeprec.trm.periods import Periods, months_of, read_periods
-=======
 from deeprec.trm.model import HEADS, INNER, PreferenceNetwork
-from deeprec.trm.periods import Periods, months_of
->>>>>>> 345ce33 (Less surface: settings that nobody can choose well are constants beside their code; old names are refused with the new place)
+from deeprec.trm.periods import Periods, months_of, read_periods
 from deeprec.trm.phrases import split_phrases
 from deeprec.trm.published import PUBLISHED, PublishedNetwork
 from deeprec.trm.ranking import check_histories, check_preferences
