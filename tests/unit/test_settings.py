@@ -39,10 +39,9 @@ def test_the_new_place_is_there_and_holds_the_same(key: str) -> None:
         value = value if entry is None else value[entry]
         assert gone.value == (list(value) if isinstance(value, tuple) else value)
         return
-    known = {"rollout.list"} | {setting.path for setting in RunConfig.settings()}
-    named = re.findall(r"\b(?:data|trm|rl|rivals|serve|warm_start)\.[a-z_.]+", gone.where)
-    assert named or "deeprec/" in gone.where or "wherever" in gone.where or "follows" in gone.where
-    assert set(named) <= known
+    known = {setting.path for setting in RunConfig.settings()}
+    sections = "|".join(RunConfig.model_fields)
+    assert set(re.findall(rf"\b(?:{sections})\.[a-z_.]+[a-z_]", gone.where)) <= known
 
 
 def earlier(**changes: object) -> dict[str, object]:
