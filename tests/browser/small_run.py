@@ -37,6 +37,7 @@ SETTINGS = (
     "rl.cold_start.steps=11",
     "rl.evaluate_every=5",
     "rl.evaluate_users=4",
+    "rl.recommendation.steps=0",
     "selection.stage_one_share=1",
 )
 

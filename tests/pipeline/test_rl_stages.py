@@ -108,6 +108,7 @@ def test_masked_lists_are_trained_by_their_own_distribution(copy_run, load_parts
     assert all(one.draw is not None and set(one.ranking) <= set(one.draw.pool) for one in valid)
 
 
+@pytest.mark.parametrize("updates", [1, 2])
 def test_an_interrupted_stage_ends_as_the_uninterrupted_one(copy_run, load_parts, updates):
     from deeprec.rl.stage import run_rl
 

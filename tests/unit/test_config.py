@@ -153,7 +153,7 @@ PUBLISHED = {
     "policy.model": "Qwen/Qwen2.5-7B",
     "policy.dtype": "bfloat16",
     "policy.lora_rank": 0,
-    "warm_start.enabled": False,
+    "warm_start.enabled": True,  # ours: a base model has no tags, and would sample no valid trajectory
     "selection.max_rank": 100,
     "rl.users_per_step": 128,
     "rl.rollouts_per_user": 8,
