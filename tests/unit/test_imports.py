@@ -136,10 +136,12 @@ def imports_of(name: str) -> set[str]:
     return (found & MODULES.keys()) - {name, "deeprec"}
 
 
+PAGE = (SOURCE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
 def order_on_the_page() -> list[str]:
     """Folders and files of the package, lowest first, as docs/architecture.md names them."""
-    page = (SOURCE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
-    _, ground, table = re.split(r"At the ground, in order: |On it stand, in order:", page)
+    _, ground, table = re.split(r"At the ground, in order: |On it stand, in order:", PAGE)
     rows = re.findall(r"^\| `(\w+)(?:\.py)?` \|", table.partition("\n## ")[0], flags=re.MULTILINE)
     return re.findall(r"`(\w+)`", ground) + rows
 
@@ -160,3 +162,10 @@ def test_no_modules_import_each_other() -> None:
     TopologicalSorter(
         {name: imports_of(name) for name in MODULES}
     ).prepare()  # raises CycleError with the circle
+
+
+def test_files_that_the_page_names_are_there() -> None:
+    named = set(re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.py)`", PAGE))
+    assert len(named) > 40
+    places = (SOURCE, SOURCE.parent, SOURCE.parents[1])
+    assert [name for name in sorted(named) if not any((place / name).is_file() for place in places)] == []

@@ -57,7 +57,7 @@ def _told(error: Exception, checkpoints: Path, out_of_memory: str) -> str | None
         return None
     return (
         f"{checkpoints}: the latest checkpoint can't be read ({_first(text)}); delete it, "
-        "then the same command goes on from the one before"
+        "then the same command goes on from the one before, or begins anew"
     )
 
 

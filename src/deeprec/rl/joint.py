@@ -22,10 +22,12 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
+from deeprec.disk import whole_file
 from deeprec.errors import TrainingError
 from deeprec.next_item.model import ItemModel, dropout
 from deeprec.progress import progress_bar
 from deeprec.rl.documents import ListDocument
+from deeprec.rl.failures import named_failures
 from deeprec.rl.supervised import WEIGHT_DECAY, batched_by_length
 from deeprec.rollout.engines.causal_lm import context_limit
 from deeprec.trm.epochs import running_mean
@@ -177,8 +179,16 @@ class Losses:
 def fit_jointly(trainer: JointTrainer, log: Callable[[dict[str, float]], None]) -> None:
     """All iterations, going on from the last checkpoint; leaves the running mean in the model.
 
-    Raises TrainingError when a loss is not a finite number.
+    Raises TrainingError when a loss is not a finite number, or memory or disk run out.
     """
+    memory = "warm start: out of memory; lower warm_start.trajectories_per_step, or take a smaller policy"
+    with named_failures(trainer.plan.folder, memory):
+        _iterate(trainer, log)
+    trainer.items.model.load_state_dict(trainer.averaged.module.state_dict())
+    trainer.items.model.eval()
+
+
+def _iterate(trainer: JointTrainer, log: Callable[[dict[str, float]], None]) -> None:
     plan = trainer.plan
     file = plan.folder / "joint.pt"
     done = _resume(trainer, file)
@@ -198,8 +208,6 @@ def fit_jointly(trainer: JointTrainer, log: Callable[[dict[str, float]], None]) 
                 log({"step": float(number + 1), "loss": losses.spoken, "loss/list": losses.listed,
                      "loss/reading": losses.read, "loss/behind": losses.behind})  # fmt: skip
                 _save(trainer, file, number + 1)
-    trainer.items.model.load_state_dict(trainer.averaged.module.state_dict())
-    trainer.items.model.eval()
 
 
 def learning_share(number: int, steps: int) -> float:
@@ -235,10 +243,8 @@ def _check(losses: Losses, number: int) -> None:
 
 
 def _save(trainer: JointTrainer, file: Path, step: int) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    torch.save({"step": step, **trainer.state()}, part)
-    part.replace(file)
+    with whole_file(file) as part:
+        torch.save({"step": step, **trainer.state()}, part)
 
 
 def _resume(trainer: JointTrainer, file: Path) -> int:

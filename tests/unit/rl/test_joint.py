@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from file_limits import files_up_to
 from small_world import build_codec, build_dataset, settings
 
 from deeprec.config import PolicyConfig
@@ -109,3 +110,18 @@ def test_the_rate_rises_and_falls() -> None:
     shares = [learning_share(number, 400) for number in range(400)]
     assert shares.index(max(shares)) == 19
     assert shares[-1] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_full_disk_and_a_damaged_checkpoint_are_told(scripts: list[ListDocument], tmp_path: Path) -> None:
+    def ignore(_: object) -> None:
+        pass
+
+    with files_up_to(10_000), pytest.raises(TrainingError, match=r"joint\.pt|can't be written"):
+        fit_jointly(trainer(scripts, tmp_path, steps=1), ignore)
+    assert not list(tmp_path.iterdir())
+    fit_jointly(trainer(scripts, tmp_path, steps=1), ignore)
+    file = tmp_path / "joint.pt"
+    file.write_bytes(file.read_bytes()[:1000])
+    told = r"the latest checkpoint can't be read .*delete it, then the same command goes on .* or begins anew"
+    with pytest.raises(TrainingError, match=told):
+        fit_jointly(trainer(scripts, tmp_path, steps=1), ignore)
