@@ -40,7 +40,7 @@ def scripts() -> list[ListDocument]:
 def trainer(scripts: list[ListDocument], folder: Path, steps: int = 12) -> JointTrainer:
     policy = Policy(build_tiny(SIZES, CODEC.tokenizer, 0), CODEC.tokenizer, CODEC)
     items = ItemModel(policy.model, policy.tokenizer, label_names(policy, DATASET))
-    return JointTrainer(items, scripts, fit_histories(DATASET), JointPlan(steps, 4, 2e-3, 0.01, 4, 0, folder))
+    return JointTrainer(items, scripts, fit_histories(DATASET), JointPlan(steps, 4, 2e-3, 4, 0, folder))
 
 
 def test_scripts_end_where_the_list_is_drawn_with_the_history_again(scripts: list[ListDocument]) -> None:
