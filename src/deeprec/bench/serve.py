@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
@@ -82,7 +82,7 @@ def serve_rows(
     """
     rates: dict[int, float] = {}
     cpu: dict[int, float] = {}
-    with _service(run, options) as service:
+    with service_of(run, [*_OPTIONS, *options]) as service:
         for clients in CLIENTS:
             load = _loaded(service, clients, _share(requests, clients), users)
             rates[clients], cpu[clients] = load.rate, load.cpu_ms or 0.0
@@ -97,7 +97,7 @@ def serve_rows(
         plain = _loaded(service, 1, requests, users, mode="trm")
         yield make_row("TRM alone, 1 client, p50", plain.ms(50), "ms", "goal", _GOAL_MS)
         yield make_row("TRM alone, 1 client, p99", plain.ms(99), "ms", "", None)
-    with _service(run, [*options, "serve.in_flight=1"]) as service:
+    with service_of(run, [*_OPTIONS, *options, "serve.in_flight=1"]) as service:
         for clients in CLIENTS:
             alone = _loaded(service, clients, max(1, _share(requests, clients) // 2), users)
             yield make_row(f"throughput, {_named(clients)}", rates[clients], "requests/s", ALONE, alone.rate)
@@ -118,17 +118,29 @@ def _share(requests: int, clients: int) -> int:
 
 
 @contextmanager
-def _service(run: Path, options: Sequence[str]) -> Iterator[Measured]:
-    """A `deeprec serve` of this run, with a store of its own."""
+def service_of(
+    run: Path,
+    options: Sequence[str],
+    *,
+    store: str | None = None,
+    arguments: Sequence[str] = (),
+    preexec: Callable[[], None] | None = None,
+) -> Iterator[Measured]:
+    """A `deeprec serve` of this run with these settings and further `arguments`.
+
+    `store` is a URL; none: an empty one. Raises EngineError where it doesn't start.
+    """
     with tempfile.TemporaryDirectory(prefix="deeprec-bench-") as folder:
         program = "from deeprec.cli import main; main()"
-        command = [sys.executable, "-c", program, "serve", str(run), "--port", "0"]
-        command += ["--store", f"sqlite:///{Path(folder) / 'store.db'}"]
-        for option in (*_OPTIONS, *options):
+        command = [sys.executable, "-c", program, "serve", str(run), "--port", "0", *arguments]
+        command += ["--store", store or f"sqlite:///{Path(folder) / 'store.db'}"]
+        for option in options:
             command += ["--set", option]
-        # A key that others use must not lock the benchmark out.
-        environment = {name: value for name, value in os.environ.items() if name != "DEEPREC_API_KEY"}
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        # Keys that others use must not lock the benchmark out.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("DEEPREC_")}
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env=environment, preexec_fn=preexec
+        ) as process:
             timer = threading.Timer(_START, process.kill)
             timer.start()
             try:

@@ -180,6 +180,57 @@ def serve_command(
         raise typer.Exit(1)
 
 
+@app.command("attack")
+def attack_command(
+    run: Annotated[Path, typer.Option("--run", help="Run with a trained policy.")] = DEFAULT_RUN,
+    rate: Annotated[float, typer.Option(min=1, help="Hostile requests per second.")] = 50.0,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Seconds of each attack.")] = 10.0,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Attacks whose name holds this; repeatable.")
+    ] = None,
+    stored_users: Annotated[int, typer.Option(min=0, help="Users with a history in the store.")] = 20_000,
+    check: Annotated[bool, typer.Option("--check", help="Fail where a goal is missed.")] = False,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What honest clients of `deeprec serve` notice while others attack it, each in one way.
+
+    Goals: `/healthz` at p99 within 250 ms, an honest answer's p99 within twice that without an
+    attack. --json prints one object a line.
+
+    Example: deeprec bench attack --run runs/quickstart --only chunks
+    """
+    from deeprec.bench.attack import attack_rows, missed
+    from deeprec.data.format import read_dataset
+    from deeprec.progress import show_progress
+    from deeprec.run import Run, machine
+
+    opened = Run.open(run)
+    opened.require("data")
+    users = read_dataset(opened.data).user_ids
+    rows = attack_rows(
+        opened.folder,
+        users,
+        rate=rate,
+        seconds=seconds,
+        only=only or (),
+        stored_users=stored_users,
+        options=overrides or (),
+    )
+    if as_json:
+        printed = _print_lines(rows)
+    else:
+        with show_progress():
+            printed = list(rows)
+        _print_table(printed)
+        typer.echo(f"on {machine()}, which clients, attackers and service share")
+    failed = missed(printed)
+    for row in failed:
+        typer.echo(f"{row.name}: {row.value:.0f} ms misses its goal", err=True)
+    if failed and check:
+        raise typer.Exit(1)
+
+
 def _rollouts_of(
     run: Path, overrides: list[str] | None, sizes: Sizes, steps: int, device: str, cpu_time: bool
 ) -> Iterator[Row]:

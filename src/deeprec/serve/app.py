@@ -59,8 +59,7 @@ def create_app(
         version=installed_version(),
         description=_ABOUT,
         lifespan=lifespan,
-        docs_url=None,  # they load scripts from elsewhere
-        redoc_url=None,
+        openapi_url=None,  # `describe` has its own, and the pages around it load scripts from elsewhere
         redirect_slashes=False,
     )
     for router in (recommendation_routes, catalogue_routes, user_routes, run_routes, state_routes):

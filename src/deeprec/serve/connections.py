@@ -7,7 +7,7 @@ requests, and where an answer isn't read, nothing but this bounds what a client 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, NoReturn
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -15,16 +15,18 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from deeprec.serve.problems import MEDIA_TYPE, Problem
 
 HEAD_BYTES = 16_384  # of a request line and its headers
+_HEADERS = 100  # of a request
 _PIECES = 500  # in which a body may come: each costs the server's thread as much as a kilobyte does
+_UNREAD = 2**20  # bytes that may still come of a body which was refused: its client may be about to read why
 _LINGER = 1.0  # seconds in which a client that sends on can read why it is refused
 
 
 class Connections:
     """The open ones. Where there are too many, the one that has waited longest for its client goes."""
 
-    def __init__(self, most: int, seconds: float, body_bytes: int) -> None:
+    def __init__(self, most: int, seconds: float) -> None:
         """`most` may be open at once, each may wait `seconds` for its client."""
-        self.most, self.seconds, self.body_bytes = most, seconds, body_bytes
+        self.most, self.seconds = most, seconds
         self._open: set[BoundedProtocol] = set()
         self._waiting: dict[BoundedProtocol, None] = {}  # the longest first
 
@@ -54,20 +56,38 @@ class Connections:
 
 
 class BoundedParser(h11.Connection):
-    """Refuses a body in too many pieces: a flood of chunks of one byte would be read for minutes."""
+    """Refuses heads of many lines, and bodies in many pieces: a flood of chunks of one byte would be read for minutes.
 
-    pieces = 0
+    `refusal` says why, for the client.
+    """
+
+    refusal = f"this is no HTTP request, or its head is longer than {HEAD_BYTES} bytes"
+    _lines = _pieces = 0
+
+    def receive_data(self, data: bytes) -> None:
+        """Take what came, and count the lines of a head before they are read, which costs more than a body does."""
+        if self.their_state is h11.IDLE:
+            self._lines += data.count(b"\n", 0, max(0, data.find(b"\r\n\r\n")) or len(data))
+        super().receive_data(data)
 
     def next_event(self) -> Any:
         """The next part of a request; raises h11.RemoteProtocolError for what is none."""
+        if self.their_state is h11.IDLE and self._lines > _HEADERS + 1:
+            self._refuse(f"the request has more than {_HEADERS} headers")
         event = super().next_event()
         if isinstance(event, h11.Request):
-            self.pieces = 0
+            self._lines = self._pieces = 0
+            if len(event.headers) > _HEADERS:  # of one that came together with the request before it
+                self._refuse(f"the request has more than {_HEADERS} headers")
         elif isinstance(event, h11.Data):
-            self.pieces += 1
-            if self.pieces > _PIECES:
-                raise h11.RemoteProtocolError("too many pieces")
+            self._pieces += 1
+            if self._pieces > _PIECES:
+                self._refuse("the body comes in too many pieces; send it in fewer, of a kilobyte and more")
         return event
+
+    def _refuse(self, why: str) -> NoReturn:
+        self.refusal = why
+        raise h11.RemoteProtocolError(why)
 
 
 class BoundedProtocol(H11Protocol):
@@ -78,7 +98,8 @@ class BoundedProtocol(H11Protocol):
         self.conn = self._parser = BoundedParser(h11.SERVER, HEAD_BYTES)
         self._shared = connections
         self._timer: asyncio.TimerHandle | None = None
-        self._unread = connections.body_bytes  # that may still come of a body which nobody reads
+        self._is_leaving = False
+        self._unread = _UNREAD
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The client may take its time for a head, but not for ever."""
@@ -105,7 +126,7 @@ class BoundedProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         """It is the client's turn again."""
-        self._unread = self._shared.body_bytes
+        self._unread = _UNREAD
         super().on_response_complete()
         self._restart()
         self._account()
@@ -126,17 +147,21 @@ class BoundedProtocol(H11Protocol):
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.close()
             return
-        msg = f"this is no HTTP request, or its head is longer than {HEAD_BYTES} bytes"
-        if self._parser.pieces > _PIECES:
-            msg = "the body comes in too many pieces; send it in fewer, of a kilobyte and more"
-        answer = Problem(400, msg).response("")
-        kind = [(b"content-type", MEDIA_TYPE.encode()), (b"connection", b"close")]
+        answer = Problem(400, self._parser.refusal).response("")
+        headers = [
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", str(len(answer.body)).encode()),
+            (b"connection", b"close"),
+        ]
         for event in (
-            h11.Response(status_code=400, headers=kind),
+            h11.Response(status_code=400, headers=headers),
             h11.Data(data=bytes(answer.body)),
             h11.EndOfMessage(),
         ):
             self.transport.write(self.conn.send(event) or b"")
+        if self.cycle is not None and not self.cycle.response_complete:  # whoever waits for its body is told
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         self._hang_up()
 
     def _in_request(self) -> bool:
@@ -144,6 +169,8 @@ class BoundedProtocol(H11Protocol):
 
     def _account(self) -> None:
         """Whose turn it is: the client's until its request is whole, and while it doesn't read the answer."""
+        if self._is_leaving:
+            return
         cycle = self.cycle
         busy = cycle is not None and not cycle.response_complete
         if busy and not self.flow.write_paused:
@@ -151,6 +178,8 @@ class BoundedProtocol(H11Protocol):
         self._shared.note(self, waits=not busy or cycle.more_body or self.flow.write_paused)
 
     def _restart(self) -> None:
+        if self._is_leaving:
+            return
         self._stop()
         self._timer = self.loop.call_later(self._shared.seconds, self._give_up)
 
@@ -164,8 +193,10 @@ class BoundedProtocol(H11Protocol):
 
     def _hang_up(self) -> None:
         """Read no more; close a little later: closing at once would take the answer from the client, unread."""
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._is_leaving:
             return
+        self._is_leaving = True
+        self._shared.note(self, waits=True)
         self.transport.pause_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 
 from deeprec.serve.limits import TITLE, TURNS
@@ -77,6 +78,13 @@ def describe(app: FastAPI, caps: ServeConfig, *, needs_key: bool) -> None:
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
+    text: list[str] = []  # written once: it doesn't change, and anybody may ask for it
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def send() -> Response:
+        if not text:
+            text.append(json.dumps(document()))
+        return Response(text[0], media_type="application/json")
 
 
 def _limit(schemas: dict[str, Any], caps: ServeConfig) -> None:

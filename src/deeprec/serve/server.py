@@ -20,7 +20,6 @@ from starlette.types import ASGIApp
 from deeprec.errors import ConfigError
 from deeprec.serve.connections import BoundedProtocol, Connections
 from deeprec.serve.descriptors import share_out
-from deeprec.serve.limits import body_limit
 from deeprec.serve.logs import quiet_loop
 from deeprec.serve.service import Service
 from deeprec.settings.serve import ServeConfig
@@ -53,7 +52,7 @@ def build_server(app: ASGIApp, caps: ServeConfig) -> uvicorn.Server:
     """The server around the application; its own log of requests is off, as it has paths, and those have users."""
     logging.getLogger("uvicorn.access").disabled = True
     shares = share_out(caps.connections)
-    connections = Connections(shares.connections, caps.idle_seconds, body_limit(caps))
+    connections = Connections(shares.connections, caps.idle_seconds)
     protocol: Any = partial(BoundedProtocol, connections=connections)
     config = uvicorn.Config(
         app,

@@ -164,6 +164,9 @@ class Store(Protocol):
         DataError when the times go back.
         """
 
+    def put_histories(self, histories: Mapping[str, Sequence[HistoryEntry]]) -> None:
+        """The same for many users: all of it or nothing."""
+
     def delete_user(self, user_id: str) -> bool:
         """Forget a user: history, feedback, and the id itself; True when something was stored.
 

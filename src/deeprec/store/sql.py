@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
+from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -71,26 +72,27 @@ class SqlStore:
         return self.known([user_id]).get(user_id, KnownUser()).history
 
     def put_history(self, user_id: str, entries: Sequence[HistoryEntry]) -> None:
-        check_order(entries)
-        digest, now = self._digest(user_id), time.time()
+        self.put_histories({user_id: entries})
+
+    def put_histories(self, histories: Mapping[str, Sequence[HistoryEntry]]) -> None:
+        for entries in histories.values():
+            check_order(entries)
+        # Users in one order for everybody, so that no two transactions wait for each other.
+        digests = sorted((self._digest(user), user) for user in histories)
+        now = time.time()
         with self._writing() as connection:
-            owner, _ = self._lock_user(connection, digest, user_id)
-            connection.execute(delete(HISTORY).where(HISTORY.c.owner == owner))
-            if entries:
+            for digest, user in digests:
+                owner, _ = self._lock_user(connection, digest, user)
+                connection.execute(delete(HISTORY).where(HISTORY.c.owner == owner))
                 rows = [
-                    {
-                        "owner": owner,
-                        "position": position,
-                        "item_id": entry.item_id,
-                        "timestamp": entry.timestamp,
-                        "rating": entry.rating,
-                    }
-                    for position, entry in enumerate(entries)
+                    {"owner": owner, "position": position, **asdict(entry)}
+                    for position, entry in enumerate(histories[user])
                 ]
-                connection.execute(insert(HISTORY), rows)
-            connection.execute(
-                update(USERS).where(USERS.c.id == owner).values(user_id=user_id, history_stored=now)
-            )
+                if rows:
+                    connection.execute(insert(HISTORY), rows)
+                connection.execute(
+                    update(USERS).where(USERS.c.id == owner).values(user_id=user, history_stored=now)
+                )
 
     def delete_user(self, user_id: str) -> bool:
         digest = self._digest(user_id)

@@ -43,6 +43,15 @@ def test_putting_a_history_replaces_the_one_before(store: Store) -> None:
     assert store.history("u1") == ENTRIES[:1]
 
 
+def test_many_histories_are_put_together_or_not_at_all(store: Store) -> None:
+    store.put_history("u1", ENTRIES)
+    store.put_histories({"u1": ENTRIES[:1], "u2": ENTRIES, "u3": ()})
+    assert [store.history(user) for user in ("u1", "u2", "u3")] == [ENTRIES[:1], ENTRIES, ()]
+    with pytest.raises(DataError, match="goes back in time"):
+        store.put_histories({"u4": ENTRIES, "u1": [HistoryEntry("i1", 9.0), HistoryEntry("i2", 8.0)]})
+    assert (store.history("u4"), store.history("u1")) == (None, ENTRIES[:1])
+
+
 def test_an_empty_history_is_a_history(store: Store) -> None:
     store.put_history("u1", ENTRIES)
     store.put_history("u1", ())
