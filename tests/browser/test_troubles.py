@@ -102,7 +102,7 @@ def test_unknown_user(look: Look) -> None:
     eyes = look("#/explore?user=nobody")
     eyes.see("Not found", "No user is called 'nobody'. Search for another one above.")
     eyes.button("Explore").click()
-    eyes.page.get_by_role("alert").nth(1).wait_for()
+    eyes.page.get_by_text("newcomer: nothing is known of this user").wait_for()
 
 
 def test_nobody_chosen(look: Look) -> None:

@@ -203,7 +203,8 @@ def attack_command(
     from deeprec.bench.attack import attack_rows, missed
     from deeprec.data.format import read_dataset
     from deeprec.progress import show_progress
-    from deeprec.run import Run, machine
+    from deeprec.provenance import machine
+    from deeprec.run import Run
 
     opened = Run.open(run)
     opened.require("data")
