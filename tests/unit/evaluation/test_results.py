@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deeprec.cli.options import data_overrides
+from deeprec.cli.options import beginning_settings
 from deeprec.config import load_config
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.results import ResultRow, append_rows, load_rows, rerun_command, rows_of_run
@@ -162,8 +162,7 @@ def test_the_command_repeats_the_settings(name: str) -> None:
         options.setdefault(option, []).append(value)
     assert options["--source"] == ["files.zip"]
     (preset,) = options["--preset"]  # without one the command would choose one itself
-    again = data_overrides(
-        load_config(preset, overrides=options["--set"]), *options.get("--data", [None]), None
-    )
+    (data,) = options.get("--data", [None])
+    again = beginning_settings(data, None, preset, None, options["--set"])
     source = config.data.model_copy(update={"source": None})
     assert again == config.model_copy(update={"data": source})
