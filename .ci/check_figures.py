@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 from deeprec.evaluation.summary import read_summary
+from deeprec.methods import known_methods
 from deeprec.metrics import RANKING_METRICS
-from deeprec.pipeline import METHODS
+from deeprec.run import Run
 
 
 def numbers(value: object, place: str = "") -> list[tuple[str, float]]:
@@ -27,7 +28,8 @@ summary = read_summary(run / "report" / "evaluation.json")
 figures = numbers(summary.model_dump())
 broken = [place for place, value in figures if not math.isfinite(value)]
 assert not broken, f"not finite: {broken}"
-assert set(METHODS) <= set(summary.methods), f"evaluated: {sorted(summary.methods)}"
+expected = set(known_methods(Run.open(run).config))
+assert expected <= set(summary.methods), f"evaluated: {sorted(summary.methods)}, not {sorted(expected)}"
 for name, method in summary.methods.items():
     for metric in RANKING_METRICS:
         value = method.metrics[metric].mean
