@@ -18,10 +18,9 @@ from deeprec.errors import DataError
 
 _BATCH = 100_000
 _SEEN = 100  # objects whose keys are the columns that a message lists
-# Half of a surrogate pair, which polars mangles. A pair is two escapes, one right behind the other.
-_HALF = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
-)
+# Surrogates as escapes: a pair is two, one right behind the other.
+_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 # What literal_eval and the JSON parser raise on text that is no object.
 _NO_OBJECT = (ValueError, SyntaxError, MemoryError, RecursionError, TypeError)
 
@@ -115,7 +114,7 @@ def cell_text(value: Any) -> str | None:
 def _quick(piece: Piece, columns: Sequence[str]) -> pl.DataFrame | None:
     """The piece as polars reads it; None where a line is no JSON object, or text is not whole."""
     content = piece.content.rstrip(b"\n") + b"\n"
-    if b"\r" in content.replace(b"\r\n", b"\n") or _HALF.search(content):
+    if b"\r" in content.replace(b"\r\n", b"\n") or _holds_half(content):
         return None
     try:
         rows = pl.read_ndjson(io.BytesIO(content), schema=dict.fromkeys(columns, pl.String))
@@ -124,6 +123,13 @@ def _quick(piece: Piece, columns: Sequence[str]) -> pl.DataFrame | None:
     if rows.height != content.count(b"\n"):
         return None
     return _numbered(rows, range(piece.first_line, piece.first_line + rows.height))
+
+
+def _holds_half(content: bytes) -> bool:
+    """Whether half of a surrogate pair stands in the text, which polars mangles."""
+    if b"\\ud" not in content and b"\\uD" not in content:
+        return False
+    return _SURROGATE.search(_PAIR.sub(b"", content)) is not None
 
 
 def _object(line: bytes, place: str) -> Mapping[str, Any]:
