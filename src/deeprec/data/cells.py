@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import polars as pl
@@ -89,20 +89,23 @@ def numbers(values: pl.Series, lines: pl.Series, place: Place, name: str) -> pl.
     return found.fill_nan(None)
 
 
-def categories(values: pl.Series, separators: Iterable[str], place: str) -> pl.Series:
+def categories(
+    values: pl.Series, separators: Iterable[str], place: str, tidy: Callable[[str], str] = str
+) -> pl.Series:
     """Lists of category names, from lists in whatever form, or from text cut at the first separator that occurs.
 
     A cell may hold a list as JSON, Python or numpy write it; of objects the name counts.
-    What says "none" (`(no genres listed)`, `unknown`) is no category.
+    What says "none" (`(no genres listed)`, `unknown`) is no category. `tidy` is applied to
+    each name.
     """
     if values.dtype.is_nested():
-        found = [_clean(_flat(value)) for value in values.to_list()]
+        found = [_clean(map(tidy, _flat(value))) for value in values.to_list()]
         return pl.Series(values.name, found, dtype=pl.List(pl.String))
     text = texts(values, place, "categories").fill_null("").str.strip_chars()
     unique = text.unique()
     plain = unique.filter(~unique.str.contains(r"^[\[({]|^\w+\(\["))
     separator = next((mark for mark in separators if plain.str.contains(mark, literal=True).any()), None)
-    lists = [_clean(_listed(cell, separator)) for cell in unique.to_list()]
+    lists = [_clean(map(tidy, _listed(cell, separator))) for cell in unique.to_list()]
     known = pl.DataFrame({"text": unique, "lists": pl.Series(lists, dtype=pl.List(pl.String))})
     return text.to_frame("text").join(known, on="text", how="left", maintain_order="left")["lists"]
 

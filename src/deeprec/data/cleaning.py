@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from deeprec.data.raw import RawData, place_at
 from deeprec.errors import DataError
@@ -18,10 +20,13 @@ _ALIKE: dict[str, Callable[[pl.Series], pl.Series]] = {
     "they differ by upper and lower case": lambda ids: ids.str.to_lowercase(),
 }
 
+_COLUMNS = ("user_id", "item_id", "timestamp", "rating")
+_BLOCK = 1_000_000  # rows that are sorted at once
+
 
 @dataclass(frozen=True, slots=True)
 class Usable:
-    """Rows grouped by user and oldest first, and how many were left out for each reason."""
+    """Rows grouped by user and oldest first, ids as categories, and how many were left out for each reason."""
 
     rows: pl.DataFrame
     unknown_items_dropped: int
@@ -29,24 +34,32 @@ class Usable:
     repeats_dropped: int
 
 
-def usable_rows(raw: RawData, config: DataConfig) -> Usable:
-    """Rows of known items, each event once, and (unless repeats are allowed) each item once for a user.
+def known_columns(raw: RawData, config: DataConfig) -> dict[str, pl.Series]:
+    """Columns of the rows whose item is listed, ids as categories: four bytes a row while they are sorted.
 
     Raises DataError where items are unknown and that is refused, or no id agrees.
     """
-    check_users(raw)
-    rows, unknown = _known_items(raw, config)
-    rows = _ordered(rows.select("user_id", "item_id", "timestamp", "rating"))
-    read = rows.height
-    if config.duplicates == "drop" and not rows["timestamp"].null_count():  # without times nobody knows
-        rows = rows.unique(["user_id", "item_id", "timestamp"], keep="first", maintain_order=True)
-    events = rows.height
-    if not config.allow_repeats:
-        rows = rows.unique(["user_id", "item_id"], keep="first", maintain_order=True)
-    return Usable(rows, unknown, read - events, events - rows.height)
+    _check_users(raw)
+    rows = raw.interactions.with_columns(pl.col("user_id", "item_id").cast(pl.Categorical))
+    known = _is_known(rows, raw, config)
+    return {name: rows[name] if known is None else rows[name].filter(known) for name in _COLUMNS}
 
 
-def check_users(raw: RawData) -> None:
+def usable_rows(columns: dict[str, pl.Series], read: int, config: DataConfig) -> Usable:
+    """Rows of `known_columns` in order, each event once, and (unless repeats are allowed) each item once for a user.
+
+    `read`: how many rows there were before. Empties `columns`, so that a large set is held once.
+    """
+    rows = _ordered(columns)
+    unknown = read - rows.height
+    events, duplicates = _events(rows) if config.duplicates == "drop" else (rows, 0)
+    if config.allow_repeats:
+        return Usable(events, unknown, duplicates, 0)
+    kept = events.filter(_pairs(events).is_first_distinct())
+    return Usable(kept, unknown, duplicates, events.height - kept.height)
+
+
+def _check_users(raw: RawData) -> None:
     """Raise DataError when the user file describes none of the users: its ids mean something else."""
     if not raw.users.height:
         return
@@ -64,49 +77,108 @@ def core(rows: pl.DataFrame, min_user: int, min_item: int) -> pl.DataFrame:
     """Drop users and items with too few interactions until none is left to drop."""
     while True:
         before = rows.height
-        rows = rows.filter(pl.len().over("item_id") >= min_item)
-        rows = rows.filter(pl.len().over("user_id") >= min_user)
+        for name, least in (("item_id", min_item), ("user_id", min_user)):
+            if least > 1:
+                codes = _codes(rows[name])
+                rows = rows.filter(pl.Series((np.bincount(codes) >= least)[codes], dtype=pl.Boolean))
         if rows.height == before:
             return rows
 
 
 def by_user(rows: pl.DataFrame) -> pl.DataFrame:
     """Users in order of first appearance, each row after those that came before it."""
-    first = pl.col("_row").min().over("user_id").alias("_first")
-    return rows.with_row_index("_row").with_columns(first).sort("_first", "_row").drop("_first", "_row")
+    return rows[np.argsort(_appearance(rows["user_id"]), kind="stable").astype(np.uint32)]
 
 
-def _ordered(rows: pl.DataFrame) -> pl.DataFrame:
-    """Users in order of first appearance, each oldest first; ties keep the source's order."""
-    first = pl.col("_row").min().over("user_id").alias("_first")
-    rows = rows.with_row_index("_row").with_columns(first).drop("_row")
-    return rows.sort(["_first", "timestamp"], maintain_order=True).drop("_first")
+def item_indices(rows: pl.DataFrame, item_ids: Sequence[str]) -> pl.Series:
+    """Place of each row's item among `item_ids`, from 1 (int32)."""
+    codes = _codes(rows["item_id"])
+    listed = _codes(pl.Series(item_ids, dtype=pl.String).cast(pl.Categorical))
+    places = np.zeros(max(int(codes.max(initial=0)), int(listed.max(initial=0))) + 1, np.int32)
+    places[listed] = np.arange(1, len(item_ids) + 1, dtype=np.int32)
+    return pl.Series("item_index", places[codes])
 
 
-def _known_items(raw: RawData, config: DataConfig) -> tuple[pl.DataFrame, int]:
-    ids = pl.col("user_id", "item_id").cast(
-        pl.Categorical
-    )  # four bytes a row while they are sorted and joined
-    rows = raw.interactions.with_columns(ids)
-    listed = raw.items.select(pl.col("item_id").cast(pl.Categorical))
-    known = rows.join(listed, on="item_id", how="semi", maintain_order="left")
-    unknown = rows.height - known.height
-    if not unknown:
+# Polars joins and sorts rows whole. These work on the codes of ids, four bytes each, and on one column at
+# a time: what a machine's memory has to hold of a large set is then its rows once, and little more.
+
+
+def _codes(ids: pl.Series) -> NDArray[np.uint32]:
+    return ids.to_physical().to_numpy().astype(np.uint32, copy=False)
+
+
+def _appearance(users: pl.Series) -> NDArray[np.uint32]:
+    """For each row the number of its user's first row."""
+    codes = _codes(users)
+    first = np.zeros(int(codes.max(initial=0)) + 1, np.uint32)
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1, dtype=np.uint32)  # the earliest is written last
+    return first[codes]
+
+
+def _ordered(columns: dict[str, pl.Series]) -> pl.DataFrame:
+    """Users in order of first appearance, each oldest first; ties keep the source's order. Empties `columns`."""
+    users = _appearance(columns["user_id"])
+    order = np.argsort(users, kind="stable").astype(np.uint32)
+    times = columns["timestamp"]
+    if not times.null_count():  # of none or of all: `check_raw` refuses a part
+        _order_in_time(order, users, times.to_numpy())
+    del users, times
+    return pl.DataFrame([columns.pop(name)[order] for name in _COLUMNS])
+
+
+def _order_in_time(order: NDArray[np.uint32], users: NDArray[np.uint32], times: NDArray[np.float64]) -> None:
+    """Sort rows that are grouped by user by time within each, in place, some users at once."""
+    start = 0
+    while start < len(order):
+        stop = min(start + _BLOCK, len(order))
+        while stop < len(order) and users[order[stop]] == users[order[stop - 1]]:
+            stop = min(stop + _BLOCK, len(order))  # a user is never parted; this one has a long history
+        block = order[start:stop]
+        order[start:stop] = block[np.lexsort((times[block], users[block]))]
+        start = stop
+
+
+def _pairs(rows: pl.DataFrame) -> pl.Series:
+    """User and item of each row as one number."""
+    return pl.Series((_codes(rows["user_id"]).astype(np.uint64) << np.uint64(32)) | _codes(rows["item_id"]))
+
+
+def _events(rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Rows without those that repeat user, item and time of another, and how many these are."""
+    if rows["timestamp"].null_count():  # without times nobody knows
         return rows, 0
-    if not known.height:
+    suspects = rows.with_row_index("_row").filter(_pairs(rows).is_duplicated())
+    again = suspects.filter(~pl.struct("user_id", "item_id", "timestamp").is_first_distinct())["_row"]
+    if not len(again):
+        return rows, 0
+    kept = np.ones(rows.height, bool)
+    kept[again.to_numpy()] = False
+    return rows.filter(pl.Series(kept)), len(again)
+
+
+def _is_known(rows: pl.DataFrame, raw: RawData, config: DataConfig) -> pl.Series | None:
+    """Whether each row's item is listed; None if all are."""
+    codes = _codes(rows["item_id"])
+    listed = _codes(raw.items["item_id"].cast(pl.Categorical))
+    is_listed = np.zeros(max(int(codes.max(initial=0)), int(listed.max(initial=0))) + 1, bool)
+    is_listed[listed] = True
+    known = is_listed[codes]
+    if known.all():
+        return None
+    if not known.any():
         hint = _difference(rows["item_id"].unique(maintain_order=True).cast(pl.String), raw.items["item_id"])
         raise DataError(
             f"{raw.interactions_place}: none of its {rows.height:,} rows has an item of {raw.items_place} ({hint}); "
             "write the ids alike in both files, or map the right column with data.columns and data.item_columns"
         )
     if config.unknown_items == "refuse":
-        first = rows.join(listed, on="item_id", how="anti", maintain_order="left").head(1)
+        first = rows[int(np.argmin(known))]
         raise DataError(
             f"{place_at(raw.interactions_place, first['line'][0])}: item '{first['item_id'][0]}' is not in "
-            f"{raw.items_place} ({unknown:,} of {rows.height:,} rows have such items); add it there, or leave such "
-            "rows out with data.unknown_items=drop"
+            f"{raw.items_place} ({int((~known).sum()):,} of {rows.height:,} rows have such items); add it there, or "
+            "leave such rows out with data.unknown_items=drop"
         )
-    return known, unknown
+    return pl.Series(known)
 
 
 def _difference(here: pl.Series, there: pl.Series) -> str:

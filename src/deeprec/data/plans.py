@@ -93,7 +93,8 @@ class ItemPlan:
     `separators`: what may cut categories in one cell; the first that occurs does. `lists`
     makes categories of cells, in place of `cells.categories`. The year is that of its column,
     else the one in brackets behind the title, or with `title_first` the other way round.
-    `only`: ids of the items that are kept.
+    `only`: ids of the items that are kept. `at_once`: categories are lists in every cell, so
+    that no separator has to be found in all of them first.
     """
 
     names: Mapping[str, str]
@@ -101,6 +102,7 @@ class ItemPlan:
     lists: Callable[[pl.Series, Sequence[str], str], pl.Series] = categories
     title_first: bool = False
     only: pl.Series | None = None
+    at_once: bool = False
 
     @property
     def columns(self) -> Sequence[str]:
@@ -124,7 +126,9 @@ class ItemPlan:
     def finish(self, rows: pl.DataFrame, place: Place) -> pl.DataFrame:
         """Rows of `take` with lists of categories, and years as numbers."""
         titles = rows["title"].fill_null("")
-        lists = self.lists(rows["categories"], self.separators, str(place))
+        lists = rows["categories"]
+        if lists.dtype == pl.String:
+            lists = self.lists(lists, self.separators, str(place))
         written = titles.map_elements(title_year, return_dtype=pl.Int32)
         dated = rows["year"].fill_null("").map_elements(date_year, return_dtype=pl.Int32)
         year = pl.coalesce(written, dated) if self.title_first else pl.coalesce(dated, written)
@@ -137,9 +141,10 @@ class ItemPlan:
 
     def _optional(self, rows: pl.DataFrame, name: str, place: str) -> pl.Series:
         if name not in self.names:
-            return pl.Series(name, [None] * rows.height, dtype=pl.String)
+            kind = pl.List(pl.String) if name == "categories" and self.at_once else pl.String
+            return pl.Series(name, [None] * rows.height, dtype=kind)
         column = rows[self.names[name]]
-        if name == "categories" and column.dtype.is_nested():
+        if name == "categories" and (column.dtype.is_nested() or self.at_once):
             return self.lists(column, self.separators, place).alias(name)
         return texts(column, place, name).alias(name)
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from deeprec.config import DataConfig
 from deeprec.data.catalog import LONGEST_CATEGORY, Catalog, build_labels, clean_text
-from deeprec.data.cleaning import by_user, core, usable_rows
+from deeprec.data.cleaning import Usable, by_user, core, item_indices, known_columns, usable_rows
 from deeprec.data.dataset import Dataset, Protocol, Provenance
 from deeprec.data.pseudonyms import pseudonymise
 from deeprec.data.raw import RawData, check_raw
@@ -66,11 +66,7 @@ def prepare(config: DataConfig, seed: int, cache: Path | None = None) -> Dataset
     into `cache` (default: the user's cache folder). Raises DataError with file, line,
     value and remedy for input that can't be used, DownloadError when a set can't be had.
     """
-    raw = read_raw(config, seed, cache)
-    check_raw(raw if config.order == "time" else replace(raw, ordered=True))
-    rows_read, left_out = raw.rows_read, dict(raw.left_out)
-    usable = usable_rows(raw, config)
-    raw = replace(raw, interactions=raw.interactions.clear())  # a large set is held once
+    raw, usable, rows_read = _read(config, seed, cache)
     cuts = _cuts(usable.rows, config, str(raw.interactions_place)) if config.split == "time" else ()
     kept, dropped = _filter(usable.rows, raw, config, cuts)
     catalog = _catalog(raw, kept)
@@ -87,7 +83,7 @@ def prepare(config: DataConfig, seed: int, cache: Path | None = None) -> Dataset
         provenance=Provenance(
             raw.files,
             rows_read=rows_read,
-            reader_dropped=left_out,
+            reader_dropped=raw.left_out,
             unknown_items_dropped=usable.unknown_items_dropped,
             duplicates_dropped=usable.duplicates_dropped,
             repeats_dropped=usable.repeats_dropped,
@@ -99,6 +95,15 @@ def prepare(config: DataConfig, seed: int, cache: Path | None = None) -> Dataset
     )
     check_split(dataset)
     return pseudonymise(dataset) if config.pseudonyms else dataset
+
+
+def _read(config: DataConfig, seed: int, cache: Path | None) -> tuple[RawData, Usable, int]:
+    """The source without its interactions, those of them that are used, and how many were read."""
+    raw = read_raw(config, seed, cache)
+    check_raw(raw if config.order == "time" else replace(raw, ordered=True))
+    columns, read, rows_read = known_columns(raw, config), raw.interactions.height, raw.rows_read
+    raw = replace(raw, interactions=raw.interactions.clear())  # a large set is held once
+    return raw, usable_rows(columns, read, config), rows_read
 
 
 def read_raw(config: DataConfig, seed: int, cache: Path | None = None) -> RawData:
@@ -171,7 +176,7 @@ def _filter(
         )
     known = later.join(kept.select("user_id").unique(), on="user_id", how="semi", maintain_order="left")
     known = known.join(kept.select("item_id").unique(), on="item_id", how="semi", maintain_order="left")
-    return by_user(pl.concat([kept, known])), {
+    return by_user(pl.concat([kept, known])) if known.height else kept, {
         "users_dropped": rows["user_id"].n_unique() - kept["user_id"].n_unique(),
         "items_dropped": raw.items.height - kept["item_id"].n_unique(),
         "filtered_dropped": before.height - kept.height,
@@ -181,15 +186,11 @@ def _filter(
 
 def _split(rows: pl.DataFrame, catalog: Catalog, config: DataConfig, cuts: tuple[float, ...]) -> pl.DataFrame:
     """Rows with item indices in place of ids, and the part that each belongs to."""
-    item_ids = [item.item_id for item in catalog.items]
-    indices = pl.DataFrame(
-        {"item_id": item_ids, "item_index": range(1, catalog.n_items + 1)},
-        schema={"item_id": pl.String, "item_index": pl.Int32},
-    ).with_columns(pl.col("item_id").cast(pl.Categorical))
-    rows = rows.join(indices, on="item_id", how="left", maintain_order="left")
-    rows = rows.select(pl.col("user_id").cast(pl.String), "item_index", "timestamp", "rating")
+    indices = item_indices(rows, [item.item_id for item in catalog.items])
+    rows = rows.select("user_id", indices, "timestamp", "rating")
     targets = (config.rl_targets, config.script_targets, config.rl_users)
-    return split_at(rows, cuts, *targets) if cuts else split_by_time(rows, *targets)
+    parts = split_at(rows, cuts, *targets) if cuts else split_by_time(rows, *targets)
+    return parts.with_columns(pl.col("user_id").cast(pl.String))
 
 
 def _catalog(raw: RawData, kept: pl.DataFrame) -> Catalog:

@@ -101,9 +101,13 @@ def _held_back(interactions: pl.DataFrame, users: int | None) -> pl.Expr:
     """1 for rows of users who may have rows held back from the TRM, else 0."""
     if users is None:
         return pl.lit(1)
-    known = interactions["user_id"].unique().to_list()
+    known = interactions["user_id"].unique().cast(pl.String).to_list()
     chosen = sorted(known, key=lambda user: sha256(str(user).encode()).digest())[:users]
-    return pl.col("user_id").is_in(chosen).cast(pl.Int64)
+    return (
+        pl.col("user_id")
+        .is_in(pl.Series(chosen, dtype=interactions["user_id"].dtype).implode())
+        .cast(pl.Int64)
+    )
 
 
 def refit_data(dataset: Dataset) -> Dataset:
@@ -119,7 +123,7 @@ def check_split(dataset: Dataset) -> None:
     item indices inside the catalogue, and (unless the data set allows repeats) no item
     twice for a user, since then a target could stand in its own history.
     """
-    rows = dataset.interactions
+    rows = dataset.interactions.with_columns(pl.col("user_id").cast(pl.Categorical))  # smaller to compare
     name = f"data set '{dataset.name}'"
     order = pl.col("part").replace_strict(_ORDER, default=None, return_dtype=pl.Int8)
     _refuse(rows.filter(order.is_null()), f"{name}: unknown part")
@@ -132,7 +136,7 @@ def check_split(dataset: Dataset) -> None:
         held_out.filter(pl.struct("user_id", "part").is_duplicated()),
         f"{name}: more than one target in a part",
     )
-    starts = rows.filter(pl.col("user_id") != pl.col("user_id").shift().fill_null(""))
+    starts = rows.filter((pl.col("user_id") != pl.col("user_id").shift()).fill_null(True))
     _refuse(starts.filter(pl.col("user_id").is_duplicated()), f"{name}: rows of one user are apart")
     outside = ~pl.col("item_index").is_between(1, dataset.catalog.n_items)
     _refuse(rows.filter(outside), f"{name}: item index outside the catalogue")
@@ -141,9 +145,9 @@ def check_split(dataset: Dataset) -> None:
         elsewhere = (pl.col("timestamp") < low) | (pl.col("timestamp") >= high)
         _refuse(rows.filter(pl.col("part").is_in(parts) & elsewhere), f"{name}: on the wrong side of a cut")
     if not dataset.allow_repeats:
-        _refuse(
-            rows.filter(pl.struct("user_id", "item_index").is_duplicated()), f"{name}: an item stands twice"
-        )
+        user = pl.col("user_id").to_physical().cast(pl.UInt64)
+        pair = user * 2**32 + pl.col("item_index").cast(pl.UInt64)
+        _refuse(rows.filter(pair.is_duplicated()), f"{name}: an item stands twice")
 
 
 def _refuse(rows: pl.DataFrame, problem: str) -> None:

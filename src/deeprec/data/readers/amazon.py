@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 
+from deeprec.data.cells import categories
 from deeprec.data.columns import KnownColumns
 from deeprec.data.files import Source
 from deeprec.data.load import load_interactions, load_items
@@ -28,7 +30,9 @@ def read_amazon_pair(path: Path, config: DataConfig) -> RawData:
     """
     source = Source(path)
     interactions = load_interactions(source.table("interactions.tsv"), _TEXT, KnownColumns(_INTERACTIONS))
-    listed = load_items(source.table("items.tsv"), _TEXT, KnownColumns(_ITEMS), ItemPlan({}))
+    listed = load_items(
+        source.table("items.tsv"), _TEXT, KnownColumns(_ITEMS), ItemPlan({}, lists=unescaped_lists)
+    )
     return RawData(
         name=config.name,
         interactions=interactions.rows,
@@ -43,13 +47,19 @@ def read_amazon_pair(path: Path, config: DataConfig) -> RawData:
 
 
 def unescaped(items: pl.DataFrame) -> pl.DataFrame:
-    """Items with HTML entities in titles and categories resolved, twice where escaped twice (`&amp;amp;`)."""
-    title = pl.col("title").map_elements(_unescape, return_dtype=pl.String)
-    names = pl.col("categories").list.eval(pl.element().map_elements(_unescape, return_dtype=pl.String))
-    items = items.with_columns(title, names.cast(pl.List(pl.String)))
+    """Items with HTML entities in titles resolved, twice where escaped twice (`&amp;amp;`)."""
+    entities = pl.col("title").str.contains("&", literal=True)
+    resolved = pl.col("title").map_elements(unescape, return_dtype=pl.String)
+    items = items.with_columns(pl.when(entities).then(resolved).otherwise("title").alias("title"))
     written = pl.col("title").map_elements(title_year, return_dtype=pl.Int32)
     return items.with_columns(pl.coalesce("year", written).alias("year"))
 
 
-def _unescape(text: str) -> str:
+def unescaped_lists(values: pl.Series, separators: Sequence[str], place: str) -> pl.Series:
+    """Lists of categories with HTML entities resolved, for an `ItemPlan`."""
+    return categories(values, separators, place, unescape)
+
+
+def unescape(text: str) -> str:
+    """The text with HTML entities resolved, also such as were escaped twice."""
     return html.unescape(html.unescape(text))

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import polars as pl
 
-from deeprec.data.cells import categories
 from deeprec.data.columns import KnownColumns
 from deeprec.data.files import Source
 from deeprec.data.load import load_interactions, load_items, text_options
 from deeprec.data.plans import ItemPlan
 from deeprec.data.raw import NO_USERS, RawData
-from deeprec.data.readers.amazon import unescaped
+from deeprec.data.readers.amazon import unescaped, unescaped_lists
 from deeprec.errors import DataError
 from deeprec.settings import DataConfig
 
@@ -41,7 +40,7 @@ def read_amazon_reviews(path: Path, config: DataConfig) -> RawData:
         source.table(reviews), options, KnownColumns(_REVIEWS, config.columns), config.time_format
     )
     reviewed = interactions.rows["item_id"].unique().cast(pl.String)
-    plan = ItemPlan({}, lists=_first_path, only=reviewed)
+    plan = ItemPlan({}, lists=_first_path, only=reviewed, at_once=True)
     items = load_items(source.table(meta), options, KnownColumns(_META, config.item_columns), plan)
     listed = items.rows.unique(["item_id"], keep="first", maintain_order=True)
     return RawData(
@@ -73,8 +72,11 @@ def _find(source: Source) -> tuple[str, str]:
 def _first_path(values: pl.Series, separators: Sequence[str], place: str) -> pl.Series:
     """Categories of a product; of nested ones (2014) the first path."""
     if values.dtype != pl.String:
-        return categories(values, separators, place)
-    return categories(values.map_elements(_first, return_dtype=pl.String), separators, place)
+        return unescaped_lists(values, separators, place)
+    nested = values.str.starts_with("[[").fill_null(False)
+    if nested.any():
+        values = values.map_elements(_first, return_dtype=pl.String)
+    return unescaped_lists(values, separators, place)
 
 
 def _first(cell: str) -> str:

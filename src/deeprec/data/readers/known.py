@@ -8,12 +8,13 @@ from pathlib import Path
 
 import polars as pl
 
+from deeprec.data.cells import categories
 from deeprec.data.columns import KnownColumns
 from deeprec.data.files import Source
 from deeprec.data.load import Loaded, load_interactions, load_items, load_users, text_options
 from deeprec.data.plans import ItemPlan
 from deeprec.data.raw import NO_USERS, RawData
-from deeprec.data.readers.amazon import unescaped
+from deeprec.data.readers.amazon import unescaped, unescaped_lists
 from deeprec.data.reading.dialect import Quoting
 from deeprec.data.reading.table import DataFile, TextOptions
 from deeprec.errors import DataError
@@ -119,7 +120,7 @@ def read_known(path: Path, config: DataConfig) -> RawData:
         find_table(source, known.items),
         options,
         KnownColumns(known.item_columns, config.item_columns),
-        ItemPlan({}, known.separators, title_first=known.title_first),
+        ItemPlan({}, known.separators, unescaped_lists if known.escaped else categories, known.title_first),
     )
     listed = unescaped(items.rows) if known.escaped else items.rows
     return raw_of(

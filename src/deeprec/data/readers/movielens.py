@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
+from deeprec.data.cells import NO_CATEGORY
 from deeprec.data.columns import KnownColumns
 from deeprec.data.files import Source
 from deeprec.data.load import Loaded, load_interactions, load_items, load_rows, load_users
@@ -94,7 +95,12 @@ class _FlaggedItems(ItemPlan):
                     f"{place_at(place, wrong['line'][0])}: genre flag '{flag.removeprefix(_FLAG)}' is "
                     f"{wrong[flag][0]!r}, expected 0 or 1"
                 )
-        names = [pl.when(pl.col(flag) == "1").then(pl.lit(flag.removeprefix(_FLAG))) for flag in self.flags]
+        genres = {flag: flag.removeprefix(_FLAG) for flag in self.flags}
+        names = [
+            pl.when(pl.col(flag) == "1").then(pl.lit(genre))
+            for flag, genre in genres.items()
+            if genre.casefold() not in NO_CATEGORY
+        ]
         lists = rows.select(pl.concat_list(names).list.drop_nulls().alias("categories"))
         return ItemPlan.take(self, rows, place).with_columns(lists)
 
