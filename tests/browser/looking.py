@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 AXE = Path(__file__).parent / "lib" / "axe.min.js"
-PATIENCE = 10_000  # milliseconds that anything may take to appear
+PATIENCE = 30_000  # milliseconds that anything may take to appear
 
 
 class Eyes:
