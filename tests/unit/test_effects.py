@@ -196,7 +196,7 @@ EDITS = {
         ONE_SHOT,
     ),
     "script": ("deeprec.rl.scripts._CLOSING", "Rank now.", TINY),
-    "share of open wishes": ("deeprec.rl.scripts.OPEN_SHARE", 0.5, {"warm_start"}),
+    "share of open preferences": ("deeprec.rl.scripts.OPEN_SHARE", 0.5, {"warm_start"}),
     "pieces": ("deeprec.policy.tokenizer._YEAR_REPEATS", 1, TINY),
     "copying": ("deeprec.policy.tiny._COPY_GAIN", 1.0, TINY),
     "format": ("deeprec.rewards.process.FORMAT_PENALTY", -2.0, {"cold_start", "evaluation"}),

@@ -100,20 +100,20 @@ def _rewards(weights: tuple[tuple[str, float], ...]) -> list[Any]:
 
 
 def _texts() -> list[list[str]]:
-    """What five policies write: one to four wishes, lists with and without the target, whole and broken."""
+    """What five policies write: one to four preferences, lists with and without the target, whole and broken."""
 
-    def wish(text: str) -> str:
+    def asks(text: str) -> str:
         return f"Perhaps.{TAGS.begin_preference}{text}{TAGS.end_preference}"
 
     def ranking(*items: int) -> str:
         return f"Now.{TAGS.end_think}\n{render_ranking(items, specimen().catalog)}"
 
     return [
-        [wish("Tree"), ranking(4, 5, 6)],
-        [wish("Herb; 1990s"), wish("Tree"), ranking(5, 7, 7)],
-        [wish("Herb"), wish("Spice"), wish("unheard of"), wish("Tree; Herb"), ranking(1, 2, 3)],
-        [wish("Herb"), wish("Herb"), wish("Spice"), ranking(5, 6)],
-        [wish("Tree"), render_ranking((5, 6, 7), specimen().catalog)],
+        [asks("Tree"), ranking(4, 5, 6)],
+        [asks("Herb; 1990s"), asks("Tree"), ranking(5, 7, 7)],
+        [asks("Herb"), asks("Spice"), asks("unheard of"), asks("Tree; Herb"), ranking(1, 2, 3)],
+        [asks("Herb"), asks("Herb"), asks("Spice"), ranking(5, 6)],
+        [asks("Tree"), render_ranking((5, 6, 7), specimen().catalog)],
     ]
 
 

@@ -1,9 +1,9 @@
 """Texts and scripted trajectories that a policy is warm-started on. Never sees an RL or held-out target.
 
 A policy that never writes a tag can't be rewarded for it, so it is first shown the
-format. One wish of a script is wide, the sum of several recent items; the others are guesses
+format. One preference of a script is wide, the sum of several recent items; the others are guesses
 drawn from what the next item is like, or from what the user had lately. The final list is
-the wide wish's in the TRM's order, with the next item at the top where it was retrieved.
+the wide preference's in the TRM's order, with the next item at the top where it was retrieved.
 The next item is one that the TRM was not fitted on if the data has such
 (`data.script_targets`), else any of the fit history: then the TRM ranks it better than it
 will rank new ones, and scripts trust its order too much. (Other orders of the list were
@@ -40,9 +40,9 @@ TURN_SHARES = (0.3, 0.4, 0.3)  # every count is sampled, so that stage 1 can cho
 NARROW_PHRASES = (1, 2)  # fewest and most in a preference that explores
 WIDE_PHRASES = (2, 4)  # and in the wide one
 _RECENT = 10  # latest items that a script's thoughts are about
-OPEN_WISH = "no preference"  # steers nothing: what is never shown can't be chosen later
-OPEN_SHARE = 0.3  # of the wide wishes that are left open, or name the month alone
-# Of the wishes that also name the month of the latest item, where dates are shown or `now` is known.
+OPEN_PREFERENCE = "no preference"  # steers nothing: what is never shown can't be chosen later
+OPEN_SHARE = 0.3  # of the wide preferences that are left open, or name the month alone
+# Of the preferences that also name the month of the latest item, where dates are shown or `now` is known.
 DATED_SHARE = 0.5
 
 Rarity = dict[str, float]
@@ -86,7 +86,7 @@ def corpus(dataset: Dataset) -> list[str]:
     times = {month_phrase(time) for user in dataset.fit_histories() for time in user.timestamps}
     months = ["; ".join([month] * 50) for month in sorted(times)]
     texts = [*facts(dataset.catalog), *words, *profiles, *months]
-    return [*texts, "History\n", " | ", "; ", f"{NOW}; {OPEN_WISH}"]
+    return [*texts, "History\n", " | ", "; ", f"{NOW}; {OPEN_PREFERENCE}"]
 
 
 def script_examples(
@@ -157,8 +157,8 @@ def _explore(
         if not active:
             break
         for episode in active:
-            # The list that is answered with is the wide wish's. Where later turns bring new items
-            # only, a wide wish must come first, or the best items would be missing from its list.
+            # The list that is answered with is the wide preference's. Where later turns bring new items
+            # only, a wide preference must come first, or the best items would be missing from its list.
             is_wide = turn == 0 if config.new_items_only else turns[episode.key] == turn + 1
             text = _exploration(episode, catalog, rarity, rng, is_wide=is_wide, config=config)
             _speak(episode, codec, text)
@@ -242,7 +242,7 @@ def _exploration(
     times = episode.example.timestamps
     if (config.now or "date" in config.prompt_fields) and times and rng.random() < DATED_SHARE:
         month = NOW if config.now else month_phrase(times[-1])
-        preference = month if preference == OPEN_WISH else join_phrases([month, preference])
+        preference = month if preference == OPEN_PREFERENCE else join_phrases([month, preference])
     thought = _thought(shown, is_wide=is_wide)
     return f"{thought}{TAGS.begin_preference}{preference}{TAGS.end_preference}"
 
@@ -250,17 +250,17 @@ def _exploration(
 def _preference(
     episode: Episode, catalog: Catalog, rarity: Rarity, rng: np.random.Generator, *, is_wide: bool
 ) -> str:
-    """A narrow wish: one or two phrases of the next item or of recent ones. Or a wide one.
+    """A narrow preference: one or two phrases of the next item or of recent ones. Or a wide one.
 
-    The wide wish's list is the one that is answered with, so it is the sum of several recent
+    The wide preference's list is the one that is answered with, so it is the sum of several recent
     items. Never one already asked for, if that can be helped. Rare phrases come a little
     more often than they stand in the catalogue, or the commonest genre would be the
     likeliest word for every user.
     """
     asked = {turn.preference for turn in episode.turns}
     history = episode.example.history
-    if is_wide and rng.random() < OPEN_SHARE and OPEN_WISH not in asked:
-        return OPEN_WISH
+    if is_wide and rng.random() < OPEN_SHARE and OPEN_PREFERENCE not in asked:
+        return OPEN_PREFERENCE
     sources = (history[-1:], history[-5:]) if is_wide else ((episode.example.target,), history[-5:])
     fewest, most = WIDE_PHRASES if is_wide else NARROW_PHRASES
     text = ""
@@ -288,7 +288,7 @@ def phrase_rarity(catalog: Catalog) -> Rarity:
 
 
 def _rank(episode: Episode, config: RolloutConfig) -> list[int]:
-    """The wide wish's list as the TRM ordered it, the next item moved to the top if any turn retrieved it."""
+    """The wide preference's list as the TRM ordered it, the next item moved to the top if any turn retrieved it."""
     turn = 0 if config.new_items_only else -1
     ranked = episode.turns[turn].retrieved if episode.turns else ()
     target = episode.example.target

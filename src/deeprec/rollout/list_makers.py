@@ -25,7 +25,7 @@ class ListMaker(Protocol):
 
 
 class RetrievedLists:
-    """The list is the TRM's answer to the last wish, in its order. Nothing is drawn."""
+    """The list is the TRM's answer to the last preference, in its order. Nothing is drawn."""
 
     def __init__(self, recommended: int) -> None:
         self._size = recommended

@@ -64,7 +64,8 @@ class RolloutConfig(Section):
         (), description="What a retrieved item shows besides its title."
     )
     now: Annotated[bool, _EXPLORED] = Field(
-        False, description="Whether the wish `now` stands for the month of the user's latest interaction."
+        False,
+        description="Whether the preference `now` stands for the month of the user's latest interaction.",
     )
     history: Annotated[Positive, _PROMPTED] = Field(20, description="Latest items shown to the policy.")
     retrieved: Annotated[Positive, _EXPLORED] = Field(20, description="Items per retrieval (k).")
@@ -73,7 +74,7 @@ class RolloutConfig(Section):
         "free",
         description="The final list, in training as in use: the policy writes it token by token (`free`), draws it "
         "from what was found and the TRM's plain list, with the TRM as prior (`masked`), or leaves it to the "
-        "TRM's answer to the last wish (`retrieved`).",
+        "TRM's answer to the last preference (`retrieved`).",
     )
     list_items: Annotated[
         Literal["found", "catalogue"], changes(WARM_START, *RL, EVALUATION, when=_masks)

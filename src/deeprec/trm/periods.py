@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from deeprec.data.dataset import Dataset
 from deeprec.errors import RetrievalError
 
-NOW = "now"  # how a wish may call the month of the user's latest interaction
+NOW = "now"  # how a preference may call the month of the user's latest interaction
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # tried on validation
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 _MOST_PERIODS = 400

@@ -1,4 +1,4 @@
-"""Words around a wish: what people and language models say besides what they want.
+"""Words around a preference: what people and language models say besides what they want.
 
 Training hears it so that the preference branch learns that it tells nothing.
 """

@@ -17,8 +17,8 @@ from deeprec.data.dataset import Dataset
 from deeprec.errors import TrainingError
 from deeprec.rl.documents import fact_documents, facts, history_documents
 from deeprec.rl.scripts import (
+    OPEN_PREFERENCE,
     OPEN_SHARE,
-    OPEN_WISH,
     Script,
     corpus,
     fit_examples,
@@ -88,7 +88,7 @@ def with_other_future(dataset: Dataset) -> Dataset:
 
 
 def is_open(script: Trajectory) -> bool:
-    return script.turns[-1].preference == OPEN_WISH
+    return script.turns[-1].preference == OPEN_PREFERENCE
 
 
 class TestExamples:
@@ -239,12 +239,12 @@ class TestPhrases:
         """Three phrases that every item has, and one of its own: by the plain share, a third would be own."""
         dataset = with_phrases("Common", "Usual", "Ordinary")
         asked = [script.turns[0].preference for script in write(dataset, count=400)]
-        single = [text for text in asked if "; " not in text and text != OPEN_WISH]
+        single = [text for text in asked if "; " not in text and text != OPEN_PREFERENCE]
         assert len(single) > 50
         assert 0.6 < np.mean([preference.startswith("Kind ") for preference in single]) < 1.0
         assert {1, 2} <= {len(preference.split("; ")) for preference in asked}
 
-    def test_wishes_are_narrow_at_first_and_wide_at_last(self) -> None:
+    def test_preferences_are_narrow_at_first_and_wide_at_last(self) -> None:
         pairs = write_with_examples(300, settings())
         narrow = [turn for script, _ in pairs for turn in script.turns[:-1]]
         wide = [script.turns[-1] for script, _ in pairs]
@@ -253,17 +253,17 @@ class TestPhrases:
         assert {turn.thought.split(": ")[0] for turn in narrow} == {"Perhaps"}
         assert {turn.thought.split(": ")[0] for turn in wide} == {"Overall"}
 
-    def test_where_turns_bring_new_items_only_the_wide_wish_comes_first(self) -> None:
+    def test_where_turns_bring_new_items_only_the_wide_preference_comes_first(self) -> None:
         scripts = write(count=100, config=settings(new_items_only=True))
         assert {script.turns[0].thought.split(": ")[0] for script in scripts} == {"Overall"}
         assert {turn.thought.split(": ")[0] for s in scripts for turn in s.turns[1:]} == {"Perhaps"}
 
-    def test_the_last_wish_is_about_the_past_and_not_the_next_item(self) -> None:
+    def test_the_last_preference_is_about_the_past_and_not_the_next_item(self) -> None:
         for script, example in write_with_examples(200, settings()):
             past = {p for item in example.history[-5:] for p in item_phrases(DATASET.catalog[item])}
             assert set(script.turns[-1].preference.split("; ")) <= past or is_open(script)
 
-    def test_where_dates_are_shown_wishes_may_name_the_month_of_the_latest_item(self) -> None:
+    def test_where_dates_are_shown_preferences_may_name_the_month_of_the_latest_item(self) -> None:
         asked = [turn.preference for s in write(count=100) for turn in s.turns]
         assert not [text for text in asked if "1970-01" in text]
         shown = write(count=200, config=settings(prompt_fields=("date",)))
@@ -278,11 +278,13 @@ class TestPhrases:
         assert 0.3 < np.mean(["now" in text.split("; ") for text in asked]) < 0.7
         assert "now" in asked
 
-    def test_some_wide_wishes_are_left_open(self) -> None:
+    def test_some_wide_preferences_are_left_open(self) -> None:
         scripts = write(count=300)
         share = np.mean([is_open(script) for script in scripts])
         assert share == pytest.approx(OPEN_SHARE, abs=4 * (0.3 * 0.7 / 300) ** 0.5)
-        assert not [turn for script in scripts for turn in script.turns[:-1] if turn.preference == OPEN_WISH]
+        assert not [
+            turn for script in scripts for turn in script.turns[:-1] if turn.preference == OPEN_PREFERENCE
+        ]
 
     def test_a_thought_opens_with_what_the_shown_history_has_most_of(self) -> None:
         scripts = write(with_phrases("Common"), count=100)
@@ -332,7 +334,7 @@ class TestLimits:
         scripts = write(replace(DATASET, catalog=Catalog(items)))
         assert all(script.is_valid for script in scripts)
         assert {turn.preference for script in scripts for turn in script.turns} <= {
-            OPEN_WISH,
+            OPEN_PREFERENCE,
             *(TITLES[i - 1] for i in FIT),
         }
 

@@ -86,7 +86,7 @@ def test_a_cancelled_episode_is_asked_no_more() -> None:
 
 
 def test_watch_may_cancel_what_it_sees() -> None:
-    """A reader who closes the stream at the first wish."""
+    """A reader who closes the stream at the first preference."""
     seen: list[tuple[int, str | None]] = []
     where = scripted()
 
@@ -144,7 +144,7 @@ def test_an_error_of_the_engine_changes_no_episode() -> None:
     assert [one.finish() for one in done] == run_episodes(TESTED[:2], scripted(), greedy=True)
 
 
-def test_after_an_error_of_the_trm_wishes_are_answered_and_nothing_is_sampled_twice() -> None:
+def test_after_an_error_of_the_trm_preferences_are_answered_and_nothing_is_sampled_twice() -> None:
     retriever = Failing(KNN, "retrieve", RetrievalError("the index is away"))
     engine = Failing(ScriptedEngine(CODEC, dict.fromkeys(range(8), DIALOGUE)), "generate", EngineError(""))
     where = Environment(DATASET, retriever, engine, CODEC, settings())  # type: ignore[arg-type]
@@ -155,7 +155,7 @@ def test_after_an_error_of_the_trm_wishes_are_answered_and_nothing_is_sampled_tw
     with pytest.raises(RetrievalError, match="the index is away"):
         loop.step()
     retriever.fails = False
-    assert loop.step() == []  # the wishes of the first turn
+    assert loop.step() == []  # the preferences of the first turn
     assert engine.calls == 1
     done = [*loop.step(), *loop.step()]
     assert [one.finish() for one in done] == run_episodes(TESTED[:2], scripted(), greedy=True)

@@ -202,7 +202,7 @@ def test_a_response_without_room_for_its_list_is_cut() -> None:
     assert found.ranking == ()
 
 
-def test_a_retrieved_list_is_the_trms_answer_to_the_last_wish() -> None:
+def test_a_retrieved_list_is_the_trms_answer_to_the_last_preference() -> None:
     codec = build_codec()
     base = environment(codec, random_model(codec))
     where = replace(base, lists=RetrievedLists(3))

@@ -150,8 +150,8 @@ def test_a_history_is_encoded_once_until_the_weights_change(
 
     monkeypatch.setattr(small_trm.network.encoder, "states", counted)
     first = small_trm.score([[1, 2], [3], [1, 2]])
-    wish = item_phrases(small_trm.catalog.items[0])[0]
-    again = small_trm.score([[3], [1, 2], [4, 1]], [wish, None, None])
+    preference = item_phrases(small_trm.catalog.items[0])[0]
+    again = small_trm.score([[3], [1, 2], [4, 1]], [preference, None, None])
     assert encoded == [2, 1]
     np.testing.assert_array_equal(again[1], first[0])
     assert (again[0] != first[1]).any()  # the preference still counts

@@ -1,6 +1,6 @@
 """Guesses of the next tokens, to be checked by the model several at a time.
 
-A policy repeats itself: numbers of list lines, tags, favourite wishes. What followed the same
+A policy repeats itself: numbers of list lines, tags, favourite preferences. What followed the same
 two tokens before, whoever wrote them, is fed along with a row's newest token. Every token is
 still drawn from the model's own distribution with its own random number: a guess that is not
 what is drawn costs its place in the pass, and never changes what is written.
