@@ -13,23 +13,47 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from deeprec.disk import file_hash, read_jsonl
+from deeprec.disk import file_hash, read_jsonl, write_atomically
 
 # Bytes of a stage whose hashes are checked by whoever loads it: a twentieth of a second of SHA-256, of the
 # six seconds and more that a run takes to load (docs/reliability.md).
 HASHED_ON_LOAD = 32 * 2**20
 # Made again whenever they are missing, or by other commands later.
 _SEAL = "seal"
-_PASSING = ("cache", "report.html", "validation")
+COMPLETE = "complete.json"
+_PASSING = ("cache", "report.html", "validation", COMPLETE)
 
 
-def describe(folder: Path, places: Iterable[Path]) -> dict[str, list[Any]]:
-    """Size and SHA-256 of every file in `places`, by path relative to `folder`."""
+def describe(folder: Path, places: Iterable[Path], *, most: int | None = None) -> dict[str, list[Any]]:
+    """Size and SHA-256 of every file in `places`, by path relative to `folder`.
+
+    Where all files together have more than `most` bytes there are sizes alone.
+    """
+    files = [file for place in places for file in _files(place)]
+    sizes = [file.stat().st_size for file in files]
+    hashed = most is None or sum(sizes) <= most
     return {
-        file.relative_to(folder).as_posix(): [file.stat().st_size, _hash(file)]
-        for place in places
-        for file in _files(place)
+        file.relative_to(folder).as_posix(): [size, _hash(file) if hashed else None]
+        for file, size in zip(files, sizes, strict=True)
     }
+
+
+def mark_whole(folder: Path, **facts: Any) -> None:
+    """Write `complete.json`, last of all: what a checkpoint holds, and `facts`."""
+    files = describe(folder, [folder], most=HASHED_ON_LOAD)
+    write_atomically(folder / COMPLETE, json.dumps({**facts, "files": files}))
+
+
+def read_whole(folder: Path) -> dict[str, Any] | str:
+    """The facts of a checkpoint that is what was written; otherwise what is wrong with it."""
+    try:
+        facts: dict[str, Any] = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
+        found = problems(folder, facts.pop("files"))
+    except FileNotFoundError:
+        return f"{folder} was cut short"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{folder / COMPLETE} can't be read ({error})"
+    return found[0] if found else facts
 
 
 def problems(folder: Path, files: Mapping[str, Any], *, most: int | None = None) -> list[str]:
@@ -45,7 +69,7 @@ def problems(folder: Path, files: Mapping[str, Any], *, most: int | None = None)
             found.append(f"{file} is gone")
         elif file.stat().st_size != size:
             found.append(f"{file} has {file.stat().st_size} bytes, had {size} when it was written")
-        elif hashed and _hash(file) != digest:
+        elif hashed and digest is not None and _hash(file) != digest:
             found.append(f"{file} holds something else than what was written (SHA-256)")
     return found
 

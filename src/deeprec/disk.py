@@ -6,35 +6,22 @@ two processes never write into one file.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import glob
 import hashlib
 import itertools
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from safetensors import SafetensorError
-
 from deeprec.errors import RunError
+from deeprec.space import naming
 
 _counter = itertools.count()
-_SEE = "see to the disk"
-_REMEDIES = {
-    errno.ENOSPC: "free some space",
-    errno.EDQUOT: "free some space in your quota",
-    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
-    errno.EROFS: "choose a folder that can be written",
-    errno.EACCES: "change its permissions",
-    errno.EPERM: "change its permissions",
-    errno.EIO: _SEE,
-}
 
 
 def write_atomically(file: Path, text: str) -> None:
@@ -68,31 +55,6 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
-
-
-@contextmanager
-def naming(place: Path) -> Iterator[None]:
-    """What the disk refuses in the block is an OSError that names `place`, unless it names a file already.
-
-    Python leaves the name out where a write fails, and not the opening. What safetensors raises comes from Rust.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.filename is None and error.errno in _REMEDIES:  # a closed pipe is no file
-            error.filename = str(place)
-        raise
-    except SafetensorError as error:
-        number = re.search(r"\(os error (\d+)\)", str(error))
-        if number is None:
-            raise
-        code = int(number[1])
-        raise OSError(code, os.strerror(code), str(place)) from error
-
-
-def remedy_of(error: OSError) -> str:
-    """What to do about a disk that refuses, as a part of a sentence."""
-    return _REMEDIES.get(error.errno or 0, _SEE)
 
 
 def _take_place(part: Path, folder: Path) -> None:

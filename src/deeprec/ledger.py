@@ -33,11 +33,8 @@ def write_ledger(run: Run, stage: str, given: Iterable[Example]) -> None:
     """Write down the examples that a stage is given; a target of 0 means a whole history."""
     rows = [(e.user_id, list(e.history), e.target or None) for e in given]
     file = ledger_file(run, stage)
-    try:
-        with whole_file(file) as part:
-            pl.DataFrame(rows, schema=_COLUMNS, orient="row").write_parquet(part)
-    except (OSError, PolarsError) as error:
-        raise RunError(f"{file}: can't be written ({error}); free space, then run again") from None
+    with whole_file(file) as part:
+        pl.DataFrame(rows, schema=_COLUMNS, orient="row").write_parquet(part)
 
 
 def read_ledger(run: Run, stage: str) -> pl.DataFrame | None:

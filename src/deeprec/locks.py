@@ -15,13 +15,15 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from deeprec.errors import RunError, RunLocked
+from deeprec.space import remedy_of
 
+LOCK = "run.lock"  # of the run folder, held by whoever writes there
 _SHOWN = 200  # characters of a command
 
 
@@ -57,6 +59,26 @@ _held: dict[Path, _Held] = {}  # of this process, by lock file
 _guard = threading.RLock()
 
 
+def writing(folder: Path, *, beside: bool = False, wait: bool = False) -> AbstractContextManager[None]:
+    """Within the block no other process writes into the run; `beside`: none but others that fit rivals.
+
+    Whoever only reads needs none of it. `wait` waits until the run is free. Raises RunError where `folder`
+    is something else than a run, RunLocked where another process is at work there.
+    """
+    check_place(folder)
+    return hold(folder / LOCK, folder, shared=beside, wait=wait)
+
+
+def check_place(folder: Path) -> None:
+    """Raise RunError for a place that is no run and can't become one."""
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: is a file; name a folder for the run")
+    if not folder.is_dir() or (folder / "run.toml").exists():
+        return
+    if any(entry.name != LOCK for entry in folder.iterdir()):
+        raise RunError(f"{folder}: is not empty and not a run folder; choose another with --run")
+
+
 @contextmanager
 def hold(file: Path, place: Path, *, shared: bool = False, wait: bool = False) -> Iterator[None]:
     """Within the block no other process holds the lock `file` of `place`; `shared`: none but sharers.
@@ -88,9 +110,7 @@ def _take(file: Path, place: Path, *, shared: bool, wait: bool) -> _Held:
             file.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         except OSError as error:
-            raise RunError(
-                f"{place}: can't be written ({error.strerror}); check space and permissions"
-            ) from None
+            raise RunError(f"{place}: can't be written ({error.strerror}); {remedy_of(error)}") from None
         held = _Held(descriptor, shared)
         try:
             _lock(held, file, place, shared=shared, wait=wait)

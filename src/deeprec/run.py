@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import wraps
 from hashlib import sha256
@@ -21,14 +20,14 @@ from deeprec.config import RunConfig, parse_saved
 from deeprec.device import check_one_process
 from deeprec.disk import alone, write_atomically
 from deeprec.errors import DeepRecError, RunError
-from deeprec.locks import hold
+from deeprec.locks import check_place, writing
 from deeprec.methods import TRM_REFIT
 from deeprec.provenance import environment
 from deeprec.settings.former import upgrade
+from deeprec.space import needs_of_its_own, refuses, remedy_of
 from deeprec.stages import POLICY_STAGES, RIVAL, STAGES, command_of
 from deeprec.toml import to_toml
 
-LOCK = "run.lock"  # of the run folder, held by whoever writes there
 _ASIDE = {stages.TRM_REFIT: (stages.TRM_REFIT, stages.EVALUATION)}  # no policy is made from it
 _UNDER_RIVALS = (stages.DATA, stages.TRM)
 
@@ -53,7 +52,7 @@ class Run:
         again. A stage that refuses them before it begins leaves the run with those from before.
         Raises RunError if the folder holds something else, or another data set.
         """
-        _check_place(folder)
+        check_place(folder)
         if (folder / "run.toml").exists():
             before = cls.open(folder).config.data
             if before.name != config.data.name and (folder / "data").exists():
@@ -94,7 +93,9 @@ class Run:
             with writing(self.folder):
                 write_atomically(file, text)
         except OSError as error:
-            raise RunError(f"{self.folder}: can't be written ({error.strerror})") from None
+            raise RunError(
+                f"{self.folder}: can't be written ({error.strerror}); {remedy_of(error)}"
+            ) from None
 
     @classmethod
     def open(cls, folder: Path) -> Run:
@@ -290,42 +291,29 @@ class Run:
         return record
 
 
-def writing(folder: Path, *, beside: bool = False, wait: bool = False) -> AbstractContextManager[None]:
-    """Within the block no other process writes into the run; `beside`: none but others that fit rivals.
-
-    Whoever only reads needs none of it. `wait` waits until the run is free. Raises RunError where `folder`
-    is something else than a run, RunLocked where another process is at work there.
-    """
-    _check_place(folder)
-    return hold(folder / LOCK, folder, shared=beside, wait=wait)
-
-
 def writes(stage: Callable[Concatenate[Run, P], R]) -> Callable[Concatenate[Run, P], R]:
     """For a function that writes into the run that it is given first: it holds the lock while it is at work.
 
-    Settings that it refuses are given up.
+    Settings that it refuses are given up. A disk that refuses is a RunError that names the file, and what to do.
     """
 
     @wraps(stage)
     def held(run: Run, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        with writing(run.folder):
+        with writing(run.folder), needs_of_its_own():
             try:
                 return stage(run, *args, **kwargs)
             except DeepRecError:
                 run.give_up()
                 raise
+            except OSError as error:
+                if not refuses(error):
+                    raise
+                raise RunError(
+                    f"{error.filename or run.folder}: can't be written ({error.strerror}); {remedy_of(error)}, "
+                    "then the same command goes on: finished stages and checkpoints are kept"
+                ) from error
 
     return held
-
-
-def _check_place(folder: Path) -> None:
-    """Raise RunError for a place that is no run and can't become one."""
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder}: is a file; name a folder for the run")
-    if not folder.is_dir() or (folder / "run.toml").exists():
-        return
-    if any(entry.name != LOCK for entry in folder.iterdir()):
-        raise RunError(f"{folder}: is not empty and not a run folder; choose another with --run")
 
 
 def fingerprint(*parts: Any) -> str:

@@ -15,8 +15,9 @@ import pytest
 from file_limits import files_up_to
 from safetensors.numpy import save_file
 
-from deeprec.disk import append_jsonl, naming, read_jsonl, whole_file, whole_folder, write_atomically
+from deeprec.disk import append_jsonl, read_jsonl, whole_file, whole_folder, write_atomically
 from deeprec.errors import RunError
+from deeprec.space import naming
 
 
 def test_a_whole_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:

@@ -14,12 +14,13 @@ import pytest
 from deeprec.cli import main
 from deeprec.config import RunConfig, load_config
 from deeprec.errors import RunError, RunLocked
-from deeprec.run import LOCK, Run, writes, writing
+from deeprec.locks import LOCK, writing
+from deeprec.run import Run, writes
 
 _HOLD = """
 import sys
 from pathlib import Path
-from deeprec.run import writing
+from deeprec.locks import writing
 with writing(Path(sys.argv[1]), beside=sys.argv[2] == "beside"):
     print("held", flush=True)
     sys.stdin.read()

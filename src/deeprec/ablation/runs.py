@@ -16,6 +16,7 @@ from deeprec.data.stage import load_data
 from deeprec.errors import ConfigError, EvaluationError, RunLocked, TrainingError
 from deeprec.evaluation.heldout import build_heldout
 from deeprec.evaluation.stage import run_evaluation
+from deeprec.locks import writing
 from deeprec.methods import TRM
 from deeprec.pipeline import build_recommenders
 from deeprec.rl import warm_start
@@ -23,7 +24,7 @@ from deeprec.rl.stage import run_rl
 from deeprec.rl.stage import stage_inputs as rl_inputs
 from deeprec.rl.warm_start import run_warm_start
 from deeprec.rollout.environment import check_list_sizes
-from deeprec.run import Run, writing
+from deeprec.run import Run
 from deeprec.stages import POLICY_STAGES, RLStage
 from deeprec.trm import stage as trm_stage
 from deeprec.trm.base import ExplorableRetriever

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 
 import typer
@@ -28,18 +27,10 @@ from deeprec.cli import (
 )
 from deeprec.distribution import installed_version
 from deeprec.errors import DeepRecError
+from deeprec.space import refuses, remedy_of
 from deeprec.threads import wait_passively
 
 _INTERRUPTED = 130
-# What the machine refuses, wherever it happens: no fault of the program, so no traceback.
-_AGAIN = "then run the same command again"
-_REMEDIES = {
-    errno.ENOSPC: f"free space, {_AGAIN}",
-    errno.EDQUOT: f"free space in your quota, {_AGAIN}",
-    errno.EROFS: "choose a folder that can be written with --run",
-    errno.EACCES: f"change its permissions, {_AGAIN}",
-    errno.EPERM: f"change its permissions, {_AGAIN}",
-}
 
 app = typer.Typer(
     name="deeprec",
@@ -93,10 +84,10 @@ def main() -> None:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         raise SystemExit(2) from None
     except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0)
-        if remedy is None:
+        if not refuses(error):  # what the machine refuses is no fault of the program: no traceback
             raise
         place = f"{error.filename}: " if error.filename else ""
+        remedy = f"{remedy_of(error)}, then run the same command again"
         sys.stderr.write(f"OSError: {place}{error.strerror}; {remedy}\n")
         raise SystemExit(2) from None
     except (KeyboardInterrupt, SystemExit) as ending:

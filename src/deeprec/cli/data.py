@@ -68,8 +68,9 @@ def prepare_command(
     from deeprec.data.preconditions import missing_targets
     from deeprec.data.stage import run_data
     from deeprec.data.summary import summarize
+    from deeprec.locks import writing
     from deeprec.progress import show_progress
-    from deeprec.run import Run, writing
+    from deeprec.run import Run
 
     place = None if source is None else str(source.expanduser().absolute())
     settings = beginning_settings(name, place, preset, config, overrides, run / "run.toml")

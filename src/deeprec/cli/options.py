@@ -47,7 +47,8 @@ def open_run(folder: Path, overrides: list[str] | None, *, beside: bool = False)
     """
     from deeprec.config import override_config
     from deeprec.errors import DeepRecError
-    from deeprec.run import Run, writing
+    from deeprec.locks import writing
+    from deeprec.run import Run
 
     Run.open(folder)  # what is no run is refused before anything is put there
     with writing(folder, beside=beside):

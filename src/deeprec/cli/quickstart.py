@@ -33,9 +33,10 @@ def quickstart(
 
     Example: deeprec quickstart --data ml-100k --source ml-100k.zip --run runs/ml-100k
     """
+    from deeprec.locks import writing
     from deeprec.pipeline import run_pipeline
     from deeprec.progress import show_progress
-    from deeprec.run import Run, writing
+    from deeprec.run import Run
 
     settings = beginning_settings(data, source, preset, config, overrides)
     with writing(run), show_progress() as console:

@@ -16,6 +16,7 @@ from deeprec.data.files import SourceFile
 from deeprec.data.summary import summarize
 from deeprec.disk import whole_folder
 from deeprec.errors import DataError
+from deeprec.space import remedy_of
 from deeprec.types import Item
 
 FORMAT = 1
@@ -49,11 +50,20 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
             dataset.users.write_parquet(part / "users.parquet")
             text = json.dumps(_manifest(dataset), indent=1, ensure_ascii=False)
             (part / "dataset.json").write_text(text + "\n", encoding="utf-8")
-    except (OSError, PolarsError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
+        reason = error.strerror or error
         raise DataError(
-            f"{folder}: the data set can't be written ({reason}); free or choose other disk space"
+            f"{folder}: the data set can't be written ({reason}); {remedy_of(error)}, or choose another place"
         ) from None
+
+
+def dataset_size(dataset: Dataset) -> int:
+    """Bytes that `write_dataset` needs at most; Parquet packs what lies in memory."""
+    return int(
+        dataset.interactions.estimated_size()
+        + _item_table(dataset.catalog).estimated_size()
+        + dataset.users.estimated_size()
+    )
 
 
 def read_dataset(folder: Path) -> Dataset:

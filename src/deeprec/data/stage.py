@@ -9,10 +9,11 @@ from deeprec.config import DataConfig, RunConfig
 from deeprec.data import synthetic, world
 from deeprec.data.dataset import Dataset
 from deeprec.data.files import source_exists, source_files
-from deeprec.data.format import FORMAT, read_dataset, write_dataset
+from deeprec.data.format import FORMAT, dataset_size, read_dataset, write_dataset
 from deeprec.data.prepare import prepare
 from deeprec.inputs import Inputs, constants_of
 from deeprec.run import Run, fingerprint, writes
+from deeprec.space import LOGS, require_space
 
 
 @writes
@@ -31,6 +32,7 @@ def run_data(run: Run, cache: Path | None = None) -> Dataset:
     inputs.refuse_earlier(run)  # before minutes of reading
     started = time.perf_counter()
     dataset = prepare(config, config.synthetic.seed, cache)
+    require_space(run.folder, dataset_size(dataset) + LOGS, "stage 'data'")
     inputs.begin(run)
     write_dataset(dataset, run.data)
     minutes = (time.perf_counter() - started) / 60

@@ -28,6 +28,7 @@ from deeprec.rl import recipe
 from deeprec.rl.stage import reward_space
 from deeprec.rollout.recommender import DeepRecRecommender
 from deeprec.run import Run, writes
+from deeprec.space import LOGS, require_space
 from deeprec.stages import EARLIER, EVALUATION, RIVAL, RL_STAGES
 from deeprec.threads import stage_threads
 from deeprec.types import Example, Trajectory
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 # Runs of other seeds must draw the same users and resamples: else their figures don't compare.
 SEED = 0
 SHOWN_TRAJECTORIES = 10  # users whose trajectories the report shows
+_ROW = 500  # bytes of a user and method in per_user.parquet; measured: 100 to 300
 _PROBED = 64  # users whose scores say how many threads pay
 
 
@@ -61,6 +63,8 @@ def run_evaluation(
     if before is not None and before.inputs == inputs.fingerprint:
         return before
     started = time.perf_counter()
+    rows = len(dataset.examples(part)) * len(recommenders)
+    require_space(run.folder, rows * _ROW + LOGS, f"the evaluation on '{part}'")
     if part == "test":
         inputs.begin(run)
     users = [example.history for example in dataset.examples(part)[:_PROBED]]

@@ -30,6 +30,7 @@ from deeprec.errors import MissingExtraError, PolicyError
 from deeprec.policy.folders import check_loaded, check_model, check_tokenizer
 from deeprec.rollout.codec import TokenizerCodec
 from deeprec.rollout.tags import TAGS
+from deeprec.space import remedy_of
 
 PAD = "<|pad|>"
 _LONGEST_REASON = 300  # characters of what a library says
@@ -97,12 +98,12 @@ def save_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fold
         model.to(device)
         model = merged.merge_and_unload()
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
         with whole_folder(folder) as part, silently():
             model.save_pretrained(part)
             tokenizer.save_pretrained(part)
-    except (OSError, SafetensorError) as error:
-        raise PolicyError(f"{folder}: the policy can't be saved ({error}); check space and rights") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise PolicyError(f"{folder}: the policy can't be saved ({reason}); {remedy_of(error)}") from error
 
 
 def _check_place(name: str, setting: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -119,12 +120,15 @@ ITEM_KNN = _rival(
     lambda file, dataset: ItemKNN.load(file, dataset.catalog.n_items),
     ("knn_neighbours", "knn_shrink", "decays"),
 )
-EASE = _rival(
-    methods.EASE,
-    "linear item-to-item weights in closed form",
-    _ease,
-    lambda file, dataset: linear.EASE.load(file, dataset.catalog.n_items),
-    ("ease_l2", "decays"),
+EASE = replace(
+    _rival(
+        methods.EASE,
+        "linear item-to-item weights in closed form",
+        _ease,
+        lambda file, dataset: linear.EASE.load(file, dataset.catalog.n_items),
+        ("ease_l2", "decays"),
+    ),
+    space=lambda run, dataset: 4 * (dataset.catalog.n_items + 1) ** 2,
 )
 ALS = _rival(
     methods.ALS,

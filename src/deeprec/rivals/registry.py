@@ -7,6 +7,7 @@ under `rival:NAME`.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,11 +20,12 @@ from deeprec.disk import whole_folder
 from deeprec.errors import ConfigError, EvaluationError
 from deeprec.inputs import Inputs
 from deeprec.ledger import write_ledger
-from deeprec.locks import hold
+from deeprec.locks import hold, writing
 from deeprec.methods import RIVALS, find_method
 from deeprec.recommender import Recommender
 from deeprec.references import check_members, load_reference
-from deeprec.run import Run, writing
+from deeprec.run import Run
+from deeprec.space import LOGS, require_space
 from deeprec.stages import DATA, RIVAL, TRM
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.types import Example
@@ -37,13 +39,14 @@ class Rival:
     that say so themselves (`settings/effect.py`). `fit`
     gets the data set with everything before validation in its fit part, writes what it learned
     into an empty folder, and returns facts for `stages.json`. `load` gets the same data set and
-    that folder.
+    that folder. `space` gives the bytes that a fit needs on the disk besides logs, where they are many.
     """
 
     summary: str
     others: Callable[[Run], Mapping[str, Any]]
     fit: Callable[[Run, Dataset, ExplorableRetriever, Path], dict[str, Any]]
     load: Callable[[Run, Dataset, ExplorableRetriever, Path], Recommender]
+    space: Callable[[Run, Dataset], int] = lambda run, dataset: 0
 
 
 @runtime_checkable
@@ -88,6 +91,8 @@ def _run_rival(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) 
     inputs = rival_inputs(run, name, rival)
     if run.is_current(stage, inputs.fingerprint) and folder.is_dir():
         return
+    checkpoints = folder.with_name(f"{folder.name}.checkpoints")
+    require_space(run.folder, rival.space(run, dataset) + LOGS, f"rival '{name}'", [checkpoints])
     inputs.begin(run)
     started = time.monotonic()
     known = refit_data(dataset)
@@ -99,6 +104,7 @@ def _run_rival(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) 
                 f"rival = '{name}': its fit gave a {type(facts).__name__}; give a dict of facts"
             )
     inputs.finish(run, (time.monotonic() - started) / 60, **facts)
+    shutil.rmtree(checkpoints, ignore_errors=True)  # last: until then a full disk costs no training
 
 
 def rival_inputs(run: Run, name: str, rival: Rival) -> Inputs:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
+from deeprec.artefacts import COMPLETE, mark_whole, read_whole
 from deeprec.config import RLConfig
 from deeprec.disk import append_jsonl, read_jsonl, rewrite_jsonl, write_atomically, write_jsonl
 from deeprec.errors import TrainingError
@@ -29,7 +30,6 @@ Evaluate = Callable[[], Mapping[str, float]]
 _log = logging.getLogger(__name__)
 
 COLLAPSED = "collapsed.json"  # beside the checkpoints of a stage that collapsed
-_COMPLETE = "complete.json"
 # TRL's names of the figures that we keep under ours.
 _FROM_TRL = {
     "loss": "loss",
@@ -194,7 +194,7 @@ class CheckpointMarker(TrainerCallback):  # type: ignore[misc]
         for file in self._files:
             rows = [row for row in read_jsonl(file) if row.get("stage") == self._stage]
             write_jsonl(folder / file.name, rows)
-        write_atomically(folder / _COMPLETE, json.dumps({"step": state.global_step}))
+        mark_whole(folder, step=state.global_step)
 
 
 def restore_rows(file: Path, stage: str, checkpoint: Path) -> None:
@@ -204,12 +204,21 @@ def restore_rows(file: Path, stage: str, checkpoint: Path) -> None:
 
 
 def latest_checkpoint(folder: Path) -> tuple[Path, int] | None:
-    """The newest complete checkpoint and its optimizer step; removes those that were cut short."""
+    """The newest whole checkpoint and its optimizer step.
+
+    One that was cut short is removed. One that is no longer what was written is told of and put aside
+    (`damaged-checkpoint-N`): training goes on from the one before, or begins again.
+    """
     found = []
     for checkpoint in folder.glob("checkpoint-*"):
-        if (checkpoint / _COMPLETE).is_file():
-            step = json.loads((checkpoint / _COMPLETE).read_text(encoding="utf-8"))["step"]
-            found.append((int(step), checkpoint))
+        facts = read_whole(checkpoint)
+        if isinstance(facts, dict):
+            found.append((int(facts["step"]), checkpoint))
+        elif (checkpoint / COMPLETE).is_file():
+            _log.warning("%s; it is put aside, and training goes on from the checkpoint before", facts)
+            aside = checkpoint.with_name(f"damaged-{checkpoint.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            checkpoint.rename(aside)
         else:
             shutil.rmtree(checkpoint)
     if not found:

@@ -10,8 +10,8 @@ from pickle import UnpicklingError
 import torch
 from safetensors import SafetensorError
 
-from deeprec.disk import naming, remedy_of
 from deeprec.errors import DeepRecError, TrainingError
+from deeprec.space import naming, remedy_of
 
 _GOES_ON = "then the same command goes on from the last checkpoint"
 
@@ -48,12 +48,7 @@ def _told(error: Exception, checkpoints: Path, out_of_memory: str) -> str | None
     text = str(error)
     if "can't allocate memory" in text:  # torch's words for it without a GPU
         return out_of_memory
-    if isinstance(error, RuntimeError) and ("PytorchStreamWriter" in text or "inline_container" in text):
-        if "PytorchStreamReader" not in text:  # whose file is read from the same container
-            return (
-                f"{checkpoints}: a checkpoint can't be written ({_first(text)}); free some space, {_GOES_ON}"
-            )
-    elif isinstance(error, RuntimeError) and "PytorchStreamReader" not in text:
+    if isinstance(error, RuntimeError) and "PytorchStreamReader" not in text:
         return None
     return (
         f"{checkpoints}: the latest checkpoint can't be read ({_first(text)}); delete it, "

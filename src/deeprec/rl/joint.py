@@ -10,6 +10,7 @@ tried alone and summed into one loss: docs/log.md has what was lost.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
-from deeprec.disk import whole_file
+from deeprec.artefacts import mark_whole, read_whole
+from deeprec.disk import whole_folder
 from deeprec.errors import TrainingError
 from deeprec.next_item.model import ItemModel, dropout
 from deeprec.progress import progress_bar
@@ -43,6 +45,9 @@ WINDOWS_BEHIND = 24  # histories a step that stand behind another user's traject
 SCRIPT_DROPOUT, READING_DROPOUT = 0.1, 0.2
 MEMORY = 0.99  # of the running mean of the weights, an iteration
 _CHECKPOINTS = 10  # per stage, at most
+_state_file = "state.pt"  # not in capitals: no result depends on it
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -190,8 +195,8 @@ def fit_jointly(trainer: JointTrainer, log: Callable[[dict[str, float]], None]) 
 
 def _iterate(trainer: JointTrainer, log: Callable[[dict[str, float]], None]) -> None:
     plan = trainer.plan
-    file = plan.folder / "joint.pt"
-    done = _resume(trainer, file)
+    folder = plan.folder / "joint"
+    done = _resume(trainer, folder)
     size = min(plan.scripts_per_step, len(trainer.scripts))
     order = batched_by_length(trainer.scripts, size, plan.seed)
     every = max(1, plan.steps // _CHECKPOINTS)
@@ -207,7 +212,7 @@ def _iterate(trainer: JointTrainer, log: Callable[[dict[str, float]], None]) -> 
             if (number + 1) % every == 0:
                 log({"step": float(number + 1), "loss": losses.spoken, "loss/list": losses.listed,
                      "loss/reading": losses.read, "loss/behind": losses.behind})  # fmt: skip
-                _save(trainer, file, number + 1)
+                _save(trainer, folder, number + 1)
 
 
 def learning_share(number: int, steps: int) -> float:
@@ -242,15 +247,19 @@ def _check(losses: Losses, number: int) -> None:
                             "lower warm_start.learning_rate")  # fmt: skip
 
 
-def _save(trainer: JointTrainer, file: Path, step: int) -> None:
-    with whole_file(file) as part:
-        torch.save({"step": step, **trainer.state()}, part)
+def _save(trainer: JointTrainer, folder: Path, step: int) -> None:
+    with whole_folder(folder) as part:
+        torch.save(trainer.state(), part / _state_file)
+        mark_whole(part, step=step)
 
 
-def _resume(trainer: JointTrainer, file: Path) -> int:
-    """Iterations that a checkpoint holds, whose state is taken over; 0 without one."""
-    if not file.is_file():
+def _resume(trainer: JointTrainer, folder: Path) -> int:
+    """Iterations that a checkpoint holds, whose state is taken over; 0 without one, or for a damaged one."""
+    if not folder.is_dir():
         return 0
-    state = torch.load(file, map_location=trainer.device, weights_only=True)
-    trainer.restore(state)
-    return int(state["step"])
+    facts = read_whole(folder)
+    if isinstance(facts, str):
+        _log.warning("%s, so the warm start begins again", facts)
+        return 0
+    trainer.restore(torch.load(folder / _state_file, map_location=trainer.device, weights_only=True))
+    return int(facts["step"])

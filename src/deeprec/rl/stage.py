@@ -17,6 +17,7 @@ from deeprec.rewards.mixture import RewardSpace, check_weights
 from deeprec.rewards.own import load_parts
 from deeprec.rl.selection import Selection, select
 from deeprec.run import Run, writes
+from deeprec.space import LOGS, require_space
 from deeprec.stages import POLICY_STAGES, RECOMMENDATION, RL_STAGES, RLStage, command_of
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 StageName = RLStage
 STARTS_FROM = dict(zip(RL_STAGES, POLICY_STAGES, strict=False))
+
+_TRAJECTORY = 4096  # bytes of a row of trajectories.jsonl, about
 
 
 @writes
@@ -73,6 +76,7 @@ def run_rl(
         _refuse_early(run, dataset, policy, selection, before)
         sampler = build_sampler(run, dataset, trm, policy, stage, selection)
         check_context(sampler, run.config.policy)
+    require_space(run.folder, _space(run, policy, settings), f"stage '{stage}'", [_checkpoints(run, stage)])
     inputs.begin(run)  # what is refused is refused before: a finished stage stays
     for later in list(STARTS_FROM)[list(STARTS_FROM).index(stage) + 1 :]:
         for file in (run.metrics, run.trajectories):
@@ -85,9 +89,23 @@ def run_rl(
         if stage == "recommendation" and run.config.rollout.list == "masked":
             set_prior(policy.model, find_prior(sampler.environment))
     save_policy(policy.model, policy.tokenizer, run.policy(stage))
-    shutil.rmtree(_checkpoints(run, stage), ignore_errors=True)
     minutes = (time.perf_counter() - started) / 60
     inputs.finish(run, minutes, steps=settings.steps, selection=selection.counts)
+    # Last of all: until then a full disk costs no training.
+    shutil.rmtree(_checkpoints(run, stage), ignore_errors=True)
+
+
+def _space(run: Run, policy: Policy, settings: StageConfig) -> int:
+    """Bytes that the stage needs at its fullest."""
+    from deeprec.policy.sizes import checkpoint_size, policy_size
+
+    if not settings.steps:
+        return policy_size(policy) + LOGS
+    trajectories = settings.steps * run.config.rl.users_per_step * run.config.rl.rollouts_per_user
+    # Three checkpoints at a time: two are kept, and the next one is written before the oldest goes. Beside
+    # them the best weights so far, a third of one.
+    checkpoints = 3 * checkpoint_size(policy) + checkpoint_size(policy) // 3
+    return checkpoints + policy_size(policy) + trajectories * _TRAJECTORY + LOGS
 
 
 def _refuse_early(run: Run, dataset: Dataset, policy: Policy, selection: Selection, before: str) -> None:

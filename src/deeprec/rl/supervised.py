@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,8 +60,8 @@ def fit_documents(
 ) -> None:
     """Train `model` in place on the masked tokens of `documents`, `epochs` times over.
 
-    Checkpoints go into `folder`; an interrupted call goes on from the last one, and the
-    folder is removed at the end. Raises TrainingError when the loss or a weight is not a
+    Checkpoints go into `folder`; an interrupted call goes on from the last one. They stay until the caller has
+    saved the model, and removes them. Raises TrainingError when the loss or a weight is not a
     finite number, or when all documents together are fewer than one step's, MissingExtraError without the extra
     `train`.
     """
@@ -99,7 +98,6 @@ def fit_documents(
     # The loss is logged now and then: what broke after the last time shows in the weights.
     if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
         raise TrainingError(_diverged("a weight is not a finite number", steps))
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_lengths(model: PreTrainedModel, documents: Sequence[Document]) -> None:

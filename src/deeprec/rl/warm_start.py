@@ -24,6 +24,7 @@ from deeprec.policy.context import longer_context
 from deeprec.policy.environment import build_environment
 from deeprec.policy.loading import Policy, load_policy, save_policy
 from deeprec.policy.probe import training_piece
+from deeprec.policy.sizes import checkpoint_size, policy_size
 from deeprec.policy.tiny import build_tiny, start_titles
 from deeprec.policy.titles import check_titles
 from deeprec.policy.tokenizer import build_tokenizer
@@ -38,8 +39,10 @@ from deeprec.rl.scripts import Script, corpus, scripted_trajectories
 from deeprec.rl.supervised import fit_documents
 from deeprec.rollout.list_prior import set_prior
 from deeprec.run import Run, writes
+from deeprec.space import LOGS, require_space
 from deeprec.stages import READER, TRM, WARM_START
 from deeprec.threads import stage_threads
+from deeprec.trm import resuming as trm_resuming
 from deeprec.trm.base import Retriever
 from deeprec.trm.resuming import FitLog
 from deeprec.trm.stage import fit_checkpoint
@@ -76,6 +79,7 @@ def run_warm_start(run: Run, dataset: Dataset, trm: Retriever) -> None:
     policy = make_policy(config, dataset)
     if config.rollout.list == "free":
         check_titles(policy.codec, dataset.catalog, config.policy.model)
+    require_space(run.folder, _space(run, policy), f"stage '{STAGE}'", [_checkpoints(run)])
     inputs.begin(run)  # a model that can't be had is refused before: what is there stays
     if config.policy.model == "tiny" and config.policy.title_vectors:
         start_titles(policy.model, policy.tokenizer, dataset.catalog, trm.item_vectors(), config.seed)
@@ -86,10 +90,23 @@ def run_warm_start(run: Run, dataset: Dataset, trm: Retriever) -> None:
     else:
         write_ledger(run, STAGE, ())
     save_policy(policy.model, policy.tokenizer, run.policy(STAGE))
-    shutil.rmtree(_checkpoints(run), ignore_errors=True)
     parameters = sum(weight.numel() for weight in policy.model.parameters())
     seconds = earlier + time.perf_counter() - started
     inputs.finish(run, seconds / 60, parameters=parameters)
+    shutil.rmtree(_checkpoints(run), ignore_errors=True)  # last: until then a full disk costs no training
+
+
+def _space(run: Run, policy: Policy) -> int:
+    """Bytes that the stage needs at its fullest."""
+    settings, saved = run.config.warm_start, policy_size(policy)
+    if not settings.enabled:
+        return saved + LOGS
+    # Two at a time: the next checkpoint is written before the last one goes. One of reading and speaking side
+    # by side holds two optimizers and a running mean.
+    side_by_side = settings.reads and run.config.rollout.list == "masked"
+    speaking = (4 if side_by_side else 2) * checkpoint_size(policy, with_tokenizer=False)
+    reading = trm_resuming.checkpoint_size(policy.model) if settings.reads else 0
+    return max(reading, speaking + settings.reads * saved) + saved + LOGS
 
 
 def stage_inputs(config: RunConfig, trm: str) -> Inputs:

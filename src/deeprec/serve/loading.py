@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from deeprec.config import override_config
 from deeprec.errors import EngineError, RunError
+from deeprec.locks import writing
 from deeprec.pipeline import load_stages
-from deeprec.run import Run, writing
+from deeprec.run import Run
 from deeprec.serve.measures import Measures
 from deeprec.serve.served import ServedRun
 from deeprec.serve.service import Service

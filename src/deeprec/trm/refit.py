@@ -19,7 +19,7 @@ from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.kinds import NETWORKS, build_retriever
 from deeprec.trm.resuming import FitLog
 from deeprec.trm.retriever import TRM
-from deeprec.trm.stage import fit_checkpoint, save_network, stage_inputs
+from deeprec.trm.stage import fit_checkpoint, require_fit_space, save_network, stage_inputs
 from deeprec.trm.text import build_text_encoder
 from deeprec.trm.training import fit
 
@@ -35,14 +35,16 @@ def run_trm_refit(run: Run, dataset: Dataset) -> ExplorableRetriever:
         not is_fitted or (run.trm_refit / "trm.json").is_file()
     ):
         return load_trm_refit(run, dataset)
-    inputs.begin(run)
+    inputs.refuse_earlier(run)
     started = time.monotonic()
+    cache = run.trm_refit / "cache"
+    encoder = build_text_encoder(run.config.trm, dataset.catalog, run.config.fit_seed, cache)
+    require_fit_space(run, STAGE, dataset, encoder)
+    inputs.begin(run)
     checkpoint = fit_checkpoint(run.trm_refit, inputs.fingerprint)
     earlier = checkpoint.seconds
     if is_fitted:
         config, seed = run.config.trm, run.config.fit_seed
-        cache = run.trm_refit / "cache"
-        encoder = build_text_encoder(config, dataset.catalog, seed, cache)
         log = FitLog(run, STAGE, checkpoint)
         witness = partial(write_ledger, run, STAGE)
         threads = partial(stage_threads, run, STAGE, inputs.fingerprint)

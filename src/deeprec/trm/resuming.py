@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import time
@@ -16,10 +15,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from deeprec.disk import append_jsonl, drop_rows, file_hash, whole_folder
+from deeprec.artefacts import mark_whole, read_whole
+from deeprec.disk import append_jsonl, drop_rows, whole_folder
 from deeprec.run import Run
 
-_TENSORS, _FACTS = "state.safetensors", "state.json"
+_TENSORS = "state.safetensors"
 _COST = 0.02  # share of a fit's time that checkpoints may take
 
 _log = logging.getLogger(__name__)
@@ -100,8 +100,7 @@ class EpochCheckpoint:
             # Copies: tied weights share their memory, which the format refuses.
             save_file({name: value.cpu().clone() for name, value in tensors.items()}, str(part / _TENSORS))
             known = {"course": facts, "steps": trainer.steps, "rng": dict(trainer.rng.bit_generator.state)}
-            known["sha256"] = file_hash(part / _TENSORS)
-            (part / _FACTS).write_text(json.dumps(known), encoding="utf-8")
+            mark_whole(part, **known)
         self._facts = known
         now = time.monotonic()
         self._due = now + (now - begun) / _COST
@@ -113,16 +112,20 @@ class EpochCheckpoint:
     def _read(self) -> dict[str, Any]:
         if not self.folder.is_dir():
             return {}
-        try:
-            facts: dict[str, Any] = json.loads((self.folder / _FACTS).read_text(encoding="utf-8"))
-            if file_hash(self.folder / _TENSORS) == facts["sha256"]:
-                return facts
-            reason = f"{_TENSORS} is not what was written"
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = str(error)
-        _log.warning("%s: can't be read (%s), so the fit begins again", self.folder, reason)
+        facts = read_whole(self.folder)
+        if isinstance(facts, dict):
+            return facts
+        _log.warning("%s, so the fit begins again", facts)
         shutil.rmtree(self.folder, ignore_errors=True)
         return {}
+
+
+def checkpoint_size(network: nn.Module) -> int:
+    """Bytes of two checkpoints: the next one is written before the last one goes.
+
+    Each holds the weights, their running mean, the best of these, and two moments of the optimizer.
+    """
+    return 2 * 5 * sum(weight.numel() * weight.element_size() for weight in network.parameters())
 
 
 class FitLog:

@@ -16,6 +16,7 @@ from deeprec.errors import RetrievalError, RunError
 from deeprec.inputs import Inputs, constants_of
 from deeprec.ledger import write_ledger
 from deeprec.run import Run, writes
+from deeprec.space import LOGS, require_space
 from deeprec.threads import stage_threads
 from deeprec.trm import (
     bank,
@@ -32,8 +33,8 @@ from deeprec.trm import (
 )
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.kinds import NETWORK, NETWORKS, build_retriever, check_kind, source_fingerprint
-from deeprec.trm.resuming import EpochCheckpoint, FitLog
-from deeprec.trm.retriever import TRM
+from deeprec.trm.resuming import EpochCheckpoint, FitLog, checkpoint_size
+from deeprec.trm.retriever import TRM, build_network
 from deeprec.trm.text import CachedEncoder, build_text_encoder, load_text_encoder
 from deeprec.trm.training import fit
 
@@ -61,6 +62,7 @@ def run_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
     cache = run.trm / "cache"
     seed = run.config.fit_seed
     encoder = build_text_encoder(config, dataset.catalog, seed, cache)
+    require_fit_space(run, "trm", dataset, encoder)
     inputs.begin(run)  # an encoder that can't be had is refused before: the TRM that is there stays
     checkpoint = fit_checkpoint(run.trm, inputs.fingerprint)
     earlier = checkpoint.seconds
@@ -95,6 +97,21 @@ def run_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
 def fit_checkpoint(folder: Path, inputs: str) -> EpochCheckpoint:
     """Where a fit that leaves its result at `folder` keeps what it goes on from."""
     return EpochCheckpoint(folder.with_name(f"{folder.name}.checkpoints") / inputs)
+
+
+def require_fit_space(run: Run, stage: str, dataset: Dataset, encoder: CachedEncoder) -> None:
+    """Raise RunError where the disk has no room for the network, its checkpoints and the encoder."""
+    import torch
+
+    if run.config.trm.kind in NETWORKS:
+        with torch.device("meta"):  # nothing is allocated
+            network = build_network(run.config.trm, dataset.catalog.n_items, encoder.dim)
+        whole = sum(weight.numel() * weight.element_size() for weight in network.parameters())
+        size = checkpoint_size(network.encoder) + whole + encoder.size
+    else:
+        size = encoder.size
+    held = [run.folder / f"{folder}.checkpoints" for folder in (run.trm.name, run.trm_refit.name)]
+    require_space(run.folder, size + LOGS, f"stage '{stage}'", held)
 
 
 def load_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
@@ -133,14 +150,11 @@ def _save_other(
     """What tells later loads apart: kind and catalogue, and the encoder that texts are embedded with."""
     trm.text_vectors()  # fills the encoder's cache, and fails now rather than in training
     facts = {"kind": config.kind, "catalog": dataset.catalog.fingerprint, "n_items": trm.n_items}
-    try:
-        with whole_folder(folder) as part:
-            (part / "trm.json").write_text(json.dumps(facts), encoding="utf-8")
-            encoder.save(part)
-            if (folder / "cache").is_dir():
-                shutil.copytree(folder / "cache", part / "cache")
-    except OSError as error:
-        raise RunError(f"{folder}: the TRM can't be written ({error}); free space, then run again") from None
+    with whole_folder(folder) as part:
+        (part / "trm.json").write_text(json.dumps(facts), encoding="utf-8")
+        encoder.save(part)
+        if (folder / "cache").is_dir():
+            shutil.copytree(folder / "cache", part / "cache")
 
 
 def _check_saved(run: Run, dataset: Dataset) -> None:
@@ -166,13 +180,8 @@ def _check_saved(run: Run, dataset: Dataset) -> None:
 
 
 def save_network(trm: TRM, folder: Path, cache: Path) -> None:
-    """Write a fitted TRM with its cached texts; raises RunError where the disk is full."""
-    from safetensors import SafetensorError
-
-    try:
-        with whole_folder(folder) as part:
-            trm.save(part)
-            if cache.is_dir():
-                shutil.copytree(cache, part / "cache")
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"{folder}: the TRM can't be written ({error}); free space, then run again") from None
+    """Write a fitted TRM with its cached texts; the folder appears whole or not at all."""
+    with whole_folder(folder) as part:
+        trm.save(part)
+        if cache.is_dir():
+            shutil.copytree(cache, part / "cache")

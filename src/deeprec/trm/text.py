@@ -102,6 +102,11 @@ class LsaEncoder:
         held = np.linalg.norm(vectors, axis=1, keepdims=True) >= _HELD * whole
         return unit_rows(np.where(held, vectors, 0).astype(np.float32))
 
+    @property
+    def size(self) -> int:
+        """Bytes that `save` writes, about."""
+        return int(self._idf.nbytes + self._components.nbytes + sum(map(len, self._vocabulary)))
+
     def save(self, folder: Path) -> None:
         """Write `encoder.json` and `encoder.safetensors`."""
         from safetensors.numpy import save_file
@@ -224,6 +229,11 @@ class CachedEncoder:
                 self._memory.clear()
             self._memory.update((text, found[text]) for text in missing)
         return np.stack([found[text] for text in texts])
+
+    @property
+    def size(self) -> int:
+        """Bytes that `save` writes, about: another's model is only named."""
+        return self.inner.size if isinstance(self.inner, LsaEncoder) else 0
 
     def save(self, folder: Path) -> None:
         """Write the encoder inside; the cache is only a cache."""

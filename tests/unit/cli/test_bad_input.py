@@ -146,7 +146,7 @@ def test_an_interruption_says_that_the_same_command_goes_on(
 
 @pytest.mark.parametrize(
     ("code", "remedy"),
-    [(errno.ENOSPC, "free space"), (errno.EROFS, "--run"), (errno.EACCES, "permissions")],
+    [(errno.ENOSPC, "free some space"), (errno.EROFS, "--run"), (errno.EACCES, "permissions")],
 )
 def test_a_disk_that_refuses_names_the_file(
     deeprec: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, remedy: str

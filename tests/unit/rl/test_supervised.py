@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def fit(
     fit_documents(
         model, documents, pad_id=0, epochs=epochs, config=config, seed=7, folder=folder, title="", log=log
     )
+    shutil.rmtree(folder, ignore_errors=True)  # as whoever saves the model does
     return model
 
 

@@ -83,7 +83,6 @@ def _fit(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> 
     log = FitLog(run, RIVAL + NAME, checkpoint)
     fitted: TRM = fit(known, encoder, settings, seed=seed, log=log, checkpoint=checkpoint)
     save_network(fitted, folder / "trm", cache)
-    checkpoint.remove()
     facts["minutes_fit"] = round((time.monotonic() - started) / 60, 3)
     return facts | {
         "validation": {key: log.best[key] for key in ("epoch", "ndcg", "recall") if key in log.best}

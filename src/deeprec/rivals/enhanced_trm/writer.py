@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -186,6 +187,7 @@ def _teach(run: Run, dataset: Dataset, work: Path) -> None:
         log=lambda figures: append_jsonl(run.metrics, {"stage": WRITER, **figures}),
     )
     save_policy(model, tokenizer, work / "tiny")
+    shutil.rmtree(work / "checkpoints", ignore_errors=True)
 
 
 def teaching_texts(dataset: Dataset, codec: Codec, length: int, count: int, seed: int) -> list[Document]:

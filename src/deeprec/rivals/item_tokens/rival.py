@@ -69,7 +69,6 @@ def _fit(name: str, run: Run, dataset: Dataset, trm: ExplorableRetriever, folder
         checkpoint=checkpoint,
     )
     recommender(model).save(folder)
-    checkpoint.remove()
     facts["parameters"] = sum(weight.numel() for weight in model.model.parameters())
     return facts | {key: log.best[key] for key in ("epoch", "ndcg", "recall") if key in log.best}
 

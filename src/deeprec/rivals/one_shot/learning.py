@@ -108,7 +108,6 @@ def fit_supervised(
         log=log,
     )
     save_policy(policy.model, policy.tokenizer, folder / POLICY)
-    shutil.rmtree(work.parent, ignore_errors=True)
     return _facts(run, tasks, environment, policy, name, folder)
 
 
@@ -151,7 +150,6 @@ def fit_reinforced(
     train_stage(policy, sampler, plan, _watch(sampler, config.rl.evaluate_users))
     save_policy(policy.model, policy.tokenizer, folder / POLICY)
     shutil.copyfile(work / TRAJECTORIES, folder / TRAJECTORIES)
-    shutil.rmtree(work.parent, ignore_errors=True)
     return _facts(run, tasks, environment, policy, name, folder) | {"steps": stage.steps}
 
 
