@@ -126,9 +126,8 @@ class Source:
         if self._zip:
             self._used[self.path] = self.path.name
             opener = partial(_Member, self.path, str(entry))
-            return DataFile(
-                f"{self.path}:{entry.name}", opener, _member_size(self.path, str(entry)), columns=above
-            )
+            size, packed = _member_sizes(self.path, str(entry))
+            return DataFile(f"{self.path}:{entry.name}", opener, size, columns=above, packed=packed)
         path = self._root() / entry
         self._used[path] = entry.name
         return DataFile(str(path), partial(_open, path), _size(path), path, above)
@@ -246,6 +245,8 @@ class _Member(io.BufferedReader):
         self._archive.close()
 
 
-def _member_size(archive: Path, member: str) -> int:
+def _member_sizes(archive: Path, member: str) -> tuple[int, int]:
+    """Bytes of a file in an archive: unpacked, and as it is stored."""
     with zipfile.ZipFile(archive) as opened:
-        return opened.getinfo(member).file_size
+        found = opened.getinfo(member)
+        return found.file_size, found.compress_size

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from deeprec.data.reading.bombs import check_rows
 from deeprec.data.reading.streams import reading
 
 COLUMNAR = {b"PAR1": "Parquet", b"ARROW1": "Arrow"}
@@ -16,7 +17,8 @@ COLUMNAR = {b"PAR1": "Parquet", b"ARROW1": "Arrow"}
 class Columnar:
     """A Parquet or Arrow file: its column names, and the named columns with their types."""
 
-    def __init__(self, source: Path | bytes, kind: str, place: str) -> None:
+    def __init__(self, source: Path | bytes, kind: str, place: str, stored: int) -> None:
+        """`stored` is how many bytes it has on disk; raises DataError where it promises more rows than they hold."""
         self._source = source if isinstance(source, Path) else io.BytesIO(source)
         self._kind = kind
         self._place = place
@@ -24,6 +26,9 @@ class Columnar:
         with reading(place):
             schema = pl.read_parquet_schema if kind == "Parquet" else pl.read_ipc_schema
             self.names = list(schema(self._source))
+            scan = pl.scan_parquet if kind == "Parquet" else pl.scan_ipc
+            rows = int(scan(self._source).select(pl.len()).collect().item())  # its foot says so
+        check_rows(rows, stored, place)
 
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """The whole table as one batch; `line` is the number of the row, from 1."""

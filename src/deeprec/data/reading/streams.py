@@ -16,6 +16,7 @@ from typing import BinaryIO, cast
 import zstandard
 from polars.exceptions import PanicException, PolarsError
 
+from deeprec.data.reading.bombs import capped
 from deeprec.errors import DataError
 
 BUFFER = 1 << 20
@@ -54,10 +55,11 @@ def reading(place: str) -> Iterator[None]:
         raise DataError(f"{place}: can't be read ({reason}); check the file, or fetch it again") from None
 
 
-def unpacked(stream: BinaryIO, place: str) -> BinaryIO:
+def unpacked(stream: BinaryIO, place: str, stored: int) -> BinaryIO:
     """The stream below gzip, bzip2, xz, zstandard, or a zip archive with one file in it.
 
-    Raises DataError with a remedy for what is no table: workbooks, databases, web pages.
+    `stored` is how many bytes it has on disk. Raises DataError with a remedy for what is no table: workbooks,
+    databases, web pages, and what unpacks to more than a table of that size can.
     """
     with reading(place):
         for _ in range(_LAYERS):
@@ -67,7 +69,7 @@ def unpacked(stream: BinaryIO, place: str) -> BinaryIO:
             if opener is None:
                 _refuse_foreign(head, place)
                 return buffered
-            stream = opener(buffered, place)
+            stream = capped(opener(buffered, place), stored, place, buffered)
     raise DataError(f"{place}: is packed more than {_LAYERS} times; unpack it first")
 
 

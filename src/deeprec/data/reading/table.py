@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Generic, Protocol, TypeVar, cast
 
 import polars as pl
 
+from deeprec.data.reading.bombs import capped
 from deeprec.data.reading.columnar import COLUMNAR, Columnar
 from deeprec.data.reading.delimited import Delimited, DialectError
 from deeprec.data.reading.dialect import Dialect, Quoting, guess_dialects
@@ -35,6 +36,12 @@ class DataFile:
     size: int
     path: Path | None = None  # where it lies on disk, if it does so by itself
     columns: Mapping[str, str] = field(default_factory=dict)
+    packed: int | None = None  # bytes that it takes in an archive
+
+    @property
+    def stored(self) -> int:
+        """Bytes on disk."""
+        return self.size if self.packed is None else self.packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +230,7 @@ def _text_ways(file: DataFile, options: TextOptions, encoding: str, sample: byte
 def _columnar(file: DataFile, kind: str, stream: BinaryIO) -> _Rows:
     plain = file.path is not None and _is_stored(file)
     with reading(file.place):
-        return Columnar(file.path if plain and file.path else stream.read(), kind, file.place)
+        return Columnar(file.path if plain and file.path else stream.read(), kind, file.place, file.stored)
 
 
 def _is_stored(file: DataFile) -> bool:
@@ -247,7 +254,8 @@ def _opened(file: DataFile, bar: Bar | None) -> Iterator[BinaryIO]:
     with reading(file.place):
         stored = file.open()
     with closing(stored):
-        yield unpacked(cast(BinaryIO, _Metered(stored, bar)) if bar else stored, file.place)
+        content = stored if file.packed is None else capped(stored, file.packed, file.place)
+        yield unpacked(cast(BinaryIO, _Metered(content, bar)) if bar else content, file.place, file.stored)
 
 
 class _Metered(io.RawIOBase):
