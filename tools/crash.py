@@ -7,8 +7,8 @@ Every round draws from the seed, which is printed. `deeprec quickstart` runs in 
 
 - kill: SIGKILL, SIGTERM or SIGINT at random moments, several times in a row. The same command must go on and
   end with the weights, figures and logs of the run that nothing disturbed.
-- full: the run lies on a file system of a random size (a tmpfs, which takes root; otherwise a limit on the size
-  of files). The command must end with one line that names a place, without a traceback; with more room the same
+- full: the run lies on a file system of a random size, or on one that another program fills at a random moment (a tmpfs,
+  which takes root; otherwise a limit on the size of files). The command must end with one line that names a place, without a traceback; with more room the same
   command must end as the undisturbed run, whatever was finished before must be kept.
 - damage: a random file of the finished run is deleted, cut, flipped or replaced. `deeprec doctor` must call the run
   broken, and `deeprec recommend` answer as ever or refuse in one line.
@@ -36,13 +36,13 @@ from typing import Any
 
 SETTINGS = (
     "data.synthetic.users=60", "data.synthetic.items=24", "data.synthetic.interactions_per_user=12",
-    "trm.width=16", "trm.inner=32", "trm.text_dim=16", "trm.epochs=12", "trm.patience=12", "trm.preference_steps=20",
+    "trm.width=16", "trm.text_dim=16", "trm.epochs=12", "trm.patience=12", "trm.preference_steps=20",
     "policy.width=32", "policy.heads=2", "policy.key_value_heads=1", "policy.inner=64", "policy.pieces=400",
     "policy.context=512", "warm_start.text_epochs=0", "warm_start.script_steps=60",
     "warm_start.trajectories_per_step=8", "warm_start.learning_rate=1e-2", "rollout.history=3",
     "rollout.retrieved=3", "rollout.recommended=3", "rollout.segment_tokens=40", "rollout.response_tokens=240",
     "selection.stage_one_share=0.5", "rl.users_per_step=4", "rl.rollouts_per_user=4", "rl.trajectories_per_pass=8",
-    "rl.save_every=1", "rl.collapse_validity=0", "rl.collapse_repetition=1", "rl.cold_start.steps=3",
+    "rl.save_every=1", "rl.collapse={validity = 0.0, repetition = 1.0}", "rl.cold_start.steps=3",
     "rl.recommendation.steps=3", "evaluation.bootstrap=100",
 )  # fmt: skip
 _QUICKSTART = ["quickstart", *(word for setting in SETTINGS for word in ("--set", setting))]
@@ -190,18 +190,26 @@ def kill_round(rng: random.Random, place: Path, seconds: float, wanted: dict[str
     return ", ".join(story)
 
 
-def full_round(rng: random.Random, place: Path, need: int, wanted: dict[str, str]) -> str:
-    """Let the disk fill up, make room, and let the run end."""
-    size = rng.randrange(64 * 1024, need)
-    folder, story = place / "disk" / "run", [f"{size // 1024} KiB"]
+def full_round(rng: random.Random, place: Path, need: int, seconds: float, wanted: dict[str, str]) -> str:
+    """Too small a disk from the beginning, or one that another program fills meanwhile; then room, and the end."""
+    folder, filler = place / "disk" / "run", place / "disk" / "filler"
+    fills = rng.random() < 0.6
+    size = 64 * 2**20 if fills else rng.randrange(64 * 1024, need)
     with small_disk(place / "disk", size) as (resize, limit):
-        ended = run(_QUICKSTART, folder, limit)
+        child, said = start(_QUICKSTART, folder, limit)
+        story = [f"{size // 1024} KiB"]
+        if fills and limit is None:
+            moment, left = rng.uniform(0.0, seconds), rng.choice([0, rng.randrange(400 * 1024)])
+            time.sleep(moment)
+            story = [f"filled at {moment:.1f} s but for {_fill(filler, left) // 1024} KiB"]
+        ended = wait(child, said)
         if ended.code:
-            said = one_line(ended)
-            story.append(said[:150])
-            if str(place) not in said:
-                raise Fault(f"names no place: {said}")
+            line = one_line(ended)
+            story.append(line[:200])
+            if str(place) not in line:
+                raise Fault(f"{story}: names no place: {line}")
         finished = _finished(folder)
+        filler.unlink(missing_ok=True)
         resize()
         ended = run(_QUICKSTART, folder)
         if ended.code:
@@ -211,6 +219,17 @@ def full_round(rng: random.Random, place: Path, need: int, wanted: dict[str, str
             raise Fault(f"{story}: made again though finished: {changed}")
         compare(folder, wanted)
     return ": ".join(story)
+
+
+def _fill(filler: Path, left: int) -> int:
+    """Take all space of a disk but for `left` bytes; returns what is free then."""
+    free = max(0, shutil.disk_usage(filler.parent).free - left)
+    try:
+        with filler.open("wb") as stream:
+            os.posix_fallocate(stream.fileno(), 0, max(1, free))
+    except OSError:  # the run took some meanwhile: then it is full already
+        pass
+    return shutil.disk_usage(filler.parent).free
 
 
 def _finished(folder: Path) -> dict[str, str]:
@@ -319,7 +338,7 @@ def rounds(asked: argparse.Namespace, scratch: Path) -> int:
     print(f"seed {asked.seed}; undisturbed: {seconds:.1f} s", flush=True)
     kinds: dict[str, Callable[[random.Random, Path], str]] = {
         "kills": lambda rng, place: kill_round(rng, place, seconds, wanted),
-        "full": lambda rng, place: full_round(rng, place, need, wanted),
+        "full": lambda rng, place: full_round(rng, place, need, seconds, wanted),
         "damage": lambda rng, place: damage_round(rng, place, whole, ""),
     }
     failed = 0
