@@ -7,9 +7,10 @@ Every round draws from the seed, which is printed. `deeprec quickstart` runs in 
 
 - kill: SIGKILL, SIGTERM or SIGINT at random moments, several times in a row. The same command must go on and
   end with the weights, figures and logs of the run that nothing disturbed.
-- full: the run lies on a file system of a random size, or on one that another program fills at a random moment (a tmpfs,
-  which takes root; otherwise a limit on the size of files). The command must end with one line that names a place, without a traceback; with more room the same
-  command must end as the undisturbed run, whatever was finished before must be kept.
+- full: the run lies on a file system of a random size, or on one that another program fills at a random moment
+  (a tmpfs, which takes root; otherwise a limit on the size of files). The command must end with one line that names
+  a place, without a traceback; with more room the same command must end as the undisturbed run, and whatever was
+  finished before must be kept.
 - damage: a random file of the finished run is deleted, cut, flipped or replaced. `deeprec doctor` must call the run
   broken, and `deeprec recommend` answer as ever or refuse in one line.
 """
