@@ -89,8 +89,8 @@ def explore(preference: str = "Action", thought: str = "Lately: Drama.") -> str:
     return f"{thought}{TAGS.begin_preference}{preference}{TAGS.end_preference}"
 
 
-def answer(titles: Sequence[str] = ("Alien", "Brazil", "Casino"), thought: str = "Now rank.") -> str:
-    """A well-formed final answer as a policy writes it."""
+def final_list(titles: Sequence[str] = ("Alien", "Brazil", "Casino"), thought: str = "Now rank.") -> str:
+    """A well-formed final list as a policy writes it."""
     lines = "\n".join(f"{number}. {title}" for number, title in enumerate(titles, 1))
     return f"{thought}{TAGS.end_think}\n{TAGS.begin_list}\n{lines}\n{TAGS.end_list}"
 

@@ -56,7 +56,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One exchange: the policy thought, wrote a preference, and the TRM answered."""
+    """One exchange: the policy thought, wrote a preference, and the TRM retrieved items."""
 
     thought: str
     preference: str

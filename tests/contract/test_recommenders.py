@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
-from small_world import answer, build_codec, build_dataset, explore, settings
+from small_world import build_codec, build_dataset, explore, final_list, settings
 
 from deeprec.config import PolicyConfig, TRMConfig
 from deeprec.data.split import refit_data
@@ -59,7 +59,7 @@ class ByUser:
         user = BY_PROMPT.get(prompt, 0)  # others say what the first one does
         said = [
             explore("Action"),
-            answer(DATASET.catalog[item].label for item in (user + 1, user + 9, user + 1)),
+            final_list(DATASET.catalog[item].label for item in (user + 1, user + 9, user + 1)),
         ]
         if self.opens:
             said[1] = f"Now rank.{TAGS.end_think}\n{TAGS.begin_list}"

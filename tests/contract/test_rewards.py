@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_world import TITLES, answer, build_codec, build_dataset, explore, settings
+from small_world import TITLES, build_codec, build_dataset, explore, final_list, settings
 
 from deeprec.config import override_config
 from deeprec.disk import read_jsonl
@@ -50,10 +50,10 @@ NUMBER = 3
 DATASET, CODEC = build_dataset(), build_codec()
 USERS = [Example(f"u{place}", (1, 4), target=target) for place, target in enumerate((10, 10, 3, 10, 2, 10))]
 TEXTS = (
-    (explore("Action"), explore("Comedy"), answer(("Dune", "Heat", "Up"))),
-    (explore("Action"), answer(("Dune", "Emma", "Up"))),
-    (explore("Action"), explore("Crime"), explore("Drama"), answer(("Heat", "Emma", "Up"))),
-    (explore("Action"), answer(("Dune", "Heat", "Up"), thought="")),
+    (explore("Action"), explore("Comedy"), final_list(("Dune", "Heat", "Up"))),
+    (explore("Action"), final_list(("Dune", "Emma", "Up"))),
+    (explore("Action"), explore("Crime"), explore("Drama"), final_list(("Heat", "Emma", "Up"))),
+    (explore("Action"), final_list(("Dune", "Heat", "Up"), thought="")),
     (explore("Action"), "and so on"),
     (explore(""),),
 )  # two good ones, one long one, three that break the form

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-from small_world import answer, build_codec, build_dataset, explore, settings
+from small_world import build_codec, build_dataset, explore, final_list, settings
 
 from deeprec.rollout.engines.scripted import ScriptedEngine
 from deeprec.rollout.protocol import render_prompt
@@ -36,7 +36,7 @@ def trajectory() -> Trajectory:
     texts = [
         explore("Action; 1990s"),
         explore("Comedy", "Also: Crime."),
-        answer(("Aliens", "Heat", "Nowhere")),
+        final_list(("Aliens", "Heat", "Nowhere")),
     ]
     engine = ScriptedEngine(codec, {0: texts}, logprob=-0.5)
     environment = Environment(

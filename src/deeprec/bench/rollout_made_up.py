@@ -70,7 +70,7 @@ def write_turns(engine: Engine, made_up: Contexts, sampling: Sampling) -> list[S
     for turn in range(TURNS):
         requests = [Request(row, tuple(ids), sampling.max_new_tokens) for row, ids in enumerate(contexts)]
         segments = engine.generate(requests, sampling)
-        for context, segment, answer in zip(contexts, segments, made_up.appended[turn], strict=True):
-            context += [*segment.token_ids, *answer]
+        for context, segment, items in zip(contexts, segments, made_up.appended[turn], strict=True):
+            context += [*segment.token_ids, *items]
         written += segments
     return written

@@ -100,7 +100,7 @@ def _history(dataset: Dataset, titles: list[str]) -> Example:
 
 
 class _TurnPrinter:
-    """Prints each turn once, as soon as the TRM has answered it."""
+    """Prints each turn once, as soon as the TRM has retrieved for it."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog, self._printed = catalog, 0

@@ -137,13 +137,13 @@ def _transfer(wanted: Download, part: Path) -> None:
             return
         have = 0
     request = urllib.request.Request(wanted.url, headers={"Range": f"bytes={have}-"} if have else {})
-    with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
-        resumed = have > 0 and answer.status == 206
+    with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
+        resumed = have > 0 and response.status == 206
         with (
             part.open("ab" if resumed else "wb") as stream,
             progress_bar(wanted.file_name, wanted.bytes) as bar,
         ):
             bar.advance(have if resumed else 0)
-            while piece := answer.read(_PIECE):
+            while piece := response.read(_PIECE):
                 stream.write(piece)
                 bar.advance(len(piece))

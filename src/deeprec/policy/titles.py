@@ -22,7 +22,7 @@ def lost_titles(codec: Codec, catalog: Catalog) -> list[Item]:
 def check_titles(codec: Codec, catalog: Catalog, model: str) -> None:
     """Raise PolicyError for titles that the tokenizer of `model` loses.
 
-    Trained on them, a policy would be taught that right answers are wrong.
+    Trained on them, a policy would be taught that what is right is wrong.
     """
     lost = lost_titles(codec, catalog)
     if lost:

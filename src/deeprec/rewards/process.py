@@ -22,7 +22,7 @@ def format_reward(trajectory: Trajectory) -> float:
 
 
 def preferences_of(trajectory: Trajectory) -> tuple[str, ...]:
-    """The preferences that the TRM answered, in order; their number is m, the invocations."""
+    """The preferences that the TRM retrieved for, in order; their number is m, the invocations."""
     return tuple(turn.preference for turn in trajectory.turns if turn.retrieved)
 
 

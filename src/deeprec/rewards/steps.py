@@ -21,7 +21,7 @@ from deeprec.rollout.codec import Codec
 from deeprec.rollout.tags import TAGS
 from deeprec.types import Example, Trajectory
 
-ANSWER = 1000  # line i (from 1) of the list is ANSWER + i; turn t (from 1) is t
+LIST = 1000  # line i (from 1) of the list is LIST + i; turn t (from 1) is t
 END = 2000
 
 
@@ -41,7 +41,7 @@ def steps_of_tokens(trajectory: Trajectory, codec: Codec) -> NDArray[np.int64]:
         piece = codec.decode([token])
         if lines >= 0:
             lines += "\n" in piece
-        steps[place] = ANSWER + lines if lines > 0 else segment
+        steps[place] = LIST + lines if lines > 0 else segment
         if piece == TAGS.begin_list and segment > len(trajectory.turns):
             lines = 0
     return steps
@@ -71,12 +71,12 @@ def step_rewards(
     if parts.get("hit") or parts.get("similarity"):
         items = items_by_line(trajectory, space.catalog)
         if parts.get("hit"):
-            line = ANSWER + 1 + items.index(example.target)
+            line = LIST + 1 + items.index(example.target)
             shares[line] += sum(weights.get(name, 0.0) * parts[name] for name in ("hit", "rank"))
         if parts.get("similarity"):
             values = line_similarities(items, example.target, space.text_vectors, space.item_vectors)
             for number, value in enumerate(values, 1):
-                shares[ANSWER + number] += weights.get("similarity", 0.0) * float(value)
+                shares[LIST + number] += weights.get("similarity", 0.0) * float(value)
     mixed = sum(weight * parts[name] for name, weight in weights.items())
     shares[END] += mixed - sum(shares.values())
     return dict(shares)

@@ -17,7 +17,7 @@ def check_context(sampler: Sampler, policy: PolicyConfig) -> None:
     """Raise PolicyError when training is certain to fail for want of context; `policy` is whose it is.
 
     That is when the prompt of any example fills it, or when not even the shortest prompt
-    leaves room for the shortest list that the TRM could answer with, and for the shortest final list.
+    leaves room for the shortest list that the TRM could give, and for the shortest final list.
     """
     environment, config = sampler.environment, sampler.environment.config
     codec, catalog = environment.codec, environment.dataset.catalog

@@ -35,7 +35,7 @@ _DIGITS = 6  # of a reward; the rest is rounding
 
 
 def prompts(config: RolloutConfig) -> str:
-    """Prompt, answer and list as a policy reads and writes them."""
+    """Prompt, items and list as a policy reads and writes them."""
     return rendered(_sized(config))
 
 

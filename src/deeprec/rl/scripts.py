@@ -23,11 +23,11 @@ from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
 from deeprec.errors import TrainingError
 from deeprec.rl.documents import Document, ListDocument, facts, until
-from deeprec.rollout.answers import answer_preferences
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Segment
 from deeprec.rollout.episode import Choice, Episode
 from deeprec.rollout.protocol import render_ranking
+from deeprec.rollout.retrieval import write_retrieved
 from deeprec.rollout.tags import TAGS
 from deeprec.rollout.titles import TitleTexts
 from deeprec.trm.base import Retriever
@@ -157,14 +157,14 @@ def _explore(
         if not active:
             break
         for episode in active:
-            # The list that is answered with is the wide preference's. Where later turns bring new items
+            # The final list is the wide preference's. Where later turns bring new items
             # only, a wide preference must come first, or the best items would be missing from its list.
             is_wide = turn == 0 if config.new_items_only else turns[episode.key] == turn + 1
             text = _exploration(episode, catalog, rarity, rng, is_wide=is_wide, config=config)
             _speak(episode, codec, text)
         waiting = [episode for episode in active if episode.preference is not None]
         if waiting:
-            answer_preferences(waiting, dataset, retriever, config)
+            write_retrieved(waiting, dataset, retriever, config)
     return episodes
 
 
@@ -252,7 +252,7 @@ def _preference(
 ) -> str:
     """A narrow preference: one or two phrases of the next item or of recent ones. Or a wide one.
 
-    The wide preference's list is the one that is answered with, so it is the sum of several recent
+    The wide preference's list is the final one, so it is the sum of several recent
     items. Never one already asked for, if that can be helped. Rare phrases come a little
     more often than they stand in the catalogue, or the commonest genre would be the
     likeliest word for every user.

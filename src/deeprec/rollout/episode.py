@@ -1,8 +1,8 @@
 """One user's trajectory as a state machine over token ids. Imports no model and no engine.
 
 The one class serves training, evaluation, the command line and a server: it says what to
-continue from, takes what was sampled, says which preference awaits an answer, and writes
-the answer down behind it, masked. Sampled ids are kept as they are and never re-encoded.
+continue from, takes what was sampled, says which preference awaits the TRM, and writes
+the items that it retrieved behind it, masked. Sampled ids are kept as they are and never re-encoded.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from deeprec.errors import PolicyError
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Request, Sampling, Segment
 from deeprec.rollout.protocol import (
-    parse_answer,
     parse_exploration,
+    parse_list,
     render_items,
     render_prompt,
     render_ranking,
@@ -56,7 +56,7 @@ class Episode:
     """One trajectory in the making.
 
     Loop: while not `is_done`, sample `request()` and `feed` the segment; when a
-    `preference` is pending, `answer` it with the TRM's items; when `awaits_list`, `write_list`.
+    `preference` is pending, `write_items` of the TRM; when `awaits_list`, `write_list`.
     Then `finish`. A move that raises leaves the episode as it was before.
     """
 
@@ -118,7 +118,7 @@ class Episode:
     def feed(self, segment: Segment) -> None:
         """Take what the policy sampled for `request()`."""
         if self.is_done or self.preference is not None or self.awaits_list:
-            raise ValueError(f"episode {self.key}: is done or waits for an answer; it can't be fed")
+            raise ValueError(f"episode {self.key}: is done, or waits for items or its list; it can't be fed")
         text = self._codec.decode(list(segment.token_ids))
         self._append(segment.token_ids, segment.logprobs, sampled=True)
         if segment.stopped and text.endswith(TAGS.end_preference):
@@ -126,16 +126,16 @@ class Episode:
         elif segment.stopped and text.endswith(TAGS.begin_list):
             self._opening, self.awaits_list = text, True
         elif segment.stopped and text.endswith(TAGS.end_list):
-            self._take_answer(text)
+            self._take_list(text)
             self._stop = StopReason.FINISHED
         else:
-            self._take_answer(text)
+            self._take_list(text)
             self._stop = StopReason.NO_LIST if segment.stopped else self._cap()
 
-    def answer(self, item_indices: tuple[int, ...], scores: tuple[float, ...]) -> None:
+    def write_items(self, item_indices: tuple[int, ...], scores: tuple[float, ...]) -> None:
         """Write the TRM's items behind the pending preference, best first."""
         if self.preference is None:
-            raise ValueError(f"episode {self.key}: no preference is waiting for an answer")
+            raise ValueError(f"episode {self.key}: no preference is waiting for items")
         ids = self._codec.encode(render_items(item_indices, self.catalog, self._config.list_fields))
         self._turns.append(Turn(self._thought, self.preference, item_indices, scores))
         self.preference = None
@@ -175,7 +175,7 @@ class Episode:
             self._draw = Draw(
                 opened, opened + len(again), choice.pool, choice.prior, choice.lists, choice.logprobs
             )
-        self._take_answer(self._opening + text)
+        self._take_list(self._opening + text)
         self._stop = StopReason.FINISHED
 
     @property
@@ -230,8 +230,8 @@ class Episode:
         else:
             self.preference = parsed.preference
 
-    def _take_answer(self, text: str) -> None:
-        parsed = parse_answer(text)
+    def _take_list(self, text: str) -> None:
+        parsed = parse_list(text)
         self._errors.extend(parsed.errors)
         self._lines = parsed.lines
 

@@ -25,13 +25,13 @@ class ListMaker(Protocol):
 
 
 class RetrievedLists:
-    """The list is the TRM's answer to the last preference, in its order. Nothing is drawn."""
+    """The list is what the TRM retrieved for the last preference, in its order. Nothing is drawn."""
 
     def __init__(self, recommended: int) -> None:
         self._size = recommended
 
     def lists(self, episodes: Sequence[Episode], *, greedy: bool) -> None:
-        """At most `rollout.recommended` items of each episode's last answer; none where nobody asked."""
+        """At most `rollout.recommended` items of each episode's last retrieval; none where nobody asked."""
         for episode in episodes:
             episode.write_list(episode.turns[-1].retrieved[: self._size] if episode.turns else ())
 

@@ -17,7 +17,7 @@ KEY = "deeprec_list_prior"  # in config.json, so that it is saved, copied and lo
 class ListPrior:
     """Weights of the two logarithms that the TRM adds to that of the policy.
 
-    `asked` is that of the item's share in the softmax of the scores of the answer that it is
+    `asked` is that of the item's share in the softmax of the scores of the retrieval that it is
     likeliest in, `plain` that of its share in the softmax of the TRM's scores without a preference.
     """
 

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from deeprec.errors import EngineError
-from deeprec.rollout.answers import answer_preferences
 from deeprec.rollout.environment import Environment
 from deeprec.rollout.episode import Episode, stop_sampling
+from deeprec.rollout.retrieval import write_retrieved
 
 
 class EpisodeLoop:
@@ -56,7 +56,7 @@ class EpisodeLoop:
         return self._episodes.pop(key, None) is not None
 
     def step(self, only: int | None = None) -> list[Episode]:
-        """One turn of everybody in flight: a segment each, then answers of the TRM, then lists.
+        """One turn of everybody in flight: a segment each, then items of the TRM, then lists.
 
         Returns the episodes that are done, in the order in which they joined; these have left
         the loop. Without episodes it does nothing. `only` is the key of the one episode that
@@ -64,11 +64,11 @@ class EpisodeLoop:
 
         An error of the engine, the TRM, the list maker or `watch` is passed on, and leaves
         every episode in flight between two of its moves: step again and each goes on from
-        there (what it was fed or answered is kept), or cancel some first, as after a lack of
+        there (what it was fed or shown is kept), or cancel some first, as after a lack of
         memory. To find out whose doing it was, have the engine forget and step one at a time.
         """
         environment, clock = self._environment, self._environment.clock
-        # After an error some may still wait for an answer or a list; they get it below.
+        # After an error some may still wait for items or a list; they get it below.
         writing = self._in_flight(
             only, lambda one: not one.is_done and one.preference is None and not one.awaits_list
         )
@@ -82,7 +82,7 @@ class EpisodeLoop:
         asking = self._in_flight(only, lambda one: one.preference is not None)
         if asking:
             started = time.perf_counter()
-            answer_preferences(asking, environment.dataset, environment.retriever, environment.config)
+            write_retrieved(asking, environment.dataset, environment.retriever, environment.config)
             clock.retrieval += time.perf_counter() - started
             self._notify(asking)
         opened = self._in_flight(only, lambda one: one.awaits_list)

@@ -7,7 +7,7 @@ replacement from
 
     log pi(i) = log p(title of i | everything so far) + a log asked(i) + b log plain(i)
 
-renormalised over the pool. `asked` is the item's share in the softmax of the answer that it is
+renormalised over the pool. `asked` is the item's share in the softmax of the retrieval that it is
 likeliest in, `plain` its share in the softmax of the TRM's scores without a preference. a and b
 belong to the policy (`rollout.list_prior`). So a list is distinct, known and as long as the pool allows by
 construction, its probability is exact, and training sees the distribution that drew it.
@@ -27,13 +27,13 @@ from torch import Tensor
 from deeprec.config import RolloutConfig
 from deeprec.data.dataset import Dataset
 from deeprec.errors import PolicyError
-from deeprec.rollout.answers import log_shares
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.sampling import uniforms_for
 from deeprec.rollout.episode import Choice, Episode
 from deeprec.rollout.fill_in import Gap, fill_gaps
 from deeprec.rollout.list_prior import ListPrior, prior_of
 from deeprec.rollout.plackett_luce import NEVER, draw_lists, greedy_lists, line_log_probs
+from deeprec.rollout.retrieval import log_shares
 from deeprec.rollout.title_likelihoods import Likelihoods
 from deeprec.rollout.titles import Ids, TitleTexts
 from deeprec.trm.base import Retriever
@@ -157,13 +157,13 @@ class MaskedLists:
     ) -> tuple[tuple[int, ...], NDArray[np.float64], NDArray[np.float64]]:
         """Items in the order in which they were found, and the TRM's two logarithms of each."""
         best: dict[int, float] = {}
-        answers = [(turn.retrieved, turn.scores) for turn in episode.turns]
+        retrievals = [(turn.retrieved, turn.scores) for turn in episode.turns]
         own = tuple(plain.shares[list(plain.items)].tolist())
-        for items, scores in (*answers, (plain.items, own)):
+        for items, scores in (*retrievals, (plain.items, own)):
             for item, value in zip(items, log_shares(scores), strict=True):
                 best[item] = max(value, best.get(item, NOTHING))
         if self._config.list_items == "catalogue":
-            # Nobody's answer: as likely as the last of all that was found.
+            # In no retrieval: as likely as the last of all that was found.
             least = min(best.values(), default=NOTHING)
             for item in np.flatnonzero(plain.allowed).tolist():
                 best.setdefault(item, least)

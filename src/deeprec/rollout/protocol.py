@@ -136,7 +136,7 @@ class Exploration:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class FinalList:
     """A sampled segment that ends the response."""
 
     thought: str
@@ -160,10 +160,10 @@ def parse_exploration(text: str) -> Exploration:
     return Exploration(thought.strip(), preference[:MAX_PREFERENCE], errors)
 
 
-def parse_answer(text: str) -> Answer:
+def parse_list(text: str) -> FinalList:
     """Split `thought </think> <list>...</list>`; what is malformed is named in `errors`.
 
-    Lines are returned even from a malformed answer, as long as one list can be told.
+    Lines are returned even from a malformed segment, as long as one list can be told.
     """
     errors = _common_errors(text)
     errors += _tag_errors(text, {TAGS.end_think: 1, TAGS.begin_list: 1, TAGS.end_list: 1})
@@ -172,17 +172,17 @@ def parse_answer(text: str) -> Answer:
         rest = text
         errors += ("reasoning not closed",)
     elif not thought.strip():
-        errors += ("no reasoning before the answer",)
+        errors += ("no reasoning before the list",)
     between, begin, body = rest.partition(TAGS.begin_list)
     listed, end, _ = body.partition(TAGS.end_list)
     if not begin or not end:
-        return Answer(thought.strip(), (), (*errors, "no recommendation list"))
+        return FinalList(thought.strip(), (), (*errors, "no recommendation list"))
     if between.strip():
         errors += ("text between reasoning and list",)
     if any(tag in listed for tag in TAGS.all):
         errors += ("tag inside the list",)
     lines = tuple(_NUMBER.sub("", line, count=1).strip() for line in listed.splitlines() if line.strip())
-    return Answer(thought.strip(), lines, errors)
+    return FinalList(thought.strip(), lines, errors)
 
 
 def _common_errors(text: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 from deeprec.config import RolloutConfig
 from deeprec.data.dataset import Dataset
 from deeprec.recommender import Recommendation
-from deeprec.rollout.answers import log_shares
+from deeprec.rollout.retrieval import log_shares
 from deeprec.rollout.title_likelihoods import Ids, Likelihoods
 from deeprec.rollout.titles import TitleTexts
 from deeprec.trm.base import Retriever

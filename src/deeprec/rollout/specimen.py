@@ -92,7 +92,7 @@ def specimen() -> Dataset:
 
 
 def rendered(config: RolloutConfig) -> str:
-    """A prompt, an answer of the TRM and a list, as these settings and this version write them."""
+    """A prompt, items of the TRM and a list, as these settings and this version write them."""
     dataset = specimen()
     example: Example = dataset.fit_histories()[0]
     shown = range(1, min(config.retrieved, dataset.catalog.n_items) + 1)

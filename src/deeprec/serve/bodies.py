@@ -125,7 +125,7 @@ class RankedItem(Given):
 
 
 class RetrievedItem(Given):
-    """One item of the TRM's answer to a preference."""
+    """One item that the TRM retrieved for a preference."""
 
     item_id: str
     title: str

@@ -12,28 +12,28 @@ V = TypeVar("V")
 
 
 class Gathering(Generic[K, V]):
-    """Answers keys by calls of `answers` in a thread; who comes while one runs waits for the next one.
+    """Looks keys up by calls of `look_up` in a thread; who comes while one runs waits for the next one.
 
     A thread for each request would cost more than what it does: each waits for the
-    interpreter's lock, and makes the policy's thread wait for it. `answers` gives one answer
-    a key, in order; an answer that is an exception is raised where its key was asked. A call
+    interpreter's lock, and makes the policy's thread wait for it. `look_up` gives one result
+    a key, in order; a result that is an exception is raised where its key was asked. A call
     that raises is made again for each half of its keys, until it is known whose doing it
     was; an error of the kinds in `common` is everybody's. Used by one event loop.
     """
 
     def __init__(
         self,
-        answers: Callable[[Sequence[K]], Sequence[V | Exception]],
+        look_up: Callable[[Sequence[K]], Sequence[V | Exception]],
         executor: Executor | None = None,
         common: tuple[type[Exception], ...] = (),
     ) -> None:
         """`executor` makes the calls; none: the event loop's own."""
-        self._answers, self._executor, self._common = answers, executor, common
+        self._look_up, self._executor, self._common = look_up, executor, common
         self._waiting: list[tuple[K, asyncio.Future[V]]] = []
         self._work: asyncio.Task[None] | None = None
 
     async def ask(self, key: K) -> V:
-        """The answer to one key."""
+        """What is found for one key."""
         future: asyncio.Future[V] = asyncio.get_running_loop().create_future()
         self._waiting.append((key, future))
         if self._work is None:
@@ -49,16 +49,16 @@ class Gathering(Generic[K, V]):
                 self._waiting = []
                 keys = [key for key, _ in asked]
                 found = await loop.run_in_executor(self._executor, self._contained, keys)
-                for (_, future), answer in zip(asked, found, strict=True):
+                for (_, future), result in zip(asked, found, strict=True):
                     if not future.done():
-                        _settle(future, answer)
+                        _settle(future, result)
         finally:
             self._work = None
 
     def _contained(self, keys: Sequence[K]) -> list[V | Exception]:
-        """The answers, and an error where its own key was asked."""
+        """The results, and an error where its own key was asked."""
         try:
-            return list(self._answers(keys))
+            return list(self._look_up(keys))
         except self._common as error:
             return [error for _ in keys]
         except Exception as error:
@@ -68,8 +68,8 @@ class Gathering(Generic[K, V]):
         return self._contained(keys[:half]) + self._contained(keys[half:])
 
 
-def _settle(future: asyncio.Future[V], answer: V | Exception) -> None:
-    if isinstance(answer, Exception):
-        future.set_exception(answer)
+def _settle(future: asyncio.Future[V], result: V | Exception) -> None:
+    if isinstance(result, Exception):
+        future.set_exception(result)
     else:
-        future.set_result(answer)
+        future.set_result(result)

@@ -52,7 +52,7 @@ class TurnText(Given):
 
 
 class TurnItems(Given):
-    """What the TRM answered in a turn."""
+    """What the TRM retrieved in a turn."""
 
     turn: int
     items: list[RetrievedItem]

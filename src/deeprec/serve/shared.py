@@ -13,7 +13,7 @@ from deeprec.trm.base import Histories, Preferences, Retrieval, Retriever
 class SharedRetriever:
     """A Retriever whose calls never overlap: the contract doesn't ask for more, and one takes milliseconds.
 
-    The policy's thread asks it for answers to preferences, another one for plain rankings.
+    The policy's thread asks it for items that fit preferences, another one for plain rankings.
     """
 
     def __init__(self, retriever: Retriever) -> None:

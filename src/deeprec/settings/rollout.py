@@ -74,7 +74,7 @@ class RolloutConfig(Section):
         "free",
         description="The final list, in training as in use: the policy writes it token by token (`free`), draws it "
         "from what was found and the TRM's plain list, with the TRM as prior (`masked`), or leaves it to the "
-        "TRM's answer to the last preference (`retrieved`).",
+        "TRM's items for the last preference (`retrieved`).",
     )
     list_items: Annotated[
         Literal["found", "catalogue"], changes(WARM_START, *RL, EVALUATION, when=_masks)

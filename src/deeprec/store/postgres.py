@@ -1,4 +1,4 @@
-"""A PostgreSQL connection that gives up on a server which doesn't answer."""
+"""A PostgreSQL connection that gives up on a server which doesn't reply."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from psycopg.abc import PQGen
 
 
 class BoundedConnection(psycopg.Connection[Any]):
-    """Closes itself when one answer takes longer than `bound` seconds.
+    """Closes itself when one reply takes longer than `bound` seconds.
 
     `lock_timeout` is the server's own, and bounds waiting for others. A server that is
     frozen, or a network that swallows packets, obeys nothing: only the client can stop.
@@ -28,6 +28,6 @@ class BoundedConnection(psycopg.Connection[Any]):
         except psycopg.OperationalError as error:
             if time.monotonic() - started < self.bound:
                 raise
-            # The answer may still come, and would be taken for that of the next statement.
+            # The reply may still come, and would be taken for that of the next statement.
             self.pgconn.finish()
-            raise psycopg.OperationalError(f"no answer within {self.bound:g} s") from error
+            raise psycopg.OperationalError(f"no reply within {self.bound:g} s") from error

@@ -23,7 +23,7 @@ _FLOATS = 2**23  # of candidates' vectors in memory at a time: 32 MB
 
 
 class ItemIndex(Protocol):
-    """Finds the items with the largest inner products; the same question gets the same answer."""
+    """Finds the items with the largest inner products; the same query finds the same items."""
 
     @property
     def n_items(self) -> int:
@@ -134,10 +134,10 @@ class ApproximateIndex:
             for rows in np.split(alike, range(step, len(alike), step)):
                 part = None if exclude is None else [exclude[row] for row in rows]
                 if fetch > self.n_items // 2:
-                    answer = self._exact.search(queries[rows], k, part)
+                    nearest = self._exact.search(queries[rows], k, part)
                 else:
-                    answer = self._compare(queries[rows], k, fetch, part)
-                found.item_indices[rows], found.scores[rows] = answer
+                    nearest = self._compare(queries[rows], k, fetch, part)
+                found.item_indices[rows], found.scores[rows] = nearest
         return found
 
     def _compare(

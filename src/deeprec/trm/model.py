@@ -35,15 +35,15 @@ class Adaptor(nn.Module):
 
     def forward(self, text: Tensor) -> Tensor:
         """(N, D) -> (N, W)."""
-        answer: Tensor
+        mapped: Tensor
         if self.router is None:
-            answer = text @ self.experts[0]
-            return answer
+            mapped = text @ self.experts[0]
+            return mapped
         weights = self.router(text).softmax(-1)  # (N, E)
         count, dim, width = self.experts.shape
-        answers = text @ self.experts.permute(1, 0, 2).reshape(dim, count * width)
-        answer = (answers.view(-1, count, width) * weights.unsqueeze(-1)).sum(1)
-        return answer
+        each = text @ self.experts.permute(1, 0, 2).reshape(dim, count * width)
+        mapped = (each.view(-1, count, width) * weights.unsqueeze(-1)).sum(1)
+        return mapped
 
 
 class Block(nn.Module):
@@ -72,8 +72,8 @@ class Block(nn.Module):
         else:
             seen = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         states = states + self.dropout(self.out(seen.transpose(1, 2).reshape(batch, length, width)))
-        answer: Tensor = states + self.dropout(self.inner(self.norm_inner(states)))
-        return answer
+        updated: Tensor = states + self.dropout(self.inner(self.norm_inner(states)))
+        return updated
 
 
 class SequentialEncoder(nn.Module):
@@ -82,7 +82,7 @@ class SequentialEncoder(nn.Module):
     item vector  e_v = id(v) + adaptor(text(v))
     user state   h = LayerNorm(blocks([start, items of the history])) at the last position
 
-    The state of `start` alone answers an empty history.
+    The state of `start` alone stands for an empty history.
     """
 
     def __init__(
@@ -178,8 +178,8 @@ class PreferenceBranch(nn.Module):
         count = phrases.any(dim=-1).sum(dim=1).clamp(min=1)[:, None, None]
         together = (mapped.sum(dim=1, keepdim=True) / count).expand_as(mapped)
         seen = torch.cat([states.unsqueeze(1).expand(-1, phrases.shape[1], -1), mapped, together], dim=-1)
-        answer: Tensor = (self.gate(seen) * mapped).sum(dim=1)
-        return answer
+        added: Tensor = (self.gate(seen) * mapped).sum(dim=1)
+        return added
 
 
 class PreferenceNetwork(nn.Module):

@@ -57,7 +57,7 @@ class FunctionRetriever(Scored):
     def score(self, histories: Histories, preferences: Preferences | None = None) -> NDArray[np.float32]:
         """The function's scores, and below them the rest by popularity; (B, n_items + 1).
 
-        Raises RetrievalError for an answer that is not parallel to the question, an id that is
+        Raises RetrievalError for lists that are not parallel to the histories, an id that is
         unknown or listed twice, or a score that is not finite.
         """
         check_histories(histories, self.n_items)
@@ -70,8 +70,8 @@ class FunctionRetriever(Scored):
         lists, values = self._function(ids, [wanted[row] for row in asked], self._depth)
         if len(lists) != len(asked) or len(values) != len(asked):
             raise RetrievalError(
-                f"the function answered {len(asked)} histories with {len(lists)} lists of ids "
-                f"and {len(values)} of scores; return one each, in order"
+                f"the function gave {len(lists)} lists of ids and {len(values)} of scores "
+                f"for {len(asked)} histories; return one each, in order"
             )
         for row, listed, own in zip(asked, lists, values, strict=True):
             self._place(scores[row], row, listed, own)

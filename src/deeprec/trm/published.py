@@ -40,8 +40,8 @@ class MeanBranch(nn.Module):
 
     def add(self, states: Tensor, phrases: Tensor) -> Tensor:
         """States (N, W) and phrases (N, P, D), zero rows where there are fewer -> queries (N, W)."""
-        answer: Tensor = states + self.adaptor(functional.normalize(phrases.sum(dim=1), dim=-1))
-        return answer
+        steered: Tensor = states + self.adaptor(functional.normalize(phrases.sum(dim=1), dim=-1))
+        return steered
 
 
 class PublishedNetwork(PreferenceNetwork):

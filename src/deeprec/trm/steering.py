@@ -4,7 +4,7 @@ The encoder stays as it is; the branch learns on its states what to add. A train
 a position of a fit history and one to three phrases. With probability 1 - noise they are about
 the next item: its categories, decade, year, pieces of its title. Else they are about another
 one, half the time of the same user (as a guess from the history would be), half the time
-anybody's. A share of the questions has no history at all. The best answer multiplies the plain
+anybody's. A share of the questions has no history at all. The best order multiplies the plain
 odds of an item by (1 - noise) P(phrases | item) + noise P(phrases | user): a preference can only
 speak as loud as it is right.
 """

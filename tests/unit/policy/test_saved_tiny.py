@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from small_world import answer, build_codec, build_dataset, explore, settings
+from small_world import build_codec, build_dataset, explore, final_list, settings
 
 from deeprec.config import PolicyConfig
 from deeprec.policy.loading import load_policy, save_policy
@@ -19,7 +19,7 @@ def test_the_loaded_tokenizer_encodes_alike(tmp_path: Path) -> None:
     loaded = load_policy(str(tmp_path / "policy"), sizes).codec
     example = dataset.examples("test")[0]
     text = render_prompt(example, dataset.catalog, settings()) + explore("Action; 1990s")
-    text += render_items((1, 2), dataset.catalog) + answer()
+    text += render_items((1, 2), dataset.catalog) + final_list()
     assert loaded.encode(text) == codec.encode(text)
     assert loaded.decode(loaded.encode(text)) == text
     assert (loaded.eos_id, loaded.tag_ids) == (codec.eos_id, codec.tag_ids)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_world import TITLES, answer, build_codec, build_dataset, explore, settings
+from small_world import TITLES, build_codec, build_dataset, explore, final_list, settings
 
 from deeprec.rewards.mixture import PARTS, RewardSpace, mix, reward_parts
-from deeprec.rewards.steps import ANSWER, step_rewards, steps_of_tokens
+from deeprec.rewards.steps import LIST, step_rewards, steps_of_tokens
 from deeprec.rollout.engines.scripted import ScriptedEngine
 from deeprec.rollout.runner import Environment, run_episodes
 from deeprec.rollout.tags import TAGS
@@ -40,10 +40,10 @@ def run(*texts: str) -> Trajectory:
 
 
 CASES = {
-    "two turns, hit on line 2": run(explore("Action"), explore("Comedy"), answer(("Dune", "Heat", "Up"))),
-    "one turn, miss": run(explore("Action"), answer(("Dune", "Emma", "Up"))),
-    "three turns": run(explore("Action"), explore("Crime"), explore("Drama"), answer(("Heat", "Emma", "Up"))),
-    "malformed": run(explore("Action"), answer(("Dune", "Heat", "Up"), thought="")),
+    "two turns, hit on line 2": run(explore("Action"), explore("Comedy"), final_list(("Dune", "Heat", "Up"))),
+    "one turn, miss": run(explore("Action"), final_list(("Dune", "Emma", "Up"))),
+    "three turns": run(explore("Action"), explore("Crime"), explore("Drama"), final_list(("Heat", "Emma", "Up"))),
+    "malformed": run(explore("Action"), final_list(("Dune", "Heat", "Up"), thought="")),
     "no list": run(explore("Action"), "and so on"),
     "empty preference": run(explore("")),
 }  # fmt: skip
@@ -66,14 +66,14 @@ def test_each_is_earned_where_it_belongs() -> None:
     parts = {name: float(values[0]) for name, values in reward_parts([trajectory], [example], SPACE).items()}
     only = {name: step_rewards(trajectory, example, parts, {name: 1.0}, SPACE) for name in PARTS}
     none = {0.0}
-    assert {step: value for step, value in only["hit"].items() if value not in none} == {ANSWER + 2: 1.0}
-    assert only["rank"][ANSWER + 2] == pytest.approx(0.2 * (3 - 1))
+    assert {step: value for step, value in only["hit"].items() if value not in none} == {LIST + 2: 1.0}
+    assert only["rank"][LIST + 2] == pytest.approx(0.2 * (3 - 1))
     assert only["invocation"][2] == pytest.approx(0.5)
     assert only["diversity"][2] == pytest.approx(parts["diversity"])
     found = next(n for n, turn in enumerate(trajectory.turns, 1) if 10 in turn.retrieved)
     assert only["pool"][found] == 1.0
-    assert sum(only["similarity"][ANSWER + line] for line in (1, 2, 3)) == pytest.approx(parts["similarity"])
-    assert max(only["similarity"], key=only["similarity"].__getitem__) == ANSWER + 2  # the target itself
+    assert sum(only["similarity"][LIST + line] for line in (1, 2, 3)) == pytest.approx(parts["similarity"])
+    assert max(only["similarity"], key=only["similarity"].__getitem__) == LIST + 2  # the target itself
 
 
 def test_tokens_know_their_step() -> None:
@@ -84,13 +84,13 @@ def test_tokens_know_their_step() -> None:
     assert CODEC.decode(ids[steps == 1].tolist()) == explore("Action")
     assert CODEC.decode(ids[steps == 2].tolist()) == explore("Comedy")
     assert CODEC.decode(ids[steps == 3].tolist()) == f"Now rank.{TAGS.end_think}\n{TAGS.begin_list}"
-    assert CODEC.decode(ids[steps == ANSWER + 2].tolist()) == "\n2. Heat"
-    assert CODEC.decode(ids[steps == ANSWER + 4].tolist()) == f"\n{TAGS.end_list}"
+    assert CODEC.decode(ids[steps == LIST + 2].tolist()) == "\n2. Heat"
+    assert CODEC.decode(ids[steps == LIST + 4].tolist()) == f"\n{TAGS.end_list}"
     assert set(steps_of_tokens(CASES["empty preference"], CODEC).tolist()) == {1}
     # Who closes after one turn is held against those who ask a second time.
     assert set(steps_of_tokens(CASES["one turn, miss"], CODEC).tolist()) == {
         0,
         1,
         2,
-        *range(ANSWER + 1, ANSWER + 5),
+        *range(LIST + 1, LIST + 5),
     }

@@ -11,7 +11,7 @@ from small_world import N_USERS, build_codec, build_dataset, settings
 from deeprec.config import PolicyConfig
 from deeprec.errors import PolicyError, TrainingError
 from deeprec.policy.tiny import build_tiny
-from deeprec.rivals.one_shot.lessons import answerable, copy_tasks, lesson_tasks, list_documents
+from deeprec.rivals.one_shot.lessons import copy_tasks, lesson_tasks, list_documents, with_target_listed
 from deeprec.rivals.one_shot.prompts import build_tasks, plain_lists, render_one_shot
 from deeprec.rivals.one_shot.ranker import rank_tasks
 from deeprec.rivals.one_shot.recommender import OneShotRecommender
@@ -89,7 +89,7 @@ def test_a_target_stands_in_a_prompt_only_where_the_trm_listed_it() -> None:
         unlisted, listed = build_tasks([example, planted], place)
         assert example.target not in unlisted.candidates
         assert DATASET.catalog[example.target].label not in unlisted.prompt.splitlines()
-        assert answerable([unlisted, listed]) == [listed]
+        assert with_target_listed([unlisted, listed]) == [listed]
         shown = {line.split(" ", 1)[1] for line in unlisted.prompt.splitlines() if " " in line}
         labels = {DATASET.catalog[item].label for item in (*example.history, *unlisted.candidates)}
         assert shown <= labels

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from small_world import answer, build_codec, build_dataset, explore, letters, settings
+from small_world import build_codec, build_dataset, explore, final_list, letters, settings
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from deeprec.config import RolloutConfig
@@ -47,7 +47,7 @@ def with_positions(codec: TokenizerCodec, count: int, dropout: float = 0.0) -> G
 
 
 def roll_out(codec: TokenizerCodec, model: GPT2LMHeadModel, config: RolloutConfig) -> list[Trajectory]:
-    texts = [explore("Action"), answer() if config.list == "free" else OPENED]
+    texts = [explore("Action"), final_list() if config.list == "free" else OPENED]
     engine = ScriptedEngine(codec, dict.fromkeys(range(len(TESTED)), texts), model.config.n_positions)
     lists = None
     if config.list == "retrieved":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from small_world import answer, build_catalog, build_codec, explore, settings
+from small_world import build_catalog, build_codec, explore, final_list, settings
 
 from deeprec.config import RolloutConfig
 from deeprec.errors import PolicyError
@@ -72,13 +72,13 @@ def run(*texts: str, config: RolloutConfig | None = None) -> Trajectory:
     for text in texts:
         say(episode, text)
         if episode.preference is not None:
-            episode.answer(FOUND, SCORES)
+            episode.write_items(FOUND, SCORES)
     return episode.finish()
 
 
 class TestStopReasons:
     def test_finished(self) -> None:
-        done = run(explore("Action"), explore("Comedy"), answer(("Aliens", "Alien", "Aliens", "Nowhere")))
+        done = run(explore("Action"), explore("Comedy"), final_list(("Aliens", "Alien", "Aliens", "Nowhere")))
         assert done.is_valid
         assert done.stop_reason is StopReason.FINISHED
         assert [(turn.preference, turn.retrieved, turn.scores) for turn in done.turns] == [
@@ -90,17 +90,17 @@ class TestStopReasons:
         assert done.pool == FOUND
 
     def test_finished_but_malformed(self) -> None:
-        done = run(explore("Action"), answer(thought=""))
+        done = run(explore("Action"), final_list(thought=""))
         assert done.stop_reason is StopReason.FINISHED
-        assert done.format_errors == ("no reasoning before the answer",)
+        assert done.format_errors == ("no reasoning before the list",)
         assert not done.is_valid
 
     def test_an_error_of_an_early_turn_is_kept(self) -> None:
-        done = run(explore("Action", "user: hi"), answer())
+        done = run(explore("Action", "user: hi"), final_list())
         assert done.format_errors == ("role name",)
 
     def test_never_asked(self) -> None:
-        done = run(answer())
+        done = run(final_list())
         assert (done.stop_reason, done.format_errors) == (StopReason.FINISHED, ("no retrieval",))
 
     def test_no_list(self) -> None:
@@ -120,7 +120,7 @@ class TestStopReasons:
         assert "preference not opened" in done.format_errors
 
     def test_a_preference_in_another_script_is_one(self) -> None:
-        assert run(explore("映画"), answer()).is_valid
+        assert run(explore("映画"), final_list()).is_valid
 
     def test_retrieval_limit(self) -> None:
         done = run(explore("Action"), explore("Comedy"), explore("Crime"), config=settings(max_retrievals=2))
@@ -152,7 +152,7 @@ class TestStopReasons:
         for room, fits in ((asked + listed, False), (asked + listed + 1, True)):
             episode = start(settings(response_tokens=room))
             say(episode, explore("Action"))
-            episode.answer(FOUND, SCORES)
+            episode.write_items(FOUND, SCORES)
             assert episode.is_done is not fits
             if fits:
                 assert episode.request().max_new_tokens == 1
@@ -167,8 +167,8 @@ class TestStopReasons:
         say(episode, explore("x " * MAX_PREFERENCE))
         assert episode.preference is not None
         assert len(episode.preference) == MAX_PREFERENCE
-        episode.answer(FOUND, SCORES)
-        say(episode, answer())
+        episode.write_items(FOUND, SCORES)
+        say(episode, final_list())
         assert episode.finish().format_errors == ("preference longer than 2000 characters",)
 
 
@@ -177,10 +177,10 @@ class TestIds:
         episode = start()
         prompt = episode.request().context
         first = say(episode, explore("Action"))
-        episode.answer(FOUND, SCORES)
+        episode.write_items(FOUND, SCORES)
         context = episode.request().context
         listed = context[len(prompt) + len(first) :]
-        last = say(episode, answer())
+        last = say(episode, final_list())
         done = episode.finish()
         assert context[: len(prompt) + len(first)] == prompt + first  # only ever grows
         assert done.prompt_ids == prompt
@@ -189,7 +189,7 @@ class TestIds:
         assert done.logprobs == tuple(-0.25 * sampled for sampled in done.loss_mask)
         text = build_codec().decode(listed)
         assert text == "\n<|begin_of_item_list|>\n1. Alien\n2. Aliens\n3. Alien 3\n<|end_of_item_list|>\n"
-        assert done.response == explore("Action") + text + answer()
+        assert done.response == explore("Action") + text + final_list()
 
     def test_sampled_ids_are_never_encoded_again(self) -> None:
         codec = Letters("ab")
@@ -199,9 +199,9 @@ class TestIds:
         episode = start(codec=codec)
         prompt = episode.request().context
         episode.feed(Segment(sampled, (-1.0,) * len(sampled), stopped=True))
-        episode.answer(FOUND, SCORES)
+        episode.write_items(FOUND, SCORES)
         assert episode.request().context[len(prompt) :][: len(sampled)] == sampled
-        last = say(episode, answer(), codec=codec)
+        last = say(episode, final_list(), codec=codec)
         done = episode.finish()
         assert done.response_ids[: len(sampled)] == sampled
         assert done.response_ids[-len(last) :] == last
@@ -212,7 +212,7 @@ class TestIds:
         for target in (0, 9, 10):
             episode = start(example=Example("7", EXAMPLE.history, target, EXAMPLE.ratings))
             say(episode, explore("Action"))
-            episode.answer(FOUND, SCORES)
+            episode.write_items(FOUND, SCORES)
             seen.add(episode.request())
         assert len(seen) == 1
 
@@ -235,16 +235,16 @@ class TestSampling:
 
 
 class TestMisuse:
-    def test_an_answer_nobody_waits_for(self) -> None:
+    def test_items_nobody_waits_for(self) -> None:
         with pytest.raises(ValueError, match="episode 3: no preference is waiting"):
-            start().answer(FOUND, SCORES)
+            start().write_items(FOUND, SCORES)
 
-    def test_a_second_answer(self) -> None:
+    def test_items_a_second_time(self) -> None:
         episode = start()
         say(episode, explore("Action"))
-        episode.answer(FOUND, SCORES)
+        episode.write_items(FOUND, SCORES)
         with pytest.raises(ValueError, match="no preference is waiting"):
-            episode.answer(FOUND, SCORES)
+            episode.write_items(FOUND, SCORES)
 
     def test_finished_too_early(self) -> None:
         episode = start()
@@ -258,13 +258,13 @@ class TestMisuse:
         episode = start()
         say(episode, explore("Action"))
         with pytest.raises(ValueError, match="can't be fed"):
-            say(episode, answer())
-        episode.answer(FOUND, SCORES)
-        say(episode, answer())
+            say(episode, final_list())
+        episode.write_items(FOUND, SCORES)
+        say(episode, final_list())
         with pytest.raises(ValueError, match="can't be fed"):
-            say(episode, answer())
+            say(episode, final_list())
 
     def test_finishing_twice_gives_the_same(self) -> None:
         episode = start()
-        say(episode, answer())
+        say(episode, final_list())
         assert episode.finish() == episode.finish()

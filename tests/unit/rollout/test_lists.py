@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from small_world import answer, build_catalog, build_codec, build_dataset, explore, letters, settings
+from small_world import build_catalog, build_codec, build_dataset, explore, final_list, letters, settings
 from transformers import Qwen2ForCausalLM
 
 from deeprec.config import InferenceConfig, PolicyConfig
@@ -121,8 +121,8 @@ def test_rollouts_are_merged_by_reciprocal_rank() -> None:
 
 
 def test_several_rollouts_give_one_answer() -> None:
-    texts = [(explore(), answer(titles)) for titles in (("Heat", "Dune", "Up"), ("Dune", "Up", "Heat"))]
-    texts.append((explore(), answer(("Up", "Dune", "Heat"), thought="")))  # not valid: has no vote
+    texts = [(explore(), final_list(titles)) for titles in (("Heat", "Dune", "Up"), ("Dune", "Up", "Heat"))]
+    texts.append((explore(), final_list(("Up", "Dune", "Heat"), thought="")))  # not valid: has no vote
     codec = build_codec()
     engine = ScriptedEngine(codec, dict(enumerate(texts * 2)))
     base = Environment(DATASET, ItemKNN.fit(DATASET), engine, codec, settings())

@@ -81,7 +81,7 @@ def logprobs_of(model: PreTrainedModel, context: Sequence[int], segment: Segment
 
 
 def three_turns(engine, sampling, check, *, rows: int = 9, drop: bool = True, seed: int = 0) -> None:
-    """Ragged prompts, ragged answers of the environment, rows that drop out."""
+    """Ragged prompts, ragged items of the environment, rows that drop out."""
     draw = random.Random(seed)
     contexts = {key: [draw.randrange(VOCABULARY) for _ in range(draw.randint(1, 40))] for key in range(rows)}
     for turn in range(3):

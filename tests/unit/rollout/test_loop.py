@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from small_world import answer, build_codec, build_dataset, explore, settings
+from small_world import build_codec, build_dataset, explore, final_list, settings
 from steered import Steered
 
 from deeprec.config import PolicyConfig
@@ -24,7 +24,7 @@ DATASET = build_dataset()
 CODEC = build_codec()
 TESTED = DATASET.examples("test")
 KNN = ItemKNN.fit(DATASET)
-DIALOGUE = (explore("Action"), explore("Comedy"), answer(("Heat", "Dune", "Up")))
+DIALOGUE = (explore("Action"), explore("Comedy"), final_list(("Heat", "Dune", "Up")))
 
 
 def environment(engine: Engine, **changes: object) -> Environment:
@@ -144,7 +144,7 @@ def test_an_error_of_the_engine_changes_no_episode() -> None:
     assert [one.finish() for one in done] == run_episodes(TESTED[:2], scripted(), greedy=True)
 
 
-def test_after_an_error_of_the_trm_preferences_are_answered_and_nothing_is_sampled_twice() -> None:
+def test_after_an_error_of_the_trm_preferences_get_their_items_and_nothing_is_sampled_twice() -> None:
     retriever = Failing(KNN, "retrieve", RetrievalError("the index is away"))
     engine = Failing(ScriptedEngine(CODEC, dict.fromkeys(range(8), DIALOGUE)), "generate", EngineError(""))
     where = Environment(DATASET, retriever, engine, CODEC, settings())  # type: ignore[arg-type]

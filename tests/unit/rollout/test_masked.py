@@ -100,13 +100,13 @@ def test_what_is_drawn_from_is_the_policys_title_times_the_trms_shares(codec: To
         allowed = [item for item in range(1, 31) if item not in example.history]
         shares = {item: scores[item] - np.logaddexp.reduce(scores[allowed]) for item in allowed}
         assert set(draw.pool) == {*found.pool, *plain.item_indices[0].tolist()}
-        answers = [(turn.retrieved, turn.scores) for turn in found.turns]
-        answers.append((tuple(plain.item_indices[0].tolist()), tuple(plain.scores[0].tolist())))
+        retrievals = [(turn.retrieved, turn.scores) for turn in found.turns]
+        retrievals.append((tuple(plain.item_indices[0].tolist()), tuple(plain.scores[0].tolist())))
         values = {}
         for item, prior in zip(draw.pool, draw.prior, strict=True):
             asked = max(
                 score - np.logaddexp.reduce(given)
-                for items, given in answers
+                for items, given in retrievals
                 for one, score in zip(items, given, strict=True)
                 if one == item
             )
@@ -202,7 +202,7 @@ def test_a_response_without_room_for_its_list_is_cut() -> None:
     assert found.ranking == ()
 
 
-def test_a_retrieved_list_is_the_trms_answer_to_the_last_preference() -> None:
+def test_a_retrieved_list_is_what_the_trm_found_for_the_last_preference() -> None:
     codec = build_codec()
     base = environment(codec, random_model(codec))
     where = replace(base, lists=RetrievedLists(3))

@@ -7,13 +7,13 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_world import answer, build_catalog, explore, settings
+from small_world import build_catalog, explore, final_list, settings
 
 from deeprec.data.catalog import Catalog
 from deeprec.rollout.protocol import (
     item_line,
-    parse_answer,
     parse_exploration,
+    parse_list,
     render_items,
     render_prompt,
     render_ranking,
@@ -182,7 +182,7 @@ class TestExploration:
 
 class TestAnswer:
     def test_well_formed(self) -> None:
-        parsed = parse_answer(answer(("Alien", "Brazil")))
+        parsed = parse_list(final_list(("Alien", "Brazil")))
         assert (parsed.thought, parsed.lines, parsed.errors) == ("Now rank.", ("Alien", "Brazil"), ())
 
     @pytest.mark.parametrize(
@@ -190,10 +190,10 @@ class TestAnswer:
     )
     def test_numbers_are_taken_off(self, line: str) -> None:
         text = f"x{TAGS.end_think}{TAGS.begin_list}\n\n{line}\n \n{TAGS.end_list}"
-        assert parse_answer(text).lines == ("Heat",)
+        assert parse_list(text).lines == ("Heat",)
 
     def test_only_the_first_number_is_taken_off(self) -> None:
-        assert parse_answer(answer(("2. Fast", "1984"))).lines == ("2. Fast", "1984")
+        assert parse_list(final_list(("2. Fast", "1984"))).lines == ("2. Fast", "1984")
 
     @pytest.mark.parametrize(
         ("text", "lines", "error"),
@@ -203,33 +203,33 @@ class TestAnswer:
             (f"x{TAGS.end_think}", (), "no recommendation list"),
             (f"x{TAGS.end_think}{TAGS.begin_list}\n1. Heat", (), "no recommendation list"),
             (f"x{TAGS.end_think}1. Heat{TAGS.end_list}", (), "no recommendation list"),
-            (answer(("Heat",)).replace(TAGS.end_think, ""), ("Heat",), "reasoning not closed"),
-            (answer(("Heat",), ""), ("Heat",), "no reasoning before the answer"),
-            (answer(("Heat",), " \n"), ("Heat",), "no reasoning before the answer"),
-            (answer(("Heat",), f"x{TAGS.end_think}"), ("Heat",), "2 x </think> where 1"),
-            (answer(("Heat",), f"x{TAGS.begin_think}"), ("Heat",), "1 x <think> where 0"),
-            (answer(("Heat",), f"x{TAGS.begin_preference}y"), ("Heat",), "1 x <|begin_of_preference|> where 0"),
-            (answer(("Heat",), f"x{TAGS.end_items}"), ("Heat",), "1 x <|end_of_item_list|> where 0"),
-            (answer(("Heat", f"Ran {TAGS.begin_items}")), ("Heat", f"Ran {TAGS.begin_items}"), "tag inside"),
+            (final_list(("Heat",)).replace(TAGS.end_think, ""), ("Heat",), "reasoning not closed"),
+            (final_list(("Heat",), ""), ("Heat",), "no reasoning before the list"),
+            (final_list(("Heat",), " \n"), ("Heat",), "no reasoning before the list"),
+            (final_list(("Heat",), f"x{TAGS.end_think}"), ("Heat",), "2 x </think> where 1"),
+            (final_list(("Heat",), f"x{TAGS.begin_think}"), ("Heat",), "1 x <think> where 0"),
+            (final_list(("Heat",), f"x{TAGS.begin_preference}y"), ("Heat",), "1 x <|begin_of_preference|> where 0"),
+            (final_list(("Heat",), f"x{TAGS.end_items}"), ("Heat",), "1 x <|end_of_item_list|> where 0"),
+            (final_list(("Heat", f"Ran {TAGS.begin_items}")), ("Heat", f"Ran {TAGS.begin_items}"), "tag inside"),
             (f"x{TAGS.begin_list}\n1. Heat\n{TAGS.end_list}{TAGS.end_think}", (), "no recommendation list"),
-            (f"{answer(('Heat',))}\n{TAGS.begin_list}\n1. Ran{TAGS.end_list}", ("Heat",), "2 x <recommendation"),
-            (answer(("Heat",)).replace(f"{TAGS.end_think}\n", f"{TAGS.end_think} So: "), ("Heat",), "text between"),
-            (answer(("Heat",), "ok\nassistant : x"), ("Heat",), "role name"),
-            (answer(("Heat",), "x<|endoftext|>"), ("Heat",), "role name"),
-            (answer(("title of the best item",)), ("title of the best item",), "placeholder"),
+            (f"{final_list(('Heat',))}\n{TAGS.begin_list}\n1. Ran{TAGS.end_list}", ("Heat",), "2 x <recommendation"),
+            (final_list(("Heat",)).replace(f"{TAGS.end_think}\n", f"{TAGS.end_think} So: "), ("Heat",), "text between"),
+            (final_list(("Heat",), "ok\nassistant : x"), ("Heat",), "role name"),
+            (final_list(("Heat",), "x<|endoftext|>"), ("Heat",), "role name"),
+            (final_list(("title of the best item",)), ("title of the best item",), "placeholder"),
         ],
     )  # fmt: skip
     def test_malformed(self, text: str, lines: tuple[str, ...], error: str) -> None:
-        parsed = parse_answer(text)
+        parsed = parse_list(text)
         assert parsed.lines == lines
         assert any(found.startswith(error) for found in parsed.errors), parsed.errors
 
     def test_a_title_that_names_a_role_is_no_role(self) -> None:
-        assert parse_answer(answer(("System: Shock", "User"))).errors == ()
+        assert parse_list(final_list(("System: Shock", "User"))).errors == ()
 
     @given(st.text())
     def test_any_text_is_parsed(self, text: str) -> None:
-        parse_answer(text)
+        parse_list(text)
 
 
 class TestResolving:
@@ -250,6 +250,6 @@ class TestResolving:
     def test_every_label_resolves_to_its_own_item(self, titles: list[str]) -> None:
         catalog = build_catalog(titles)
         every = range(1, len(titles) + 1)
-        parsed = parse_answer(f"x{TAGS.end_think}\n{render_ranking(every, catalog)}")
+        parsed = parse_list(f"x{TAGS.end_think}\n{render_ranking(every, catalog)}")
         assert resolve_lines(parsed.lines, catalog) == tuple(every)
         assert not [error for error in parsed.errors if error not in ("placeholder copied from the prompt",)]

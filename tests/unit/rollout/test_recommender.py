@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from small_world import answer, build_codec, build_dataset, explore, settings
+from small_world import build_codec, build_dataset, explore, final_list, settings
 
 from deeprec.recommender import Recommendation
 from deeprec.rollout.engines.scripted import ScriptedEngine
@@ -16,8 +16,8 @@ from deeprec.types import Example
 DATASET = build_dataset()
 TRM = Popularity.fit(DATASET)
 USER = Example("u", (1, 4))  # Alien, Brazil
-GOOD = (explore(), answer(("Heat", "Dune", "Up")))
-BROKEN = (explore(), answer(("Heat", "Dune", "Up"), thought=""))
+GOOD = (explore(), final_list(("Heat", "Dune", "Up")))
+BROKEN = (explore(), final_list(("Heat", "Dune", "Up"), thought=""))
 
 
 def recommend(
@@ -44,21 +44,21 @@ class TestEvaluation:
     def test_a_failure_is_a_miss(self) -> None:
         found = recommend(*BROKEN, fill_in=False)
         assert (found.ranking, found.source) == ((), "deeprec")
-        assert found.reason == "finished: no reasoning before the answer"
+        assert found.reason == "finished: no reasoning before the list"
 
     def test_an_unfinished_one_is_a_miss(self) -> None:
         found = recommend(explore(""), fill_in=False)
         assert (found.ranking, found.reason) == ((), "empty_preference")
 
     def test_a_short_list_stays_short(self) -> None:
-        found = recommend(explore(), answer(("Heat", "Heat", "Nowhere")), fill_in=False)
+        found = recommend(explore(), final_list(("Heat", "Heat", "Nowhere")), fill_in=False)
         assert (found.ranking, found.reason) == ((10,), None)
 
     def test_the_top_k_of_a_longer_list(self) -> None:
         assert recommend(*GOOD, fill_in=False, k=2).ranking == (10, 6)
 
     def test_known_items_are_left_out(self) -> None:
-        texts = explore(), answer(("Alien", "Heat", "Brazil"))
+        texts = explore(), final_list(("Alien", "Heat", "Brazil"))
         assert recommend(*texts, fill_in=False).ranking == (10,)
         assert recommend(*texts, fill_in=False, repeats=True).ranking == (1, 10, 4)
 
@@ -71,7 +71,7 @@ class TestServing:
     @pytest.mark.parametrize(
         ("texts", "reason"),
         [
-            (BROKEN, "finished: no reasoning before the answer"),
+            (BROKEN, "finished: no reasoning before the list"),
             ((explore(""),), "empty_preference"),
             ((explore(), "No idea.<|end_of_text|>"), "no_list: "),
         ],
@@ -83,12 +83,12 @@ class TestServing:
         assert found.reason.startswith(reason)
 
     def test_a_short_list_goes_on_with_the_trm(self) -> None:
-        found = recommend(explore(), answer(("Heat", "Heat", "Nowhere")), fill_in=True, k=5)
+        found = recommend(explore(), final_list(("Heat", "Heat", "Nowhere")), fill_in=True, k=5)
         assert found.ranking == (10, *best(4, 1, 4, 10))
         assert (found.source, found.reason) == ("deeprec", "the list holds 1 of 5 items")
 
     def test_a_list_without_any_usable_item_says_so(self) -> None:
-        found = recommend(explore(), answer(("Alien", "Brazil", "Nowhere")), fill_in=True)
+        found = recommend(explore(), final_list(("Alien", "Brazil", "Nowhere")), fill_in=True)
         assert found.ranking == best(3, 1, 4)
         assert (found.source, found.reason) == ("trm", "the list holds 0 of 3 items")
 

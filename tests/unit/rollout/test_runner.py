@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_world import answer, build_catalog, build_codec, build_dataset, explore, settings
+from small_world import build_catalog, build_codec, build_dataset, explore, final_list, settings
 from steered import Steered
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, Qwen2ForCausalLM
@@ -29,7 +29,7 @@ from deeprec.types import Example, StopReason, Trajectory
 
 DATASET = build_dataset()
 TESTED = DATASET.examples("test")
-DIALOGUE = (explore("Action"), explore("Comedy"), answer(("Heat", "Dune", "Up")))
+DIALOGUE = (explore("Action"), explore("Comedy"), final_list(("Heat", "Dune", "Up")))
 
 
 def scripted(texts: Sequence[Sequence[str]], *, repeats: bool = False, **changes: object) -> Environment:
@@ -53,7 +53,9 @@ def asked_keys(engine: ScriptedEngine) -> list[list[int]]:
 
 class TestOrder:
     def test_everybody_gets_their_own_trajectory(self) -> None:
-        texts = [[*[explore("Action")] * (key % 3), answer((f"Alien {key}",))] for key in range(len(TESTED))]
+        texts = [
+            [*[explore("Action")] * (key % 3), final_list((f"Alien {key}",))] for key in range(len(TESTED))
+        ]
         done = run_episodes(TESTED, scripted(texts), greedy=True)
         assert [t.user_id for t in done] == [example.user_id for example in TESTED]
         assert [len(t.turns) for t in done] == [key % 3 for key in range(len(TESTED))]
@@ -65,7 +67,7 @@ class TestOrder:
     def test_whoever_is_done_makes_room_for_the_next_at_once(self) -> None:
         """Two places and dialogues of 1, 4, 2, 1, 1, ... turns: the long one holds nobody up."""
         turns = [0, 3, 1, 0, 0, 0, 0, 0]
-        texts = [[*[explore()] * count, answer((f"Alien {key}",))] for key, count in enumerate(turns)]
+        texts = [[*[explore()] * count, final_list((f"Alien {key}",))] for key, count in enumerate(turns)]
         environment = scripted(texts, users_per_batch=2)
         calls = asked_keys(environment.engine)
         done = run_episodes(TESTED, environment, greedy=True)
@@ -167,7 +169,7 @@ class TestLimits:
             run_episodes(TESTED[:1], scripted([[explore("Action")]]), greedy=True)
 
     def test_a_runaway_preference_stops_nobody_else(self) -> None:
-        long = [explore("word " * 500), answer()]
+        long = [explore("word " * 500), final_list()]
         environment = scripted([long, DIALOGUE], segment_tokens=5000, response_tokens=9000)
         done = run_episodes(TESTED[:2], environment, greedy=True)
         assert done[0].format_errors == ("preference longer than 2000 characters",)
@@ -281,7 +283,7 @@ def test_hostile_titles_stay_in_their_lines() -> None:
     catalog = build_catalog([*titles, *[f"Film {number}" for number in range(27)]])
     dataset = type(DATASET)("hostile", catalog, DATASET.interactions, DATASET.users)
     codec = build_codec()
-    texts = [explore("Action"), answer(tuple(catalog[item].label for item in (1, 2, 3)))]
+    texts = [explore("Action"), final_list(tuple(catalog[item].label for item in (1, 2, 3)))]
     environment = Environment(
         dataset, Popularity.fit(dataset), ScriptedEngine(codec, {0: texts}), codec, settings(retrieved=25)
     )
@@ -319,7 +321,7 @@ def test_now_is_the_month_of_the_latest_item(
 ) -> None:
     user = Example("u", (1, 4), timestamps=times, timestamp=1_500_000_000.0)
     asked = Asked()
-    engine = ScriptedEngine(build_codec(), {0: (explore("Action; now"), explore("Now"), answer())})
+    engine = ScriptedEngine(build_codec(), {0: (explore("Action; now"), explore("Now"), final_list())})
     environment = Environment(DATASET, asked, engine, build_codec(), settings(now=known))
     (trajectory,) = run_episodes([user], environment, greedy=True)
     assert asked.preferences == expected

@@ -34,8 +34,8 @@ def engine(reply: Reply, **options: Any) -> Iterator[tuple[OpenAIEngine, list[di
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             bodies.append(body | {"authorization": self.headers["authorization"], "path": self.path})
-            status, answer = reply(body)
-            content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            status, told = reply(body)
+            content = told if isinstance(told, bytes) else json.dumps(told).encode()
             self.send_response(status)
             self.send_header("content-length", str(len(content)))
             self.end_headers()
@@ -72,8 +72,8 @@ def completion(text: str, finish: str = "stop", **more: object) -> dict[str, Any
 
 def test_a_server_that_speaks_ids_is_taken_at_its_word() -> None:
     ids = CODEC.encode(explore())
-    answer = completion("", token_ids=ids, logprobs={"token_logprobs": [-0.5] * len(ids)})
-    with engine(lambda _: (200, answer), api_key="secret") as (found, bodies):
+    written = completion("", token_ids=ids, logprobs={"token_logprobs": [-0.5] * len(ids)})
+    with engine(lambda _: (200, written), api_key="secret") as (found, bodies):
         segment = found.generate([request()], SAMPLING)[0]
     assert segment == type(segment)(tuple(ids), (-0.5,) * len(ids), True)
     assert bodies[0]["prompt"] == list(request().context)
@@ -120,9 +120,9 @@ def test_what_passes_is_tried_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "answer", "told"),
+    ("status", "reply", "told"),
     [
-        (500, {"error": "boom"}, r"no answer in 4 tries \(status 500: .*boom"),
+        (500, {"error": "boom"}, r"no reply in 4 tries \(status 500: .*boom"),
         (404, {"detail": "no such model"}, "status 404 .*no such model.*--model"),
         (400, {"detail": "no"}, "status 400"),
         (200, b"<html>", "no JSON object"),
@@ -130,9 +130,9 @@ def test_what_passes_is_tried_again() -> None:
         (200, {**completion("Maybe Drama"), "usage": {"completion_tokens": 99}}, "leaves special tokens out"),
     ],
 )
-def test_a_server_of_no_use_is_named(status: int, answer: object, told: str) -> None:
+def test_a_server_of_no_use_is_named(status: int, reply: object, told: str) -> None:
     with (
-        engine(lambda _: (status, answer)) as (found, _),
+        engine(lambda _: (status, reply)) as (found, _),
         pytest.raises(EngineError, match=rf"(?s)127\.0\.0\.1.*{told}"),
     ):
         found.generate([request()], SAMPLING)

@@ -280,7 +280,7 @@ def test_an_answer_that_does_not_come_is_given_up(postgres: Postgres) -> None:
     """In the middle of a transaction, where no new connection hides it."""
     with open_store(postgres.emptied(), wait=0.1) as store:
         opened: Any = store
-        with within(5), pytest.raises(StoreUnavailable, match=r"no answer within 1\.1 s"):  # noqa: SIM117
+        with within(5), pytest.raises(StoreUnavailable, match=r"no reply within 1\.1 s"):  # noqa: SIM117
             with opened._reading() as connection:
                 connection.exec_driver_sql("SELECT pg_sleep(20)")
         store.ping()

@@ -96,7 +96,7 @@ def write_interactions(
     pasts = [_Past(example.user_id, list(example.history)) for example in short]
     with progress_bar("Writing next items", len(short) * AUGMENTED_ITEMS) as bar:
         for _ in range(AUGMENTED_ITEMS):
-            # One whose last answer could not be used would only be asked the same again.
+            # One whose last reply could not be used would only be asked the same again.
             open_pasts = [past for past in pasts if len(past.prompts) == len(past.added)]
             questions = [
                 Question(
@@ -105,12 +105,12 @@ def write_interactions(
                 )
                 for past in open_pasts
             ]
-            answers = written.ask(questions, writer, _TITLE_TOKENS, _TEXTS_TOGETHER, bar)
-            for past, answer in zip(open_pasts, answers, strict=True):
-                past.prompts.append(answer["prompt"])
-                past.texts.append(answer["text"])
-                past.tokens += answer["tokens"]
-                item = read_title(answer["text"], dataset.catalog)
+            replies = written.ask(questions, writer, _TITLE_TOKENS, _TEXTS_TOGETHER, bar)
+            for past, reply in zip(open_pasts, replies, strict=True):
+                past.prompts.append(reply["prompt"])
+                past.texts.append(reply["text"])
+                past.tokens += reply["tokens"]
+                item = read_title(reply["text"], dataset.catalog)
                 is_new = dataset.allow_repeats or item not in past.items
                 if item is not None and item in offered and is_new:
                     past.added.append(item)

@@ -1,4 +1,4 @@
-"""What the writer is asked, as texts that anybody can read and replace; and how its answers are read."""
+"""What the writer is asked, as texts that anybody can read and replace; and how its replies are read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deeprec.types import Item
 HISTORY = 20  # latest items of a history that a prompt shows
 _ITEM_FIELDS = ("title", "categories", "year")
 _HISTORY_FIELDS = ("history",)
-# A pretrained model is asked in words. One line, so that a line break ends every answer.
+# A pretrained model is asked in words. One line, so that a line break ends every reply.
 _ITEM = """\
 An item of a catalogue.
 Title: {title}

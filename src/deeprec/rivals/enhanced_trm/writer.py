@@ -44,7 +44,7 @@ class Written:
 
 
 class Writer(Protocol):
-    """Answers prompts with one line each."""
+    """Replies to prompts with one line each."""
 
     def write(self, prompts: Sequence[str], cap: int) -> list[Written]:
         """One line of at most `cap` tokens a prompt, in order, written greedily."""

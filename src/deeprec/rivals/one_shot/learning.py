@@ -18,7 +18,7 @@ from deeprec.policy.environment import build_environment
 from deeprec.policy.loading import Policy, load_policy, save_policy
 from deeprec.policy.tiny import start_titles
 from deeprec.rewards.mixture import reward_parts
-from deeprec.rivals.one_shot.lessons import answerable, copy_tasks, lesson_tasks, list_documents
+from deeprec.rivals.one_shot.lessons import copy_tasks, lesson_tasks, list_documents, with_target_listed
 from deeprec.rivals.one_shot.prompts import Task, build_tasks
 from deeprec.rivals.one_shot.ranker import rank_tasks
 from deeprec.rivals.one_shot.recommender import OneShotRecommender
@@ -125,7 +125,7 @@ def fit_reinforced(
     policy.model.to(best_device())
     environment = build_one_shot(run, dataset, trm, policy)
     tasks = lesson_tasks(dataset, environment)
-    pool = answerable(tasks)
+    pool = with_target_listed(tasks)
     sampler = ListSampler(
         environment=environment,
         space=reward_space(run, dataset, trm),
@@ -223,14 +223,14 @@ def _facts(
     ]
     return {
         "examples": len(tasks),
-        "with_target": len(answerable(tasks)),
+        "with_target": len(with_target_listed(tasks)),
         "validation": {
             "users": len(examples),
             METRIC: round(validation_ndcg(recommender, examples), 5),
             f"trm {METRIC}": round(
                 validation_ndcg(TRMRecommender(environment.retriever, dataset), examples), 5
             ),
-            "target_among_candidates": round(len(answerable(held_out)) / len(held_out), 4),
+            "target_among_candidates": round(len(with_target_listed(held_out)) / len(held_out), 4),
             "valid_share": round(sum(one.is_valid for one in written) / len(written), 4),
             "from_candidates": round(sum(lines) / max(len(lines), 1), 4),
             "tokens": round(sum(sum(one.loss_mask) for one in written) / len(written), 1),

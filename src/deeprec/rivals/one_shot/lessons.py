@@ -33,7 +33,7 @@ def lesson_tasks(dataset: Dataset, environment: Environment) -> list[Task]:
             f"data set '{dataset.name}' has no RL targets; prepare it with data.rl_targets of at least 1"
         )
     tasks = build_tasks(examples, environment)
-    if not answerable(tasks):
+    if not with_target_listed(tasks):
         raise TrainingError(
             f"none of {len(examples)} RL targets is among the TRM's {environment.config.retrieved} candidates, so "
             "there is nothing to learn from; raise rivals.one_shot.candidates, or fit the TRM longer"
@@ -52,7 +52,7 @@ def copy_tasks(environment: Environment, count: int, seed: int) -> list[Task]:
     return build_tasks([replace(cut, target=0) for cut in cuts], environment)
 
 
-def answerable(tasks: Sequence[Task]) -> list[Task]:
+def with_target_listed(tasks: Sequence[Task]) -> list[Task]:
     """Those whose target is among the candidates."""
     return [task for task in tasks if task.example.target in task.candidates]
 

@@ -1,4 +1,4 @@
-"""What the model is shown: a history and the TRM's plain list. And how its answer is read."""
+"""What the model is shown: a history and the TRM's plain list. And how its list is read."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from deeprec.data.dataset import Dataset
 from deeprec.errors import PolicyError
 from deeprec.rollout.environment import Environment
 from deeprec.rollout.protocol import (
-    Answer,
-    parse_answer,
+    FinalList,
+    parse_list,
     render_history,
     render_items,
     render_profile,
@@ -93,16 +93,16 @@ def specimen_prompt(config: RolloutConfig) -> str:
     return render_one_shot(dataset.fit_histories()[0], shown, dataset, config)
 
 
-def read_answer(text: str) -> Answer:
+def read_list(text: str) -> FinalList:
     """The lines of a list as the model wrote it, and what is wrong with its form.
 
-    A one-shot answer has no reasoning; the protocol's parser is told that it is closed.
+    A one-shot list has no reasoning before it; the protocol's parser is told that it is closed.
     """
-    return parse_answer(f"Ranked.{TAGS.end_think}\n{text}")
+    return parse_list(f"Ranked.{TAGS.end_think}\n{text}")
 
 
 def room_of(task: Task, environment: Environment) -> int:
-    """Tokens that the answer may have."""
+    """Tokens that the list may have."""
     config = environment.config
     left = environment.engine.context_length - len(task.prompt_ids)
     return min(config.segment_tokens, config.response_tokens, left)

@@ -9,7 +9,7 @@ import numpy as np
 
 from deeprec.errors import PolicyError
 from deeprec.progress import Bar
-from deeprec.rivals.one_shot.prompts import Task, read_answer, room_of
+from deeprec.rivals.one_shot.prompts import Task, read_list, room_of
 from deeprec.rollout.engines.base import Request, Segment
 from deeprec.rollout.environment import Environment
 from deeprec.rollout.episode import stop_sampling
@@ -94,8 +94,8 @@ def _trajectory(
     task: Task, segment: Segment, environment: Environment, *, sampled: bool = True, room: int = 0
 ) -> Trajectory:
     text = environment.codec.decode(segment.token_ids)
-    answer = read_answer(text)
-    items = resolve_lines(answer.lines, environment.dataset.catalog)
+    written = read_list(text)
+    items = resolve_lines(written.lines, environment.dataset.catalog)
     if segment.stopped:
         closed = text.rstrip().endswith(TAGS.end_list)
         stop = StopReason.FINISHED if closed else StopReason.NO_LIST
@@ -111,8 +111,8 @@ def _trajectory(
         prompt=task.prompt,
         response=text,
         turns=(),
-        lines=answer.lines,
+        lines=written.lines,
         ranking=tuple(dict.fromkeys(item for item in items if item)),
         stop_reason=stop,
-        format_errors=answer.errors,
+        format_errors=written.errors,
     )

@@ -52,7 +52,7 @@ class OpenAIEngine:
     Prompts go as token ids where the server takes them, else as text. Up to `parallel`
     requests run at once. What fails for the moment is tried again, with growing pauses.
     Log-probabilities are NaN where the server gives none for its own ids. Raises
-    EngineError, naming the server, when it can't be reached or its answer can't be used.
+    EngineError, naming the server, when it can't be reached or its reply can't be used.
     """
 
     def __init__(
@@ -125,13 +125,13 @@ class OpenAIEngine:
     # Asking
 
     def _segment(self, request: Request, cap: int, sampling: Sampling) -> Segment:
-        answer = self._ask(request, cap, sampling)
+        reply = self._ask(request, cap, sampling)
         try:
-            choice = answer["choices"][0]
+            choice = reply["choices"][0]
             text, is_stopped = str(choice["text"]), choice["finish_reason"] == "stop"
         except (KeyError, IndexError, TypeError) as error:
             raise EngineError(
-                f"{self._url}: the answer is no completion ({type(error).__name__}: {error}); check --base-url"
+                f"{self._url}: the reply is no completion ({type(error).__name__}: {error}); check --base-url"
             ) from None
         ids = choice.get("token_ids")
         if ids:
@@ -140,7 +140,7 @@ class OpenAIEngine:
         if is_stopped:
             text = closed(text, stops, choice.get("stop_reason"))
         found = self._codec.encode(text)
-        self._check_tags(text, len(found), answer)
+        self._check_tags(text, len(found), reply)
         if is_stopped and not text.endswith(stops):
             found.append(self._codec.eos_id)
         return Segment(tuple(found), (math.nan,) * len(found), is_stopped)
@@ -158,9 +158,9 @@ class OpenAIEngine:
         for dialect in _DIALECTS:
             response = self._post(self._body(dialect, request, cap, sampling))
             if response.status_code not in _REFUSED:
-                answer = self._read(response)
+                reply = self._read(response)
                 self._dialect = dialect
-                return answer
+                return reply
         return self._read(response)
 
     def _body(self, dialect: _Dialect, request: Request, cap: int, sampling: Sampling) -> dict[str, Any]:
@@ -203,7 +203,7 @@ class OpenAIEngine:
             if attempt + 1 < _TRIES:
                 time.sleep(min(wait, _LONGEST_PAUSE))
             pause *= 2
-        raise EngineError(f"{self._url}: no answer in {_TRIES} tries ({reason}); check that the server runs")
+        raise EngineError(f"{self._url}: no reply in {_TRIES} tries ({reason}); check that the server runs")
 
     def _read(self, response: httpx.Response) -> dict[str, Any]:
         if response.status_code != 200:
@@ -212,16 +212,16 @@ class OpenAIEngine:
                 "and the key"
             )
         try:
-            answer = response.json()
+            reply = response.json()
         except (json.JSONDecodeError, UnicodeDecodeError):
-            answer = None
-        if not isinstance(answer, dict):
-            raise EngineError(f"{self._url}: the answer is no JSON object; check --base-url")
-        return answer
+            reply = None
+        if not isinstance(reply, dict):
+            raise EngineError(f"{self._url}: the reply is no JSON object; check --base-url")
+        return reply
 
-    def _check_tags(self, text: str, tokens: int, answer: dict[str, Any]) -> None:
+    def _check_tags(self, text: str, tokens: int, reply: dict[str, Any]) -> None:
         """Raise EngineError where the server leaves the protocol's tags out of its text."""
-        usage = answer.get("usage") or {}
+        usage = reply.get("usage") or {}
         written = usage.get("completion_tokens")
         if isinstance(written, int) and written - tokens >= 2 and not any(tag in text for tag in TAGS.all):
             raise EngineError(

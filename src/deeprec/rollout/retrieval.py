@@ -1,4 +1,4 @@
-"""What the environment writes into episodes: the TRM's answers."""
+"""What the environment writes into episodes: the items that the TRM retrieves."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from deeprec.trm.periods import NOW, month_phrase
 from deeprec.trm.phrases import join_phrases, split_phrases
 
 
-def answer_preferences(
+def write_retrieved(
     episodes: Sequence[Episode], dataset: Dataset, retriever: Retriever, config: RolloutConfig
 ) -> None:
     """Retrieve for every pending preference, and write the items behind it.
 
     Who asks again for what was asked for before gets what comes next: the same list twice would tell nothing.
-    An answer never depends on the batch.
+    What is retrieved never depends on the batch.
     """
     exclude = [
         (*dataset.exclusions(episode.example), *_shown(episode, config.new_items_only))
@@ -30,13 +30,13 @@ def answer_preferences(
     histories = [episode.example.history for episode in episodes]
     asked = [_asked(episode, config) for episode in episodes]
     # A small catalogue runs out of new items: then that user's list is shorter, or empty.
-    answers = retrieve_left(retriever, histories, asked, config.retrieved, exclude)
-    for episode, found in zip(episodes, answers, strict=True):
-        episode.answer(found.items, found.scores)
+    retrievals = retrieve_left(retriever, histories, asked, config.retrieved, exclude)
+    for episode, found in zip(episodes, retrievals, strict=True):
+        episode.write_items(found.items, found.scores)
 
 
 def _shown(episode: Episode, everything: bool) -> tuple[int, ...]:
-    """Items that are not to be shown again: those of `everything` retrieved, or of answers to the same preference."""
+    """Items that are not to be shown again: those of `everything` retrieved, or for the same preference."""
     if everything:
         return episode.retrieved
     wanted = _normal(episode.preference)
