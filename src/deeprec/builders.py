@@ -48,17 +48,19 @@ def build_oracle(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str
 
 
 def build_reranked(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> Recommender:
-    """The TRM's plain list in the reader's order; raises EvaluationError for a run without a reader."""
-    from deeprec.policy.environment import load_reader
+    """The TRM's plain list in the order of TRM and title likelihoods; raises EvaluationError where no policy read."""
+    from deeprec.policy.environment import load_reading
     from deeprec.rollout.reranked import RerankedTRM
     from deeprec.rollout.title_likelihoods import Likelihoods
     from deeprec.rollout.titles import TitleTexts
 
-    reader = load_reader(run)
-    if reader is None:
-        raise EvaluationError(f"method '{name}': this run has no reader; set warm_start.reading_epochs")
-    titles = TitleTexts(reader.codec, dataset.catalog)
-    return RerankedTRM(trm, Likelihoods(reader.model), titles, dataset, run.config.rollout, name)
+    policy = load_reading(run)
+    if policy is None:
+        raise EvaluationError(
+            f"method '{name}': in this run no policy reads histories; set warm_start.reading_epochs"
+        )
+    titles = TitleTexts(policy.codec, dataset.catalog)
+    return RerankedTRM(trm, Likelihoods(policy.model), titles, dataset, run.config.rollout, name)
 
 
 def build_policy(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> Recommender:

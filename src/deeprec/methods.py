@@ -122,7 +122,7 @@ METHODS: tuple[Method, ...] = (
         is_baseline=True, suits=_is_dated,
     ),
     Method(
-        TRM_RERANKED, "TRM, reranked by the reader", (stages.TRM, stages.WARM_START),
+        TRM_RERANKED, "TRM, reranked by title likelihood", (stages.TRM, stages.WARM_START),
         "deeprec.builders:build_reranked", reads="trm", is_baseline=True, suits=_reads,
     ),
     Method(

@@ -194,7 +194,7 @@ class Run:
         if stage.startswith(RIVAL):
             return [self.rival(stage.removeprefix(RIVAL))]
         if stage == stages.WARM_START and self.config.warm_start.reads:
-            return [self.policy(stage), self.policy(stages.READER)]
+            return [self.policy(stage), self.policy(stages.READING)]
         single = {
             stages.DATA: self.data,
             stages.TRM: self.trm,

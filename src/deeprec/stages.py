@@ -15,9 +15,8 @@ RECOMMENDATION: Final = "recommendation"
 EVALUATION: Final = "evaluation"
 RIVAL: Final = "rival:"  # what the stage of a rival is called: `rival:ease`
 
-READER: Final = (
-    "reading"  # no stage: folder of the policy as the warm start had let it read, beside the stages' own
-)
+# No stage, but a folder beside the stages' own: the policy as the warm start had let it read histories.
+READING: Final = "reading"
 
 RL_STAGES: tuple[RLStage, ...] = (COLD_START, RECOMMENDATION)
 POLICY_STAGES: tuple[str, ...] = (WARM_START, *RL_STAGES)  # each leaves a policy

@@ -12,10 +12,10 @@ from pathlib import Path
 from deeprec import stages
 from deeprec.data.dataset import Dataset
 from deeprec.disk import read_jsonl, rewrite_jsonl, whole_folder
-from deeprec.rl.warm_start import READING
+from deeprec.rl.warm_start import READING_LOG
 from deeprec.rl.warm_start import STAGE as WARM_START
 from deeprec.run import Run
-from deeprec.stages import READER
+from deeprec.stages import READING
 from deeprec.trm.kinds import NETWORK
 from deeprec.trm.published import PUBLISHED, PublishedNetwork
 from deeprec.trm.retriever import TRM
@@ -45,20 +45,20 @@ def share(run: Run, stage: str, inputs: str, donors: Sequence[Run]) -> None:
     run.begin(stage)
     _take(stage_folder(donor, stage), folder)
     _copy_rows(donor, run, stage)
-    if stage == WARM_START and donor.policy(READER).is_dir():
-        _take(donor.policy(READER), run.policy(READER))
-        _copy_rows(donor, run, READING)
+    if stage == WARM_START and donor.policy(READING).is_dir():
+        _take(donor.policy(READING), run.policy(READING))
+        _copy_rows(donor, run, READING_LOG)
     run.record(stage, {**donor.finished()[stage], "shared": os.path.relpath(donor.folder, run.folder)})
 
 
 def share_reading(run: Run, donors: Sequence[Run]) -> None:
     """Take what a donor with the same seed has read; the warm start reads again where its inputs differ."""
-    if not run.config.warm_start.reads or run.policy(READER).is_dir():
+    if not run.config.warm_start.reads or run.policy(READING).is_dir():
         return
     for donor in donors:
-        if donor.config.seed == run.config.seed and donor.policy(READER).is_dir():
-            _take(donor.policy(READER), run.policy(READER))
-            _copy_rows(donor, run, READING)
+        if donor.config.seed == run.config.seed and donor.policy(READING).is_dir():
+            _take(donor.policy(READING), run.policy(READING))
+            _copy_rows(donor, run, READING_LOG)
             return
 
 

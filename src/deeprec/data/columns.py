@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from deeprec.data.reading.table import Head
+from deeprec.data.parsing.table import Head
 from deeprec.errors import DataError
 
 Role = Literal["interactions", "items", "users"]

@@ -12,8 +12,8 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
-from deeprec.data.reading.streams import is_sidecar, reading
-from deeprec.data.reading.table import DataFile
+from deeprec.data.parsing.streams import is_sidecar, translated
+from deeprec.data.parsing.table import DataFile
 from deeprec.errors import DataError
 
 _PACKED = ("", ".gz", ".zip", ".zst", ".bz2", ".xz")
@@ -117,7 +117,7 @@ class Source:
         return iter(sorted((PurePosixPath(name) for name in names), key=_place_in_order))
 
     def _members(self) -> list[str]:
-        with reading(str(self.path)), zipfile.ZipFile(self.path) as archive:
+        with translated(str(self.path)), zipfile.ZipFile(self.path) as archive:
             names = archive.namelist()
         return [name for name in names if not name.endswith("/") and not is_sidecar(name)]
 
@@ -178,7 +178,7 @@ def _is_archive(path: Path) -> bool:
         if path.suffix.lower() == ".zip":
             raise DataError(f"{path}: is not a readable zip archive; download it again")
         return False
-    with reading(str(path)), zipfile.ZipFile(path) as archive:
+    with translated(str(path)), zipfile.ZipFile(path) as archive:
         return not any(name.startswith("xl/") for name in archive.namelist())
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import polars as pl
 
 from deeprec.data.columns import Role, looks_like_a_row
+from deeprec.data.parsing.table import DataFile, TextOptions, is_written_in, read_sample
 from deeprec.data.places import Place
-from deeprec.data.reading.table import DataFile, TextOptions, is_written_in, read_sample
 from deeprec.data.times import TimeColumn, day_of, without_missing
 from deeprec.errors import DataError
 

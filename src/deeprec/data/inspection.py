@@ -19,10 +19,10 @@ from deeprec.data.guesses import (
     guess_header,
     guess_separator,
 )
+from deeprec.data.parsing.table import DataFile, TextOptions, read_sample
 from deeprec.data.prepare import READERS
 from deeprec.data.raw import RawData, check_raw
 from deeprec.data.readers.signs import recognise
-from deeprec.data.reading.table import DataFile, TextOptions, read_sample
 from deeprec.data.times import day_of
 from deeprec.errors import DataError
 from deeprec.settings import DataConfig

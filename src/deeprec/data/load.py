@@ -14,10 +14,10 @@ from typing import Any
 import polars as pl
 
 from deeprec.data.columns import ColumnFinder
+from deeprec.data.parsing.table import DataFile, Head, TableRows, TextOptions, read_table
+from deeprec.data.parsing.text import check_encoding
 from deeprec.data.places import Place
 from deeprec.data.plans import InteractionPlan, ItemPlan, RowPlan, UserPlan
-from deeprec.data.reading.table import DataFile, Head, TableRows, TextOptions, read_table
-from deeprec.data.reading.text import check_encoding
 from deeprec.data.times import TimeColumn
 from deeprec.settings import DataConfig
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from deeprec.data.cells import categories, ids, numbers, texts
+from deeprec.data.parsing.table import TableRows
 from deeprec.data.places import Place
 from deeprec.data.raw import date_year, title_year
-from deeprec.data.reading.table import TableRows
 from deeprec.data.times import TimeColumn, day_of
 
 _A_YEAR = 366 * 86_400

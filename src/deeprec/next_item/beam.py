@@ -85,7 +85,7 @@ class BeamSearch:
         rows: int,
     ) -> list[list[tuple[int, float]]]:
         remaining = Remaining(self.trie, excluded)
-        reader = _Reader(self.model, histories, size, rows, width)
+        model = _Beamed(self.model, histories, size, rows, width)
         users = np.arange(len(histories))
         beams = Beams(
             users, users * 0, np.zeros(len(users), np.float32), users * 0, np.zeros((len(users), 0), np.int64)
@@ -93,9 +93,9 @@ class BeamSearch:
         for depth in range(len(self.trie.levels)):
             if depth:
                 codes = self.trie.levels[depth - 1].code[beams.node]
-                log_probs = reader.append(beams, codes, depth)
+                log_probs = model.append(beams, codes, depth)
             else:
-                log_probs = reader.first()
+                log_probs = model.first()
             beams = self._expand(beams, log_probs, remaining, depth, width)
         items = self.trie.levels[-1].first_item[beams.node].tolist()
         found: list[list[tuple[int, float]]] = [[] for _ in histories]
@@ -132,7 +132,7 @@ def _near_best(user: Ints, score: NDArray[np.float32], width: int) -> NDArray[np
     return near
 
 
-class _Reader:
+class _Beamed:
     """The model on one batch of histories, filled up to fixed sizes: reads them, then beam after beam."""
 
     def __init__(

@@ -16,7 +16,7 @@ from deeprec.rollout.environment import Environment
 from deeprec.rollout.list_makers import ListMaker, RetrievedLists
 from deeprec.rollout.masked import MaskedLists
 from deeprec.run import Run
-from deeprec.stages import READER
+from deeprec.stages import READING
 from deeprec.trm.base import Retriever
 
 if TYPE_CHECKING:
@@ -75,19 +75,19 @@ def _list_maker(
     )
 
 
-def load_reader(run: Run) -> Policy | None:
+def load_reading(run: Run) -> Policy | None:
     """The policy as it had read histories, before it learned to speak; None where none reads.
 
     Raises RunError where its weights are gone.
     """
     if not run.config.warm_start.reads:
         return None
-    folder = run.policy(READER)
+    folder = run.policy(READING)
     if not folder.is_dir():
         raise RunError(f"{folder}: is gone; run `deeprec policy init`")
-    reader = load_policy(str(folder), _whole(run))
-    reader.model.to(best_device())
-    return reader
+    policy = load_policy(str(folder), _whole(run))
+    policy.model.to(best_device())
+    return policy
 
 
 def _whole(run: Run) -> PolicyConfig:

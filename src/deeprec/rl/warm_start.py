@@ -40,7 +40,7 @@ from deeprec.rl.supervised import fit_documents
 from deeprec.rollout.list_prior import set_prior
 from deeprec.run import Run, writes
 from deeprec.space import LOGS, require_space
-from deeprec.stages import READER, TRM, WARM_START
+from deeprec.stages import READING, TRM, WARM_START
 from deeprec.threads import stage_threads
 from deeprec.trm import resuming as trm_resuming
 from deeprec.trm.base import Retriever
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 Log = Callable[[dict[str, float]], None]
 
 STAGE = WARM_START
-READING = "warm_start:reading"  # in the log
+READING_LOG = "warm_start:reading"  # in the log
 _INPUTS = "inputs.txt"  # beside the weights that have read: what they depend on
 
 
@@ -69,7 +69,7 @@ def run_warm_start(run: Run, dataset: Dataset, trm: Retriever) -> None:
     config = run.config
     trm_inputs = run.require(TRM)["inputs"]
     inputs = stage_inputs(config, trm_inputs)
-    folders = [run.policy(STAGE), *([run.policy(READER)] if config.warm_start.reads else [])]
+    folders = [run.policy(STAGE), *([run.policy(READING)] if config.warm_start.reads else [])]
     if run.is_current(STAGE, inputs.fingerprint) and all(folder.is_dir() for folder in folders):
         return
     if config.warm_start.enabled:
@@ -204,17 +204,17 @@ def _read(run: Run, dataset: Dataset, policy: Policy) -> float:
     So reading is done once, however often the scripts are changed or interrupted. Returns the
     seconds that an earlier reading took.
     """
-    config, place = run.config, run.policy(READER)
+    config, place = run.config, run.policy(READING)
     inputs = reading_inputs(config, dataset, policy.tokenizer).fingerprint
     if (place / _INPUTS).is_file() and (place / _INPUTS).read_text(encoding="utf-8") == inputs:
         whole = config.policy.model_copy(update={"lora_rank": 0})
         policy.model.load_state_dict(load_policy(str(place), whole).model.state_dict())
-        read = [row for row in read_jsonl(run.metrics) if row.get("stage") == READING]
+        read = [row for row in read_jsonl(run.metrics) if row.get("stage") == READING_LOG]
         return float(read[-1]["seconds"]) if read else 0.0
     (place / _INPUTS).unlink(missing_ok=True)
     checkpoint = fit_checkpoint(place, inputs)
     earlier = checkpoint.seconds
-    log = FitLog(run, READING, checkpoint)
+    log = FitLog(run, READING_LOG, checkpoint)
     policy.model.to(best_device())
     read_histories(policy, dataset, config, log, checkpoint)
     save_policy(policy.model, policy.tokenizer, place)
@@ -227,7 +227,7 @@ def reading_inputs(config: RunConfig, dataset: Dataset, tokenizer: PreTrainedTok
     """What the weights that have read depend on."""
     return Inputs.of(
         config,
-        READER,
+        READING,
         data=dataset.fingerprint,
         tokenizer=tokenizer.get_vocab(),
         constants=constants_of(tiny, training),

@@ -1,4 +1,4 @@
-"""The TRM's plain list in the order of TRM and reader together: what a second opinion is worth without asking."""
+"""The TRM's plain list in the order of TRM and title likelihoods: what a second opinion is worth without asking."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class RerankedTRM:
     def __init__(
         self,
         retriever: Retriever,
-        reader: Likelihoods,
+        likelihoods: Likelihoods,
         titles: TitleTexts,
         dataset: Dataset,
         config: RolloutConfig,
         name: str,
     ) -> None:
         self.name = name
-        self._retriever, self._reader, self._titles = retriever, reader, titles
+        self._retriever, self._likelihoods, self._titles = retriever, likelihoods, titles
         self._dataset, self._config = dataset, config
 
     def recommend(self, examples: Sequence[Example], k: int = 10) -> list[Recommendation]:
@@ -55,18 +55,18 @@ class RerankedTRM:
         excluded = [self._dataset.exclusions(example) for example in batch]
         size = max(config.retrieved, k)
         plain = retrieve_left(self._retriever, [example.history for example in batch], None, size, excluded)
-        likelihoods = self._reader.behind(
+        found = self._likelihoods.behind(
             [self._row(example, one.items) for example, one in zip(batch, plain, strict=True)]
         )
-        found = []
-        for one, likelihood in zip(plain, likelihoods, strict=True):
+        ranked = []
+        for one, likelihood in zip(plain, found, strict=True):
             order = np.argsort(-(np.asarray(log_shares(one.scores)) + likelihood), kind="stable")[:k]
-            found.append(Recommendation(tuple(one.items[place] for place in order), self.name))
-        return found
+            ranked.append(Recommendation(tuple(one.items[place] for place in order), self.name))
+        return ranked
 
     def _row(self, example: Example, items: Sequence[int]) -> tuple[Ids, list[Ids]]:
-        """What is read, as many of the latest titles as the reader has positions for, and what may come next."""
+        """What is read, as many of the latest titles as the policy has positions for, and what may come next."""
         titles = [self._titles.title(item) for item in items]
-        most = self._reader.context_length
+        most = self._likelihoods.context_length
         room = None if most is None else most - max(map(len, titles), default=0)
         return self._titles.latest(example.history[-self._config.list_history :], room), titles

@@ -21,9 +21,9 @@ from deeprec.serve.bodies import (
     item_ref,
 )
 from deeprec.serve.callers import Recommends, concerns
+from deeprec.serve.json_bodies import json_route
 from deeprec.serve.openapi import STREAM, problems
 from deeprec.serve.problems import Problem
-from deeprec.serve.reading import json_route
 from deeprec.serve.served import ServedRun, Wanted
 from deeprec.serve.service import Service
 from deeprec.serve.worker import Task

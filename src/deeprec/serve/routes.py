@@ -29,9 +29,9 @@ from deeprec.serve.bodies import (
     UsersGiven,
 )
 from deeprec.serve.callers import Administers, Reads, Writes, concerns
+from deeprec.serve.json_bodies import json_route
 from deeprec.serve.openapi import problems
 from deeprec.serve.problems import Problem, problem_of, wrong_field
-from deeprec.serve.reading import json_route
 from deeprec.serve.service import Service
 from deeprec.store import Feedback
 

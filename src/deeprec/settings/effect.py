@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from deeprec.settings.run import RunConfig
 
 DATA, TRM, WARM_START, EVALUATION = stages.DATA, stages.TRM, stages.WARM_START, stages.EVALUATION
-READING = "reading"  # what the warm start reads before it teaches, which outlives other scripts
+READING = stages.READING  # no stage of its own: it outlives other scripts
 COLD_START, RECOMMENDATION = RL = stages.RL_STAGES
 RIVALS = stages.RIVAL  # in front of a rival's name; alone it stands for every rival
 ENHANCED = RIVALS + methods.LLM_ENHANCED_TRM

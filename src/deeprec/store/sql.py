@@ -49,7 +49,7 @@ class SqlStore:
         # SQLite has one writer at a time, and lets those who wait try at random: threads queue here instead.
         self._writer = threading.RLock()
         self._insert = sqlite.insert if self._sqlite else postgresql.insert
-        with self._reading() as connection:
+        with self._to_read() as connection:
             salt = connection.execute(select(SECRET.c.salt)).scalar()
         if salt is None:
             raise StoreError(f"{place}: its salt is gone, so nobody can be found in it; restore a copy")
@@ -62,7 +62,7 @@ class SqlStore:
         return found
 
     def tenants(self) -> list[str]:
-        with self._reading() as connection:
+        with self._to_read() as connection:
             return list(connection.scalars(select(USERS.c.tenant).distinct().order_by(USERS.c.tenant)))
 
     def pseudonym(self, user_id: str) -> str:
@@ -80,7 +80,7 @@ class SqlStore:
         # Users in one order for everybody, so that no two transactions wait for each other.
         digests = sorted((self._digest(user), user) for user in histories)
         now = time.time()
-        with self._writing() as connection:
+        with self._to_write() as connection:
             for digest, user in digests:
                 owner, _ = self._lock_user(connection, digest, user)
                 connection.execute(delete(HISTORY).where(HISTORY.c.owner == owner))
@@ -97,7 +97,7 @@ class SqlStore:
     def delete_user(self, user_id: str) -> bool:
         digest = self._digest(user_id)
         with self._turn():
-            with self._writing() as connection:
+            with self._to_write() as connection:
                 owner, known = self._lock_user(connection, digest, None)
                 for table in OWNED:
                     connection.execute(delete(table).where(table.c.owner == owner))
@@ -113,7 +113,7 @@ class SqlStore:
 
     def deleted(self, user_ids: Iterable[str]) -> frozenset[str]:
         asked = list(user_ids)
-        with self._reading() as connection:
+        with self._to_read() as connection:
             if len(asked) > _NAMED:  # there are few forgotten ones, mostly none
                 rows = connection.scalars(queries.all_deleted(self.tenant))
             else:
@@ -124,7 +124,7 @@ class SqlStore:
     def known(self, user_ids: Sequence[str]) -> dict[str, KnownUser]:
         digests = {self._digest(user): user for user in user_ids}
         found: dict[str, KnownUser] = {}
-        with self._reading() as connection:
+        with self._to_read() as connection:
             for part in _parts(list(digests)):
                 rows = connection.execute(queries.users_of(part)).mappings().all()
                 entries = self._entries(
@@ -138,7 +138,7 @@ class SqlStore:
         return found
 
     def find_users(self, query: str, limit: int) -> list[str]:
-        with self._reading() as connection:
+        with self._to_read() as connection:
             return list(
                 connection.scalars(queries.users_like(self.tenant, query, limit, sqlite=self._sqlite))
             )
@@ -146,7 +146,7 @@ class SqlStore:
     def add_feedback(self, *feedback: Feedback) -> int:
         # Users in one order for everybody, so that no two transactions wait for each other.
         digests = {self._digest(entry.user_id): entry.user_id for entry in feedback}
-        with self._writing() as connection:
+        with self._to_write() as connection:
             owners = {
                 digests[digest]: self._lock_user(connection, digest, digests[digest])
                 for digest in sorted(digests)
@@ -166,7 +166,7 @@ class SqlStore:
     def histories(self) -> Iterator[StoredHistory]:
         last = 0
         while True:
-            with self._reading() as connection:
+            with self._to_read() as connection:
                 owners = connection.execute(queries.histories_after(self.tenant, last, _PAGE)).all()
                 entries = self._entries(connection, [owner for owner, _, _ in owners])
             for owner, user_id, stored in owners:
@@ -176,7 +176,7 @@ class SqlStore:
             last = owners[-1][0]
 
     def info(self) -> StoreInfo:
-        with self._reading() as connection:
+        with self._to_read() as connection:
             people = connection.execute(queries.people(self.tenant)).one()
             entries = connection.execute(queries.history_size(self.tenant)).scalar_one()
             counts = {row[0]: row[1] for row in connection.execute(queries.feedback_counts(self.tenant))}
@@ -191,7 +191,7 @@ class SqlStore:
         )
 
     def ping(self) -> None:
-        with self._reading() as connection:
+        with self._to_read() as connection:
             connection.execute(select(SECRET.c.id)).first()
 
     def close(self) -> None:
@@ -214,12 +214,12 @@ class SqlStore:
         return hmac.digest(self._salt, name.encode(), "sha256")
 
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def _to_read(self) -> Iterator[Connection]:
         with translated(self.url), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
-    def _writing(self) -> Iterator[Connection]:
+    def _to_write(self) -> Iterator[Connection]:
         with translated(self.url), self._turn(), self._writes.begin() as connection:
             yield connection
 
@@ -260,7 +260,7 @@ class SqlStore:
     def _feedback_pages(self, query: Select[Any]) -> Iterator[Feedback]:
         page = query.limit(_PAGE)
         while True:
-            with self._reading() as connection:
+            with self._to_read() as connection:
                 rows = connection.execute(page).mappings().all()
             for row in rows:
                 yield _feedback(row)

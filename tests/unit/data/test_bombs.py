@@ -16,9 +16,9 @@ import pytest
 import zstandard
 
 from deeprec.config import DataConfig
+from deeprec.data.parsing import bombs
+from deeprec.data.parsing.bombs import FREE, capped
 from deeprec.data.readers.table import read_own_tables
-from deeprec.data.reading import bombs
-from deeprec.data.reading.bombs import FREE, capped
 from deeprec.errors import DataError
 
 HEAD = b"user_id,item_id,title,timestamp\n"

@@ -12,9 +12,9 @@ from deeprec.data.cells import categories
 from deeprec.data.columns import KnownColumns
 from deeprec.data.files import Source
 from deeprec.data.load import load_interactions, load_items
+from deeprec.data.parsing.table import TextOptions
 from deeprec.data.plans import ItemPlan
 from deeprec.data.raw import NO_USERS, RawData, title_year
-from deeprec.data.reading.table import TextOptions
 from deeprec.settings import DataConfig
 
 _TEXT = TextOptions("\t", "literal")

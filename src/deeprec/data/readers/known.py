@@ -12,11 +12,11 @@ from deeprec.data.cells import categories
 from deeprec.data.columns import KnownColumns
 from deeprec.data.files import Source
 from deeprec.data.load import Loaded, load_interactions, load_items, load_users, text_options
+from deeprec.data.parsing.dialect import Quoting
+from deeprec.data.parsing.table import DataFile, TextOptions
 from deeprec.data.plans import ItemPlan
 from deeprec.data.raw import NO_USERS, RawData
 from deeprec.data.readers.amazon import unescaped, unescaped_lists
-from deeprec.data.reading.dialect import Quoting
-from deeprec.data.reading.table import DataFile, TextOptions
 from deeprec.errors import DataError
 from deeprec.settings import DataConfig
 

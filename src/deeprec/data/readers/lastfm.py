@@ -9,10 +9,10 @@ import polars as pl
 from deeprec.data.columns import KnownColumns
 from deeprec.data.files import Source
 from deeprec.data.load import load_planned, load_users
+from deeprec.data.parsing.table import TextOptions
 from deeprec.data.plans import Derived, InteractionPlan, ItemPlan
 from deeprec.data.raw import NO_USERS, RawData
 from deeprec.data.readers.known import find_table
-from deeprec.data.reading.table import TextOptions
 from deeprec.data.times import TimeColumn
 from deeprec.settings import DataConfig
 

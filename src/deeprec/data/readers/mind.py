@@ -11,9 +11,9 @@ from deeprec.data.columns import KnownColumns
 from deeprec.data.dates import DateForm, custom_form
 from deeprec.data.files import Source
 from deeprec.data.load import load_items, load_planned
+from deeprec.data.parsing.table import TextOptions
 from deeprec.data.plans import Derived, InteractionPlan, ItemPlan
 from deeprec.data.raw import NO_USERS, RawData
-from deeprec.data.reading.table import TextOptions
 from deeprec.data.times import TimeColumn
 from deeprec.settings import DataConfig
 

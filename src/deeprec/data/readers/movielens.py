@@ -16,9 +16,9 @@ from deeprec.data.cells import NO_CATEGORY
 from deeprec.data.columns import KnownColumns
 from deeprec.data.files import Source
 from deeprec.data.load import Loaded, load_interactions, load_items, load_rows, load_users
+from deeprec.data.parsing.table import TextOptions
 from deeprec.data.plans import ItemPlan
 from deeprec.data.raw import RawData, place_at
-from deeprec.data.reading.table import TextOptions
 from deeprec.errors import DataError
 from deeprec.settings import DataConfig
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from deeprec.data.columns import FileColumns, check_names
 from deeprec.data.files import Source
 from deeprec.data.load import Loaded, load_interactions, load_items, load_users, text_options
+from deeprec.data.parsing.table import read_sample
 from deeprec.data.plans import ItemPlan
 from deeprec.data.raw import NO_USERS, RawData
-from deeprec.data.reading.table import read_sample
 from deeprec.errors import DataError
 from deeprec.settings import DataConfig
 

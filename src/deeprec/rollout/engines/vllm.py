@@ -77,11 +77,11 @@ class Colocated:
         """Log-probability of each token but the first, given those before it."""
         from vllm import SamplingParams
 
-        reading = SamplingParams(
+        prompt_only = SamplingParams(
             temperature=0.0, max_tokens=1, prompt_logprobs=0, ignore_eos=True, detokenize=False
         )
         with named_failures("read a prompt"):
-            output = self.llm.generate([{"prompt_token_ids": list(ids)}], [reading], use_tqdm=False)[0]
+            output = self.llm.generate([{"prompt_token_ids": list(ids)}], [prompt_only], use_tqdm=False)[0]
         found = zip(ids[1:], output.prompt_logprobs[1:], strict=True)
         return [float(position[token].logprob) for token, position in found]
 

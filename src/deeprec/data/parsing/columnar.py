@@ -8,8 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
-from deeprec.data.reading.bombs import check_rows
-from deeprec.data.reading.streams import reading
+from deeprec.data.parsing.bombs import check_rows
+from deeprec.data.parsing.streams import translated
 
 COLUMNAR = {b"PAR1": "Parquet", b"ARROW1": "Arrow"}
 
@@ -23,7 +23,7 @@ class Columnar:
         self._kind = kind
         self._place = place
         self.blank_lines = 0
-        with reading(place):
+        with translated(place):
             schema = pl.read_parquet_schema if kind == "Parquet" else pl.read_ipc_schema
             self.names = list(schema(self._source))
             scan = pl.scan_parquet if kind == "Parquet" else pl.scan_ipc
@@ -41,7 +41,7 @@ class Columnar:
     def _read(self, columns: Sequence[str], count: int | None) -> pl.DataFrame:
         if isinstance(self._source, io.BytesIO):
             self._source.seek(0)
-        with reading(self._place):
+        with translated(self._place):
             read = pl.read_parquet if self._kind == "Parquet" else pl.read_ipc
             rows = read(self._source, columns=list(columns), n_rows=count)
         rows = rows.rename({"line": "line_"}) if "line" in rows.columns else rows

@@ -19,7 +19,7 @@ class Dialect:
     """`quoting`: a quote inside quotes is doubled (RFC 4180), follows a backslash, or is a character like any other.
 
     `spaced`: a space follows each delimiter and is no part of the cell. `first_line`: where the table begins; not 1
-    behind Excel's `sep=;`. `guessed`: literal for want of a better reading, so that no cell may look quoted.
+    behind Excel's `sep=;`. `guessed`: literal for want of a better guess, so that no cell may look quoted.
     """
 
     delimiter: str

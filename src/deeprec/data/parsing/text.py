@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from deeprec.data.reading.streams import BUFFER, reading
+from deeprec.data.parsing.streams import BUFFER, translated
 from deeprec.errors import ConfigError, DataError
 
 _SAMPLE = 1 << 16
@@ -121,7 +121,7 @@ def _decoded(stream: BinaryIO, encoding: str, place: str) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding)(errors=_HALVES)
     line, final = 1, False
     while not final:
-        with reading(place):
+        with translated(place):
             block = stream.read(_BLOCK)
         final = not block
         try:

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 from polars.exceptions import PolarsError
 
-from deeprec.data.reading.text import Piece, whole_text
+from deeprec.data.parsing.text import Piece, whole_text
 from deeprec.errors import DataError
 
 _BATCH = 100_000

@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 import zstandard
 from polars.exceptions import PanicException, PolarsError
 
-from deeprec.data.reading.bombs import capped
+from deeprec.data.parsing.bombs import capped
 from deeprec.errors import DataError
 
 BUFFER = 1 << 20
@@ -44,7 +44,7 @@ _FOREIGN = {
 
 
 @contextmanager
-def reading(place: str) -> Iterator[None]:
+def translated(place: str) -> Iterator[None]:
     """Turn whatever a library raises over damaged bytes into a DataError that names the place."""
     try:
         yield
@@ -61,7 +61,7 @@ def unpacked(stream: BinaryIO, place: str, stored: int) -> BinaryIO:
     `stored` is how many bytes it has on disk. Raises DataError with a remedy for what is no table: workbooks,
     databases, web pages, and what unpacks to more than a table of that size can.
     """
-    with reading(place):
+    with translated(place):
         for _ in range(_LAYERS):
             buffered = io.BufferedReader(cast(io.RawIOBase, stream), BUFFER)
             head = buffered.peek(300)[:300]

@@ -17,9 +17,9 @@ import pytest
 import zstandard
 
 from deeprec.config import DataConfig
+from deeprec.data.parsing import text as text_module
 from deeprec.data.raw import RawData, check_raw
 from deeprec.data.readers.table import read_own_tables
-from deeprec.data.reading import text as text_module
 from deeprec.errors import ConfigError, DataError
 
 NAMES = ["user_id", "item_id", "title", "rating", "timestamp"]

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 from polars.exceptions import PolarsError
 
-from deeprec.data.reading.dialect import Dialect
-from deeprec.data.reading.text import Piece, count_lines
+from deeprec.data.parsing.dialect import Dialect
+from deeprec.data.parsing.text import Piece, count_lines
 from deeprec.errors import DataError
 
 _BATCH = 100_000

@@ -16,13 +16,13 @@ from typing import Any, BinaryIO, Generic, Protocol, TypeVar, cast
 
 import polars as pl
 
-from deeprec.data.reading.bombs import capped
-from deeprec.data.reading.columnar import COLUMNAR, Columnar
-from deeprec.data.reading.delimited import Delimited, DialectError
-from deeprec.data.reading.dialect import Dialect, Quoting, guess_dialects
-from deeprec.data.reading.objects import Objects
-from deeprec.data.reading.streams import reading, unpacked
-from deeprec.data.reading.text import EncodingError, check_encoding, fits, guess_encoding, pieces, sample_of
+from deeprec.data.parsing.bombs import capped
+from deeprec.data.parsing.columnar import COLUMNAR, Columnar
+from deeprec.data.parsing.delimited import Delimited, DialectError
+from deeprec.data.parsing.dialect import Dialect, Quoting, guess_dialects
+from deeprec.data.parsing.objects import Objects
+from deeprec.data.parsing.streams import translated, unpacked
+from deeprec.data.parsing.text import EncodingError, check_encoding, fits, guess_encoding, pieces, sample_of
 from deeprec.errors import DataError
 from deeprec.progress import Bar, progress_bar
 
@@ -130,7 +130,7 @@ def read_sample(file: DataFile, options: TextOptions, count: int) -> tuple[Head,
     """The head of a file and its first rows, all columns, by the first way that reads them."""
     first = ""
     for way in _ways(file, options):
-        with _opened(file, None) as stream, reading(file.place):
+        with _opened(file, None) as stream, translated(file.place):
             try:
                 rows = way.rows(stream)
                 head = _head(file, way, rows)
@@ -206,7 +206,7 @@ def _head(file: DataFile, way: _Way, rows: _Rows) -> Head:
 
 def _ways(file: DataFile, options: TextOptions) -> list[_Way]:
     """How this file may be read, the likeliest first."""
-    with _opened(file, None) as stream, reading(file.place):
+    with _opened(file, None) as stream, translated(file.place):
         sample = sample_of(stream)
     kind = next((kind for magic, kind in COLUMNAR.items() if sample.startswith(magic)), None)
     if kind is not None:
@@ -229,7 +229,7 @@ def _text_ways(file: DataFile, options: TextOptions, encoding: str, sample: byte
 
 def _columnar(file: DataFile, kind: str, stream: BinaryIO) -> _Rows:
     plain = file.path is not None and _is_stored(file)
-    with reading(file.place):
+    with translated(file.place):
         return Columnar(file.path if plain and file.path else stream.read(), kind, file.place, file.stored)
 
 
@@ -251,7 +251,7 @@ def _delimited(
 
 @contextmanager
 def _opened(file: DataFile, bar: Bar | None) -> Iterator[BinaryIO]:
-    with reading(file.place):
+    with translated(file.place):
         stored = file.open()
     with closing(stored):
         content = stored if file.packed is None else capped(stored, file.packed, file.place)
