@@ -76,7 +76,7 @@ def build_codec() -> TokenizerCodec:
 @cache
 def letters() -> TokenizerCodec:
     """One token a byte, tags aside: a title is many tokens, and "Alien" is the beginning of "Aliens"."""
-    vocabulary = {letter: number for number, letter in enumerate(pre_tokenizers.ByteLevel.alphabet())}
+    vocabulary = {letter: number for number, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     tokenizer = Tokenizer(models.BPE(vocab={**vocabulary, "<eos>": 256}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
