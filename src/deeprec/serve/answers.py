@@ -7,14 +7,7 @@ from collections.abc import Collection, Sequence
 from deeprec.data.catalog import Catalog
 from deeprec.methods import TRM
 from deeprec.recommender import Recommendation
-from deeprec.serve.bodies import (
-    Found,
-    ItemGiven,
-    RankedItem,
-    RecommendationAnswer,
-    RetrievedItem,
-    TurnGiven,
-)
+from deeprec.serve.bodies import Found, ItemGiven, RankedItem, RecommendationAnswer, RetrievedItem, TurnGiven
 from deeprec.types import Turn
 
 

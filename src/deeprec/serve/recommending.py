@@ -12,15 +12,9 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from deeprec.serve.answers import turns_given
-from deeprec.serve.bodies import (
-    Given,
-    ItemRef,
-    RecommendationAnswer,
-    RecommendationRequest,
-    RetrievedItem,
-    item_ref,
-)
+from deeprec.serve.bodies import ItemRef, RecommendationAnswer, RecommendationRequest, RetrievedItem, item_ref
 from deeprec.serve.callers import Recommends, concerns
+from deeprec.serve.fields import Given
 from deeprec.serve.json_bodies import json_route
 from deeprec.serve.openapi import STREAM, problems
 from deeprec.serve.problems import Problem

@@ -11,14 +11,13 @@ from typing import Any, TypeGuard
 from deeprec.data.catalog import Catalog
 from deeprec.disk import read_jsonl
 from deeprec.run import Run
-from deeprec.serve.bodies import (
-    ItemRef,
+from deeprec.serve.bodies import ItemRef, item_ref
+from deeprec.serve.run_bodies import (
     MetricsGiven,
     TrainingTrajectory,
     TrainingTurn,
     TrajectoriesGiven,
     TrajectoryFilter,
-    item_ref,
 )
 
 Record = Mapping[str, Any]

@@ -12,26 +12,28 @@ from deeprec.serve.answers import item_given
 from deeprec.serve.bodies import (
     FeedbackGiven,
     FeedbackSent,
-    Health,
     HistoryGiven,
     HistorySent,
-    Id,
     ItemGiven,
     ItemsGiven,
+    Search,
+    UsersGiven,
+)
+from deeprec.serve.callers import Administers, Reads, Writes, concerns
+from deeprec.serve.fields import Id
+from deeprec.serve.json_bodies import json_route
+from deeprec.serve.openapi import problems
+from deeprec.serve.problems import Problem, problem_of, wrong_field
+from deeprec.serve.run_bodies import (
+    Health,
     MetricsGiven,
     Readiness,
     ReloadGiven,
     RunsGiven,
-    Search,
     StageFilter,
     TrajectoriesGiven,
     TrajectoryFilter,
-    UsersGiven,
 )
-from deeprec.serve.callers import Administers, Reads, Writes, concerns
-from deeprec.serve.json_bodies import json_route
-from deeprec.serve.openapi import problems
-from deeprec.serve.problems import Problem, problem_of, wrong_field
 from deeprec.serve.service import Service
 from deeprec.store import Feedback
 

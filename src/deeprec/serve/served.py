@@ -19,12 +19,13 @@ from deeprec.rollout.environment import Environment
 from deeprec.rollout.fill_in import Gap, fill_gaps, filled, final_answer
 from deeprec.run import Run
 from deeprec.serve.answers import answer_of
-from deeprec.serve.bodies import Mode, RecommendationAnswer, RunGiven
+from deeprec.serve.bodies import Mode, RecommendationAnswer
 from deeprec.serve.fairness import QueueFullError
 from deeprec.serve.gathering import Gathering
 from deeprec.serve.measures import Measures
 from deeprec.serve.problems import too_busy
 from deeprec.serve.records import Records
+from deeprec.serve.run_bodies import RunGiven
 from deeprec.serve.shared import SharedRetriever
 from deeprec.serve.titles import TitleSearch
 from deeprec.serve.users import StoreDoor, Users

@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from fastapi.concurrency import run_in_threadpool
 
 from deeprec.errors import DeepRecError
-from deeprec.serve.bodies import ItemSent, Readiness, RecommendationRequest, RunLoaded
+from deeprec.serve.bodies import ItemSent, RecommendationRequest
 from deeprec.serve.keys import Caller
 from deeprec.serve.limits import TITLE, TURNS
 from deeprec.serve.measures import Measures
 from deeprec.serve.problems import Problem, wrong_field
+from deeprec.serve.run_bodies import Readiness, RunLoaded
 from deeprec.serve.served import ServedRun, Wanted
 from deeprec.serve.users import StoreDoor
 from deeprec.settings.serve import ServeConfig

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hmac
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import asdict
 from types import TracebackType
@@ -14,9 +12,8 @@ from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, RowMapping, Select, delete, insert, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import OperationalError
 
-from deeprec.errors import StoreError, StoreUnavailable
+from deeprec.errors import StoreError
 from deeprec.store import queries
 from deeprec.store.base import (
     FEEDBACK_KINDS,
@@ -29,7 +26,7 @@ from deeprec.store.base import (
     check_tenant,
     check_text,
 )
-from deeprec.store.engines import translated, without_transaction, writing
+from deeprec.store.connections import Connections
 from deeprec.store.schema import latest_version
 from deeprec.store.tables import FEEDBACK, HISTORY, OWNED, SECRET, USERS
 
@@ -42,14 +39,10 @@ class SqlStore:
 
     def __init__(self, engine: Engine, place: str, wait: float) -> None:
         self.url = place
-        self._engine = engine
-        self._writes = writing(engine)
-        self._wait = wait
-        self._sqlite = engine.dialect.name == "sqlite"
-        # SQLite has one writer at a time, and lets those who wait try at random: threads queue here instead.
-        self._writer = threading.RLock()
+        self._connections = Connections(engine, place, wait)
+        self._sqlite = self._connections.sqlite
         self._insert = sqlite.insert if self._sqlite else postgresql.insert
-        with self._to_read() as connection:
+        with self._connections.to_read() as connection:
             salt = connection.execute(select(SECRET.c.salt)).scalar()
         if salt is None:
             raise StoreError(f"{place}: its salt is gone, so nobody can be found in it; restore a copy")
@@ -62,7 +55,7 @@ class SqlStore:
         return found
 
     def tenants(self) -> list[str]:
-        with self._to_read() as connection:
+        with self._connections.to_read() as connection:
             return list(connection.scalars(select(USERS.c.tenant).distinct().order_by(USERS.c.tenant)))
 
     def pseudonym(self, user_id: str) -> str:
@@ -80,7 +73,7 @@ class SqlStore:
         # Users in one order for everybody, so that no two transactions wait for each other.
         digests = sorted((self._digest(user), user) for user in histories)
         now = time.time()
-        with self._to_write() as connection:
+        with self._connections.to_write() as connection:
             for digest, user in digests:
                 owner, _ = self._lock_user(connection, digest, user)
                 connection.execute(delete(HISTORY).where(HISTORY.c.owner == owner))
@@ -96,16 +89,15 @@ class SqlStore:
 
     def delete_user(self, user_id: str) -> bool:
         digest = self._digest(user_id)
-        with self._turn():
-            with self._to_write() as connection:
+        with self._connections.turn():
+            with self._connections.to_write() as connection:
                 owner, known = self._lock_user(connection, digest, None)
                 for table in OWNED:
                     connection.execute(delete(table).where(table.c.owner == owner))
                 connection.execute(
                     update(USERS).where(USERS.c.id == owner).values(user_id=None, history_stored=None)
                 )
-            if self._sqlite:
-                self._empty_log()
+            self._connections.empty_log()
         return known
 
     def is_deleted(self, user_id: str) -> bool:
@@ -113,7 +105,7 @@ class SqlStore:
 
     def deleted(self, user_ids: Iterable[str]) -> frozenset[str]:
         asked = list(user_ids)
-        with self._to_read() as connection:
+        with self._connections.to_read() as connection:
             if len(asked) > _NAMED:  # there are few forgotten ones, mostly none
                 rows = connection.scalars(queries.all_deleted(self.tenant))
             else:
@@ -124,7 +116,7 @@ class SqlStore:
     def known(self, user_ids: Sequence[str]) -> dict[str, KnownUser]:
         digests = {self._digest(user): user for user in user_ids}
         found: dict[str, KnownUser] = {}
-        with self._to_read() as connection:
+        with self._connections.to_read() as connection:
             for part in _parts(list(digests)):
                 rows = connection.execute(queries.users_of(part)).mappings().all()
                 entries = self._entries(
@@ -138,7 +130,7 @@ class SqlStore:
         return found
 
     def find_users(self, query: str, limit: int) -> list[str]:
-        with self._to_read() as connection:
+        with self._connections.to_read() as connection:
             return list(
                 connection.scalars(queries.users_like(self.tenant, query, limit, sqlite=self._sqlite))
             )
@@ -146,7 +138,7 @@ class SqlStore:
     def add_feedback(self, *feedback: Feedback) -> int:
         # Users in one order for everybody, so that no two transactions wait for each other.
         digests = {self._digest(entry.user_id): entry.user_id for entry in feedback}
-        with self._to_write() as connection:
+        with self._connections.to_write() as connection:
             owners = {
                 digests[digest]: self._lock_user(connection, digest, digests[digest])
                 for digest in sorted(digests)
@@ -166,7 +158,7 @@ class SqlStore:
     def histories(self) -> Iterator[StoredHistory]:
         last = 0
         while True:
-            with self._to_read() as connection:
+            with self._connections.to_read() as connection:
                 owners = connection.execute(queries.histories_after(self.tenant, last, _PAGE)).all()
                 entries = self._entries(connection, [owner for owner, _, _ in owners])
             for owner, user_id, stored in owners:
@@ -176,7 +168,7 @@ class SqlStore:
             last = owners[-1][0]
 
     def info(self) -> StoreInfo:
-        with self._to_read() as connection:
+        with self._connections.to_read() as connection:
             people = connection.execute(queries.people(self.tenant)).one()
             entries = connection.execute(queries.history_size(self.tenant)).scalar_one()
             counts = {row[0]: row[1] for row in connection.execute(queries.feedback_counts(self.tenant))}
@@ -191,11 +183,11 @@ class SqlStore:
         )
 
     def ping(self) -> None:
-        with self._to_read() as connection:
+        with self._connections.to_read() as connection:
             connection.execute(select(SECRET.c.id)).first()
 
     def close(self) -> None:
-        self._engine.dispose()
+        self._connections.close()
 
     def __enter__(self) -> Self:
         return self
@@ -212,28 +204,6 @@ class SqlStore:
         check_text("user_id", user_id)
         name = f"{self.tenant}\0{user_id}" if self.tenant else user_id  # no id holds the separator
         return hmac.digest(self._salt, name.encode(), "sha256")
-
-    @contextmanager
-    def _to_read(self) -> Iterator[Connection]:
-        with translated(self.url), self._engine.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def _to_write(self) -> Iterator[Connection]:
-        with translated(self.url), self._turn(), self._writes.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        if not self._sqlite:
-            yield
-            return
-        if not self._writer.acquire(timeout=self._wait):
-            raise StoreUnavailable(f"{self.url}: too many wait to write; try again later")
-        try:
-            yield
-        finally:
-            self._writer.release()
 
     def _lock_user(self, connection: Connection, digest: bytes, user_id: str | None) -> tuple[int, bool]:
         """The user's row, made if need be and locked until the end; and whether they are known, not forgotten."""
@@ -260,7 +230,7 @@ class SqlStore:
     def _feedback_pages(self, query: Select[Any]) -> Iterator[Feedback]:
         page = query.limit(_PAGE)
         while True:
-            with self._to_read() as connection:
+            with self._connections.to_read() as connection:
                 rows = connection.execute(page).mappings().all()
             for row in rows:
                 yield _feedback(row)
@@ -279,12 +249,6 @@ class SqlStore:
     def _taken(self, connection: Connection, owner: int, user_id: str) -> tuple[Feedback, ...]:
         rows = connection.execute(queries.taken_by(owner)).mappings().all()
         return tuple(_feedback({**row, "user_id": user_id}) for row in reversed(rows))
-
-    def _empty_log(self) -> None:
-        """Write SQLite's log back and cut it, so that what was deleted isn't left in it."""
-        # Readers may keep it for a while; the next deletion, or closing the store, empties it then.
-        with suppress(OperationalError), without_transaction(self._engine).connect() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 T = TypeVar("T")

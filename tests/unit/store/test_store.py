@@ -164,7 +164,7 @@ def test_nothing_of_a_forgotten_user_is_left_in_any_table(store: Any, store_url:
     store.add_feedback(known)
 
     def all_text() -> str:
-        with store._engine.connect() as connection:
+        with store._connections.to_read() as connection:
             tables = inspect(connection).get_table_names()
             assert len(tables) == 5
             return str([connection.execute(text(f"SELECT * FROM {table}")).all() for table in tables])

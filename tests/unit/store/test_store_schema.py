@@ -20,7 +20,7 @@ from deeprec.store.tables import OWNED, USERS, VERSION_TABLE, metadata
 
 
 def differences(store: Any, tables: Any = metadata) -> list[Any]:
-    with store._engine.connect() as connection:
+    with store._connections.to_read() as connection:
         options = {"version_table": VERSION_TABLE, "compare_type": True}
         return compare_metadata(MigrationContext.configure(connection, opts=options), tables)
 
@@ -45,7 +45,7 @@ def test_there_is_one_line_of_migrations() -> None:
 
 def test_opening_again_changes_nothing(store: Any, store_url: str) -> None:
     def state() -> list[Any]:
-        with store._engine.connect() as connection:
+        with store._connections.to_read() as connection:
             return [
                 connection.execute(text(f"SELECT * FROM {table}")).all()
                 for table in (VERSION_TABLE, "deeprec_secret")
@@ -123,7 +123,7 @@ def test_a_store_of_the_first_schema_keeps_its_users(
                 "digest": hmac.digest(salt, b"u1", "sha256"),
                 "other": hmac.digest(salt, b"gone", "sha256"),
             }
-            with old._engine.begin() as connection:  # type: ignore[attr-defined]
+            with old._connections.to_write() as connection:  # type: ignore[attr-defined]
                 for statement in FIRST.split(";"):
                     found = {name: digests[name] for name in digests if f":{name}" in statement}
                     connection.execute(text(statement), found)

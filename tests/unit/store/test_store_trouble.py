@@ -194,7 +194,7 @@ def test_a_thread_that_writes_for_long_holds_up_others_no_longer_than_the_wait(t
         entered, leave = threading.Event(), threading.Event()
 
         def write() -> None:
-            with opened._to_write():
+            with opened._connections.to_write():
                 entered.set()
                 leave.wait(10)
 
@@ -281,7 +281,7 @@ def test_an_answer_that_does_not_come_is_given_up(postgres: Postgres) -> None:
     with open_store(postgres.emptied(), wait=0.1) as store:
         opened: Any = store
         with within(5), pytest.raises(StoreUnavailable, match=r"no reply within 1\.1 s"):  # noqa: SIM117
-            with opened._to_read() as connection:
+            with opened._connections.to_read() as connection:
                 connection.exec_driver_sql("SELECT pg_sleep(20)")
         store.ping()
 
@@ -302,7 +302,7 @@ def test_what_was_deleted_is_not_left_in_the_file(tmp_path: Path) -> None:
 def test_the_settings_of_the_file_are_those_that_lose_nothing(tmp_path: Path) -> None:
     with open_store(f"sqlite:///{tmp_path / 'store.db'}") as store:
         opened: Any = store
-        with opened._to_write() as connection:
+        with opened._connections.to_write() as connection:
             found = {
                 name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
                 for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
