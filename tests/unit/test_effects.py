@@ -14,6 +14,7 @@ import pytest
 from small_world import build_codec, build_dataset
 
 from deeprec.config import RunConfig, load_config, override_config, parse_config
+from deeprec.contents import model_files
 from deeprec.data.stage import stage_inputs as data_inputs
 from deeprec.errors import RunError
 from deeprec.evaluation.stage import stage_inputs as evaluation_inputs
@@ -21,7 +22,7 @@ from deeprec.inputs import Inputs, constants_of
 from deeprec.methods import RIVALS
 from deeprec.policy import tokenizer
 from deeprec.rivals.enhanced_trm.prompts import build_prompts
-from deeprec.rivals.registry import find_rival, rival_inputs
+from deeprec.rivals.registry import Rival, find_rival, rival_inputs
 from deeprec.rl import recipe
 from deeprec.rl.stage import STARTS_FROM
 from deeprec.rl.stage import stage_inputs as rl_inputs
@@ -229,6 +230,87 @@ def test_an_edited_text_or_constant_makes_its_stages_stale(
         after = fingerprints(RunConfig(), folder)
     forget()
     assert {stage for stage in before if before[stage] != after[stage]} == stages
+
+
+# A part of one's own each: what names it, and the stages that an edit of its module makes stale.
+OWN = {
+    "my_rewards": ("rl.recommendation.weights={hit=1.0, 'my_rewards:part'=0.5}", REWARDED - {"cold_start"}),
+    "my_engines": (
+        "engine.kind=my_engines:build",
+        {"cold_start", "recommendation", f"{RIVAL}trm-enhanced-llm"},
+    ),
+    "my_readers": ("data.name=my_readers:read", {"data"}),
+    "my_trms": ("trm.kind=my_trms:build", {"trm"}),
+}
+
+
+@pytest.mark.parametrize("module", OWN)
+def test_an_edited_module_of_ones_own_makes_its_stages_stale(
+    module: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting, stages = OWN[module]
+    (tmp_path / f"{module}.py").write_text("HOW = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = load_config(overrides=[setting])
+    before = fingerprints(config, folder)
+    (tmp_path / f"{module}.py").write_text("HOW = 2\n")
+    after = fingerprints(config, folder)
+    assert {stage for stage in before if before[stage] != after[stage]} == stages
+
+
+def test_a_reward_of_ones_own_that_is_only_logged_makes_no_training_stale(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_watched.py").write_text("HOW = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = load_config(overrides=["rl.recommendation.weights={hit=1.0, 'my_watched:part'=0.0}"])
+    before = fingerprints(config, folder)
+    (tmp_path / "my_watched.py").write_text("HOW = 2\n")
+    after = fingerprints(config, folder)
+    assert {stage for stage in before if before[stage] != after[stage]} == {"evaluation"}  # which shows it
+
+
+def test_an_edited_rival_of_ones_own_is_stale(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_rivals.py").write_text("HOW = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    run, rival = Run(folder, RunConfig()), Rival("mine", lambda run: {}, lambda *_: {}, lambda *_: None)  # type: ignore[arg-type, return-value]
+    before = rival_inputs(run, "my_rivals:EASE", rival)
+    (tmp_path / "my_rivals.py").write_text("HOW = 2\n")
+    after = rival_inputs(run, "my_rivals:EASE", rival)
+    assert before.fingerprint != after.fingerprint
+    assert before.others.keys() == {"data", "TRM", "your_rival"}
+
+
+# What names a model, and the stages that another model in the same folder makes stale.
+MODELS = {
+    "policy.model": {READING, "warm_start", *ONE_SHOT},
+    "trm.text_encoder": {"trm"},
+    "rivals.item_tokens.model": {f"{RIVAL}llm-title-tokens", f"{RIVAL}llm-semantic-ids"},
+    "rivals.enhanced_trm.model": {f"{RIVAL}llm-enhanced-trm"},
+}
+
+
+@pytest.mark.parametrize("setting", MODELS)
+def test_another_model_in_the_same_folder_makes_its_stages_stale(
+    setting: str, folder: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "model"
+    place.mkdir()
+    for name in ("config.json", "model.safetensors", "README.md"):
+        (place / name).write_text("1")
+    config = load_config(
+        overrides=[f"{setting}={place}", "rollout.list=masked", "warm_start.reading_epochs=2"]
+    )
+    before = fingerprints(config, folder)
+    (place / "README.md").write_text("2")
+    assert fingerprints(config, folder) == before
+    (place / "model.safetensors").write_text("2")
+    after = fingerprints(config, folder)
+    assert {stage for stage in before if before[stage] != after[stage]} == MODELS[setting]
+    moved = place.rename(tmp_path / "moved")
+    assert model_files(str(moved)).keys() == {"config.json", "model.safetensors"}
 
 
 def test_a_reward_that_weighs_nothing_does_not_count() -> None:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from deeprec.config import DataConfig, RunConfig
+from deeprec.contents import module_files, present
 from deeprec.data import synthetic, world
 from deeprec.data.dataset import Dataset
 from deeprec.data.files import source_exists, source_files
@@ -49,7 +50,8 @@ def load_data(run: Run) -> Dataset:
 def stage_inputs(config: RunConfig) -> Inputs:
     """What a prepared set depends on, besides the content of its source."""
     simulated = constants_of(synthetic, world) if config.data.name == "synthetic" else None
-    return Inputs.of(config, "data", format=FORMAT, simulation=simulated)
+    own = present(your_reader=module_files([config.data.name]))
+    return Inputs.of(config, "data", format=FORMAT, simulation=simulated, **own)
 
 
 def _source_state(config: DataConfig) -> str | None:

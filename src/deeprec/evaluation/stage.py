@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeprec.config import EvaluationConfig, StageConfig
+from deeprec.contents import module_files, present
 from deeprec.data.dataset import Dataset, TargetPart
 from deeprec.disk import write_atomically
 from deeprec.errors import EvaluationError
@@ -172,6 +173,7 @@ def stage_inputs(run: Run, dataset: Dataset, part: str, methods: list[str]) -> I
         stages_before=earlier,
         prompts=recipe.prompts(config.rollout),
         rewards=[recipe.rewards(stage.weights) for stage in stages],
+        **present(your_rewards=module_files(name for stage in stages for name in stage.weights)),
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from deeprec.contents import module_files, present
 from deeprec.data.dataset import Dataset
 from deeprec.data.split import refit_data
 from deeprec.disk import whole_folder
@@ -111,7 +112,8 @@ def rival_inputs(run: Run, name: str, rival: Rival) -> Inputs:
     """What a rival's fit depends on."""
     finished = run.finished()
     before = {"data": finished[DATA]["inputs"], "TRM": finished[TRM]["inputs"]}
-    return Inputs.of(run.config, RIVAL + name, **before, **rival.others(run))
+    own = present(your_rival=module_files([name]))
+    return Inputs.of(run.config, RIVAL + name, **before, **own, **rival.others(run))
 
 
 def load_rival(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> Recommender:

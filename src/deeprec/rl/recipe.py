@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeprec.config import PolicyConfig, RolloutConfig
+from deeprec.contents import module_files
 from deeprec.references import is_reference
 from deeprec.rewards.mixture import RewardSpace, reward_parts
 from deeprec.rewards.steps import step_rewards
@@ -74,10 +75,15 @@ def tokenizer(config: PolicyConfig) -> dict[str, int]:
 def rewards(weights: Mapping[str, float]) -> list[Any]:
     """What the weighed parts give for a few trajectories, good and bad, and where in each it is earned.
 
-    Parts of one's own are left out: they may know no catalogue but theirs, and count by name, as weights do.
+    Parts of one's own are left out: they may know no catalogue but theirs. See `own_rewards`.
     """
     ours = {name: weight for name, weight in weights.items() if weight and not is_reference(name)}
     return _rewards(tuple(sorted(ours.items())))
+
+
+def own_rewards(weights: Mapping[str, float]) -> dict[str, str]:
+    """Hashes of the modules that weighed parts of one's own stand in, by module."""
+    return module_files(name for name, weight in weights.items() if weight)
 
 
 @lru_cache

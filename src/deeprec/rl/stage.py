@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from deeprec.config import RunConfig, StageConfig
+from deeprec.contents import module_files, present
 from deeprec.data.dataset import Dataset
 from deeprec.device import best_device
 from deeprec.disk import drop_rows
@@ -141,6 +142,10 @@ def stage_inputs(config: RunConfig, dataset: Dataset, stage: StageName, before: 
         prompts=recipe.prompts(config.rollout),
         rewards=recipe.rewards(settings.weights) if settings.steps else None,
         constants_of_RL=constants_of(advantages, list_prior),
+        **present(
+            your_rewards=recipe.own_rewards(settings.weights) if settings.steps else {},
+            your_engine=module_files([config.engine.kind]),
+        ),
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deeprec.config import RolloutConfig, RunConfig
+from deeprec.contents import model_files, present
 from deeprec.data.dataset import Dataset
 from deeprec.device import best_device
 from deeprec.disk import append_jsonl, drop_rows, read_jsonl
@@ -120,6 +121,7 @@ def stage_inputs(config: RunConfig, trm: str) -> Inputs:
         TRM=trm,
         tokenizer=recipe.tokenizer(config.policy),
         constants_of_the_policy=constants_of(tiny, tokenizer, scripts, supervised, joint, list_prior),
+        **present(files_of_the_model=model_files(config.policy.model)),
         **taught,
     )
 
@@ -231,6 +233,7 @@ def reading_inputs(config: RunConfig, dataset: Dataset, tokenizer: PreTrainedTok
         data=dataset.fingerprint,
         tokenizer=tokenizer.get_vocab(),
         constants=constants_of(tiny, training),
+        **present(files_of_the_model=model_files(config.policy.model)),
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from deeprec.config import TRMConfig
+from deeprec.contents import module_file
 from deeprec.data.dataset import Dataset
 from deeprec.errors import ConfigError
 from deeprec.methods import ITEM_KNN, POPULARITY
@@ -64,13 +64,6 @@ def source_fingerprint(config: TRMConfig) -> dict[str, Any]:
     if config.vectors is not None:
         files = sorted(Path(config.vectors).glob("*.parquet"))
     elif ":" in config.kind:
-        files = _module_file(config.kind.partition(":")[0])
+        own = module_file(config.kind.partition(":")[0])
+        files = [] if own is None else [own]
     return {file.name: sha256(file.read_bytes()).hexdigest() for file in files}
-
-
-def _module_file(module: str) -> list[Path]:
-    try:
-        spec = find_spec(module)
-    except (ImportError, ValueError):  # build_own says what is wrong with it
-        return []
-    return [Path(spec.origin)] if spec is not None and spec.origin and Path(spec.origin).is_file() else []

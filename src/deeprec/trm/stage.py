@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from deeprec.config import TRMConfig
+from deeprec.contents import model_files, present
 from deeprec.data.dataset import Dataset
 from deeprec.disk import whole_folder
 from deeprec.errors import RetrievalError, RunError
@@ -140,6 +141,7 @@ def stage_inputs(run: Run, dataset: Dataset, stage: str = "trm") -> Inputs:
         data=dataset.fingerprint,
         files=source_fingerprint(run.config.trm),
         constants_of_the_TRM=constants_of(*_RECIPE),
+        **present(text_encoder=model_files(run.config.trm.text_encoder)),
     )
     return replace(inputs, stage=stage)
 

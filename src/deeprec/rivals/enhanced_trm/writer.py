@@ -6,13 +6,13 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from deeprec.config import RunConfig
+from deeprec.contents import model_files
 from deeprec.data.dataset import Dataset
 from deeprec.disk import append_jsonl
 from deeprec.errors import PolicyError
@@ -108,15 +108,8 @@ def _line_breaks(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 def model_name(config: RunConfig) -> str:
     """Name and weights of the model; a hub name stands for itself, a folder for what it holds."""
     name = config.rivals.enhanced_trm.model
-    folder = Path(name).expanduser()
-    if name == "tiny" or not folder.is_dir():
-        return name
-    digest = sha256()
-    for file in sorted(folder.glob("*.json")) + sorted(folder.glob("*.safetensors")):
-        with file.open("rb") as content:
-            while part := content.read(2**20):
-                digest.update(part)
-    return f"{folder.name}-{digest.hexdigest()[:16]}"
+    files = model_files(name)
+    return f"{Path(name).expanduser().name}-{fingerprint(files)}" if files else name
 
 
 def writer_key(run: Run, dataset: Dataset) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deeprec import methods
+from deeprec.contents import model_files, present
 from deeprec.data.dataset import Dataset
 from deeprec.errors import ConfigError
 from deeprec.inputs import constants_of
@@ -30,7 +31,10 @@ def _others(name: str, run: Run) -> dict[str, Any]:
     from deeprec.rivals.item_tokens import quantisation, rqvae
 
     quantised = (quantisation, rqvae) if name == CODES else ()
-    return {"constants": constants_of(model, training, vocabulary, *quantised)}
+    return {
+        "constants": constants_of(model, training, vocabulary, *quantised),
+        **present(files_of_the_model=model_files(run.config.rivals.item_tokens.model)),
+    }
 
 
 def _fit(name: str, run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> dict[str, Any]:

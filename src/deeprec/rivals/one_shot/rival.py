@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deeprec import methods
+from deeprec.contents import model_files, module_files, present
 from deeprec.data.dataset import Dataset
 from deeprec.data.format import read_dataset
 from deeprec.inputs import constants_of
@@ -33,6 +34,7 @@ def _supervised_others(run: Run) -> dict[str, Any]:
         "prompts": specimen_prompt(run.config.rollout),
         "tokenizer": recipe.tokenizer(run.config.policy),
         "constants": constants_of(tiny, supervised),
+        **present(files_of_the_model=model_files(run.config.policy.model)),
     }
 
 
@@ -44,6 +46,10 @@ def _reinforced_others(run: Run) -> dict[str, Any]:
         "the_supervised_model": before["inputs"],
         "rewards": recipe.rewards(run.config.rl.recommendation.weights),
         "constants": constants_of(advantages),
+        **present(
+            your_rewards=recipe.own_rewards(run.config.rl.recommendation.weights),
+            your_engine=module_files([run.config.engine.kind]),
+        ),
     }
 
 
