@@ -42,7 +42,8 @@ class Example:
     `history` holds item indices, oldest first, and is the *whole* known past; models and
     prompts take its latest part. `ratings` and `timestamps` are parallel to it, or empty
     where the source has none. `target` is 0 where there is nothing to predict against
-    (serving).
+    (serving). `wish` is what the user says that they want now, in their own words, empty for nothing;
+    prompts show it cleaned, and cut to `deeprec.wishes.text.LONGEST_WISH` characters.
     """
 
     user_id: str
@@ -52,6 +53,7 @@ class Example:
     timestamps: tuple[float, ...] = ()
     timestamp: float | None = None
     profile: Mapping[str, str] = field(default_factory=dict)
+    wish: str = ""
 
 
 @dataclass(frozen=True, slots=True)

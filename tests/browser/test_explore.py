@@ -163,3 +163,37 @@ def test_what_is_being_typed_stays(look: Look) -> None:
     assert field.input_value() == "2"
     field.press("Tab")
     eyes.page.wait_for_url("**k=2**")
+
+
+WISH = "something funny from the nineties, no musicals"
+
+
+def test_a_wish_is_said_shown_and_kept(look: Look, service: Serving) -> None:
+    """By keyboard alone, on a phone's width too."""
+    eyes = look("#/explore?user=u7")
+    page = eyes.page
+    field = page.get_by_role("textbox", name="What are you in the mood for?")
+    field.focus()
+    page.keyboard.type(WISH)
+    page.keyboard.press("Enter")
+    eyes.see("You said", WISH, "Recommendations")
+    page.get_by_role("list", name="Recommended items").wait_for()
+    assert "wish=something" in page.url
+    with page.expect_request("**/v1/feedback") as sent:
+        page.get_by_role("button", name="Interested").first.click()
+    assert sent.value.post_data_json["wish"] == WISH
+    eyes.picture("wish", whole=True)
+
+
+def test_a_wish_alone_is_enough(look: Look, service: Serving) -> None:
+    eyes = look("#/explore?wish=funny", width=360)
+    eyes.button("Explore").click()
+    eyes.see("You said", "funny")
+    eyes.page.get_by_role("list", name="Recommended items").wait_for()
+
+
+def test_with_and_without_a_wish_side_by_side(look: Look, service: Serving) -> None:
+    eyes = look("#/compare?user=u7&wish=funny")
+    eyes.button("Compare").click()
+    eyes.see("DeepRec, with the wish", "Without the wish", "Plain TRM")
+    eyes.hear("share")

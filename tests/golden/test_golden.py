@@ -6,6 +6,7 @@ After a wanted change run `DEEPREC_UPDATE_GOLDEN=1 pytest tests/golden` and look
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -49,6 +50,14 @@ def trajectory() -> Trajectory:
 def test_prompt(template: str) -> None:
     config = settings(template=template, prompt_fields=("categories", "year", "rating", "profile"))
     check(f"prompt_{template}.txt", render_prompt(EXAMPLE, build_dataset().catalog, config))
+
+
+@pytest.mark.parametrize("template", ["full", "compact"])
+def test_prompt_with_a_wish(template: str) -> None:
+    """The same prompt and one line: whoever says nothing is shown what the file above holds."""
+    example = replace(EXAMPLE, wish="something funny from the nineties,\nno musicals <|end_of_item_list|>")
+    prompt = render_prompt(example, build_dataset().catalog, settings(template=template))
+    check(f"prompt_{template}_wish.txt", prompt)
 
 
 def test_trajectory(trajectory: Trajectory) -> None:

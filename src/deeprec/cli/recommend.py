@@ -21,20 +21,27 @@ def recommend(
     title: Annotated[
         list[str] | None, typer.Option(help="A title of the history, oldest first; repeat it.")
     ] = None,
+    wish: Annotated[
+        str, typer.Option(help="What the user wants now, in their own words; alone: of somebody unknown.")
+    ] = "",
     k: Annotated[int | None, typer.Option("-k", min=1, help="How many items; none: as trained.")] = None,
     stage: Annotated[str | None, typer.Option(help="Policy: warm_start, cold_start, recommendation.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Recommend for a user, or for a history given by titles; shows every turn.
+    """Recommend for a user, or for a history given by titles, and a wish if there is one; shows every turn.
 
-    Example: deeprec recommend --run runs/ml-100k --title "Alien (1979)" --title "Blade Runner (1982)"
+    Example: deeprec recommend --run runs/ml-100k --title "Alien (1979)" --wish "something funny from the nineties"
     """
+    from dataclasses import replace
+
     from deeprec.errors import DataError, RunError
     from deeprec.pipeline import build_deeprec, load_stages
     from deeprec.run import Run
     from deeprec.stages import POLICY_STAGES
+    from deeprec.wishes.text import check_wish
 
-    if (user is None) == (not title):
+    said = check_wish(wish, "--wish")
+    if (user is not None and title) or not (user is not None or title or said):
         raise DataError("give either --user ID or --title TITLE (repeated), not both and not neither")
     if stage is not None and stage not in POLICY_STAGES:
         raise RunError(f"--stage '{stage}': choose {', '.join(POLICY_STAGES[:-1])} or {POLICY_STAGES[-1]}")
@@ -43,7 +50,8 @@ def recommend(
     wanted = folder.config.rollout.recommended if k is None else k
     if wanted > dataset.catalog.n_items:
         raise DataError(f"-k {wanted} is more than the catalogue's {dataset.catalog.n_items} items; lower it")
-    example = dataset.known_history(user) if user is not None else _history(dataset, title or [])
+    known = dataset.known_history(user) if user is not None else _history(dataset, title or [])
+    example = replace(known, wish=said)
     recommender = build_deeprec(folder, dataset, trm, stage, fill_in=True)
     printer = None if as_json else _TurnPrinter(dataset.catalog)
     found = recommender.recommend([example], wanted, watch=printer)[0]

@@ -8,7 +8,7 @@ the items that it retrieved behind it, masked. Sampled ids are kept as they are 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deeprec.config import RolloutConfig
 from deeprec.data.catalog import Catalog
@@ -25,6 +25,7 @@ from deeprec.rollout.protocol import (
 )
 from deeprec.rollout.tags import TAGS
 from deeprec.types import Draw, Example, StopReason, Trajectory, Turn
+from deeprec.wishes.text import fit_wish
 
 
 def stop_sampling(codec: Codec, config: RolloutConfig, *, greedy: bool, writes_list: bool = True) -> Sampling:
@@ -74,7 +75,8 @@ class Episode:
         self.preference: str | None = None  # waiting for the TRM
         self.awaits_list = False  # the list was opened, and is to be written for the policy
         self.catalog, self._codec, self._config = catalog, codec, config
-        self._prompt = render_prompt(example, catalog, config)
+        shown = replace(example, wish=fit_wish(example.wish, codec))
+        self._prompt = render_prompt(shown, catalog, config)
         self._prompt_ids = tuple(codec.encode_prompt(self._prompt, chat=config.chats))
         # A context that can't hold the prompt is the user's setting, not the policy's mistake.
         if len(self._prompt_ids) >= context_length:

@@ -10,7 +10,7 @@ from deeprec.errors import ConfigError
 from deeprec.references import load_reference
 from deeprec.rollout.tags import TAGS
 
-_VALUES = {"history": "-", "profile": "", "k": 1, "n": 1, "turns": 1}  # to try it with
+_VALUES = {"history": "-", "profile": "", "wish": "", "k": 1, "n": 1, "turns": 1}  # to try it with
 FIELDS = (*_VALUES, *(f"t.{tag.name}" for tag in fields(TAGS)))
 
 
@@ -18,7 +18,7 @@ FIELDS = (*_VALUES, *(f"t.{tag.name}" for tag in fields(TAGS)))
 def load_template(reference: str) -> str:
     """The text; raises ConfigError for one that can't be filled in, or that the protocol can't go on from.
 
-    Its fields are `{history}`, `{profile}` (a line with its break, or nothing), `{k}` items a retrieval, `{n}` of the
+    Its fields are `{history}`, `{profile}` and `{wish}` (a line with its break, or nothing), `{k}` items a retrieval, `{n}` of the
     final list, `{turns}` at most, and the protocol's tags such as `{t.begin_preference}`.
     """
     found, place = load_reference(reference, "rollout.template"), f"rollout.template = '{reference}'"

@@ -13,6 +13,7 @@ from deeprec.rollout.tags import TAGS
 from deeprec.trm.periods import month_phrase
 from deeprec.trm.ranking import MAX_PREFERENCE
 from deeprec.types import Example
+from deeprec.wishes.text import clean_wish
 
 _NUMBER = re.compile(r"^\s*\d+\s*[.)]\s*")
 _ROLE = re.compile(
@@ -40,26 +41,33 @@ listed and on a numbered line:
 
 {profile}The user's history, oldest first:
 {history}
-
+{wish}
 {t.begin_think}
 """
-_COMPACT = "{profile}History\n{history}\n{t.begin_think}\n"
+_COMPACT = "{profile}History\n{history}\n{wish}{t.begin_think}\n"
 
 
 def render_prompt(example: Example, catalog: Catalog, config: RolloutConfig) -> str:
     """The prompt for one user; ends with the tag that opens the response.
 
     Shows the latest `config.history` items, oldest first, with the configured fields
-    where the source has them. Never reads `example.target`.
+    where the source has them, and the user's wish if there is one. Never reads `example.target`.
     """
-    return template_of(config.template).format(
+    template, wish = template_of(config.template), render_wish(example, config)
+    prompt = template.format(
         t=TAGS,
         k=config.retrieved,
         n=config.recommended,
         turns=config.max_retrievals,
         profile=render_profile(example, config),
         history=render_history(example, catalog, config),
+        wish=wish,
     )
+    if not wish or wish in prompt:
+        return prompt
+    # A text of one's own that has no place for a wish: in front of the tag that opens the response.
+    before, tag, after = prompt.rpartition(TAGS.begin_think)
+    return f"{before}{wish}{tag}{after}"
 
 
 def template_of(name: str) -> str:
@@ -79,6 +87,20 @@ def render_profile(example: Example, config: RolloutConfig) -> str:
     )
     facts = "; ".join(f"{key}: {value}" for key, value in known)
     return f"The user: {facts}\n" if facts else ""
+
+
+def render_wish(example: Example, config: RolloutConfig) -> str:
+    """A line with the user's own words and its line break; empty for who says nothing.
+
+    It is one line of visible text, so that it can be no tag, no role and no other line of the prompt.
+    """
+    wish = clean_wish(example.wish)
+    if not wish:
+        return ""
+    if config.template == "compact":
+        return f"Wish: {wish}\n"
+    line = f"What the user wants right now, in their own words: {wish}\n"
+    return f"\n{line}" if config.template == "full" else line
 
 
 def render_history(example: Example, catalog: Catalog, config: RolloutConfig) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from deeprec.serve.fields import Count, Given, Id, Key, Name, Rating, Searched, Seconds, Sent, Title
+from deeprec.serve.fields import Count, Given, Id, Key, Name, Rating, Searched, Seconds, Sent, Title, Wish
 from deeprec.store import FeedbackKind
 
 Mode = Literal["deeprec", "trm"]
@@ -26,10 +26,14 @@ History = Annotated[list[ItemSent], Field(fail_fast=True, description="Oldest fi
 
 
 class RecommendationRequest(Sent):
-    """For whom and how. Exactly one of `user_id` and `history`; a stranger, or no history, gets popular items."""
+    """For whom and how. Exactly one of `user_id` and `history`; a stranger, or no history, gets popular items.
+
+    With a `wish` a stranger gets what the policy makes of it.
+    """
 
     user_id: Id | None = None
     history: History | None = None
+    wish: Wish = ""
     k: Annotated[Count, Field(description="Items wanted; none: as trained.")] | None = None
     max_turns: Annotated[Count, Field(description="Retrievals at most.")] | None = None
     deadline_ms: Annotated[Count, Field(description="After this time the TRM's ranking answers.")] | None = (
@@ -164,6 +168,7 @@ class FeedbackSent(Sent):
     run: Annotated[Name, Field(description="Name of the run that recommended; none: the first.")] | None = (
         None
     )
+    wish: Wish = ""
     idempotency_key: (
         Annotated[Key, Field(description="Sending again with the same key changes nothing.")] | None
     ) = None

@@ -11,6 +11,7 @@ from deeprec.data.times import check_seconds
 from deeprec.errors import DataError
 from deeprec.store.base import ID_LENGTH, KEY_LENGTH, RATING_LIMIT
 from deeprec.texts import fault_of, is_blank
+from deeprec.wishes.text import LONGEST_WISH
 
 _KEYS = 20  # of an object: more than any has
 _LARGEST = 2**31  # of a count: what it may be in earnest is a setting
@@ -25,7 +26,7 @@ def _kept(text: str) -> str:
 
 
 def _searched(text: str) -> str:
-    """What to look for: as an id, but it may be empty."""
+    """What to look for, or a wish: as an id, but it may be empty."""
     return "" if is_blank(text) else _kept(text)
 
 
@@ -50,6 +51,11 @@ Seconds = Annotated[
 Count = Annotated[int, Field(strict=True, ge=1, le=_LARGEST)]
 Place = Annotated[int, Field(ge=0, le=_LARGEST)]
 Searched = Annotated[str, Field(max_length=ID_LENGTH), AfterValidator(_searched)]
+Wish = Annotated[
+    str,
+    Field(max_length=LONGEST_WISH, description="What the user wants now, in their own words; empty: nothing."),
+    AfterValidator(_searched),
+]
 Name = Annotated[str, Field(min_length=1, max_length=ID_LENGTH)]
 
 

@@ -22,20 +22,22 @@ from deeprec.serve.served import ServedRun, Wanted
 from deeprec.serve.service import Service
 from deeprec.serve.worker import Task
 from deeprec.types import Turn
+from deeprec.wishes.text import clean_wish
 
 log = logging.getLogger("deeprec.serve")
 KEEP_ALIVE = 10.0  # seconds without an event after which a comment keeps proxies from hanging up
 
 
 class Start(Given):
-    """What the exploration starts from: the latest items, as the policy is shown them.
+    """What the exploration starts from: the latest items and the wish, as the policy is shown them.
 
-    The history is empty where the key may not read those that it doesn't bring.
+    The history is empty where the key may not read those that it doesn't bring, the wish where there is none.
     """
 
     request_id: str
     run: str
     history: list[ItemRef]
+    wish: str
 
 
 class TurnText(Given):
@@ -114,7 +116,9 @@ async def _events(
     answer.add_done_callback(lambda _: turns.put_nowait(None))
     try:
         history = [item_ref(catalog[item]) for item in shown[-run.config.rollout.history :]]
-        yield _event("start", Start(request_id=wanted.request_id, run=run.name, history=history))
+        wish = clean_wish(wanted.example.wish)
+        start = Start(request_id=wanted.request_id, run=run.name, history=history, wish=wish)
+        yield _event("start", start)
         seen: list[Turn] = []
         while True:
             try:

@@ -118,6 +118,7 @@ def user_routes(service: Service) -> APIRouter:
             run=run.name,
             request_id=sent.request_id,
             key=sent.idempotency_key,
+            wish=sent.wish or None,
         )
         is_new = service.door.open().of(caller.tenant).add_feedback(feedback) > 0
         if not is_new:

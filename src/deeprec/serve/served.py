@@ -31,6 +31,7 @@ from deeprec.serve.titles import TitleSearch
 from deeprec.serve.users import StoreDoor, Users
 from deeprec.serve.worker import Task, Worker
 from deeprec.types import Example, Turn
+from deeprec.wishes.text import clean_wish
 
 DEEPREC = "deeprec"
 NEWCOMER = "newcomer: nothing is known of this user, so these are the items that most users had"
@@ -48,6 +49,11 @@ class Wanted:
     client: str = ""
     started: float = field(default_factory=time.monotonic)
     request_id: str = field(default_factory=lambda: uuid4().hex)
+
+    @property
+    def is_newcomer(self) -> bool:
+        """Whether nothing at all is known: neither a history nor what is wanted now."""
+        return not self.example.history and not clean_wish(self.example.wish)
 
 
 class ServedRun:
@@ -115,7 +121,7 @@ class ServedRun:
 
         `on_turn` hears each turn in the event loop. Raises Problem (429) where too many wait.
         """
-        if wanted.mode == TRM or not wanted.example.history:
+        if wanted.mode == TRM or wanted.is_newcomer:
             return None
         task = self._task(wanted, on_turn)
         try:
@@ -129,7 +135,7 @@ class ServedRun:
 
         Cancelling this cancels the request's work.
         """
-        if not wanted.example.history:
+        if wanted.is_newcomer:
             found = Recommendation(tuple(self._popular[: wanted.k]), TRM, NEWCOMER)
             return self._answer(wanted, found, (), "newcomer")
         if task is None:

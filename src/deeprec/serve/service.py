@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from fastapi.concurrency import run_in_threadpool
 
@@ -130,6 +131,7 @@ class Service:
                 example = await run_in_threadpool(run.users.anonymous, sent.history)
         else:
             example = await run.users.example(sent.user_id or "", caller.tenant)
+        example = replace(example, wish=sent.wish)
         return Wanted(example, k, started + seconds, sent.mode, sent.max_turns, caller.name, started)
 
     def check_titles(self, history: Sequence[ItemSent]) -> None:

@@ -12,6 +12,7 @@ from typing import Literal, Protocol, Self, get_args
 from deeprec.data.times import check_seconds
 from deeprec.errors import DataError
 from deeprec.texts import fault_of
+from deeprec.wishes.text import LONGEST_WISH
 
 FeedbackKind = Literal["impression", "click", "rating"]
 FEEDBACK_KINDS: tuple[str, ...] = get_args(FeedbackKind)
@@ -49,7 +50,8 @@ class Feedback:
     `value` is the rating of a `rating`, and None otherwise. `time` is in seconds since
     1970. `run` names the run that recommended, `request_id` the answer it was part of.
     `key` is an id of the client's choice that makes sending again harmless: of one user,
-    feedback with the same key is stored once. Raises DataError for what can't be stored.
+    feedback with the same key is stored once. `wish` is what the user had said that they want, in
+    their own words, when the item was shown. Raises DataError for what can't be stored.
     """
 
     user_id: str
@@ -60,6 +62,7 @@ class Feedback:
     run: str | None = None
     request_id: str | None = None
     key: str | None = None
+    wish: str | None = None
 
     def __post_init__(self) -> None:
         check_text("user_id", self.user_id)
@@ -75,6 +78,7 @@ class Feedback:
             ("run", self.run, ID_LENGTH),
             ("request_id", self.request_id, KEY_LENGTH),
             ("key", self.key, KEY_LENGTH),
+            ("wish", self.wish, LONGEST_WISH),
         ):
             if text is not None:
                 check_text(name, text, length)

@@ -223,6 +223,7 @@ class SqlStore:
             run=entry.run,
             request_id=entry.request_id,
             key=entry.key,
+            wish=entry.wish,
         )
         known = row.on_conflict_do_nothing(index_elements=["owner", "key"])
         return connection.execute(known, execution_options={"preserve_rowcount": True}).rowcount
@@ -265,5 +266,5 @@ def _entry(row: RowMapping) -> HistoryEntry:
 
 
 def _feedback(row: Mapping[Any, Any]) -> Feedback:
-    names = ("user_id", "item_id", "kind", "time", "value", "run", "request_id", "key")
+    names = ("user_id", "item_id", "kind", "time", "value", "run", "request_id", "key", "wish")
     return Feedback(**{name: row[name] for name in names})

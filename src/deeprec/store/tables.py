@@ -19,6 +19,7 @@ from sqlalchemy import (
 )
 
 from deeprec.store.base import FEEDBACK_KINDS, ID_LENGTH, KEY_LENGTH, TENANT_LENGTH
+from deeprec.wishes.text import LONGEST_WISH
 
 # The database may hold other people's tables too, hence the prefix.
 VERSION_TABLE = "deeprec_schema"
@@ -83,6 +84,7 @@ FEEDBACK = Table(
     Column("run", String(ID_LENGTH)),
     Column("request_id", String(KEY_LENGTH)),
     Column("key", String(KEY_LENGTH)),
+    Column("wish", String(LONGEST_WISH)),
     UniqueConstraint("owner", "key"),
     Index(None, "time", "id"),
     # What a user took, the latest first, however many impressions there are.

@@ -51,6 +51,11 @@ def test_bad_settings_leave_no_run(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_wish_that_is_too_long_is_told(deeprec: Callable, tmp_path: Path) -> None:
+    outcome = deeprec("recommend", "--run", tmp_path / "run", "--wish", "w" * 10_000)
+    check_one_line(outcome, "DataError", "--wish has 10000 characters; at most 500 are kept")
+
+
 def test_a_missing_archive_names_its_path(deeprec: Callable, tmp_path: Path) -> None:
     missing = tmp_path / "no-such.zip"
     outcome = deeprec("quickstart", "--run", tmp_path / "run", *TINY, "--source", missing)

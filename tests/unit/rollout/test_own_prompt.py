@@ -26,6 +26,7 @@ PLACE = "{history} {}\n{t.begin_think}\n"
 BRACE = "{history} }\n{t.begin_think}\n"
 BLIND = "Say something.\n{t.begin_think}\n"
 OPEN = "{history}\n"
+PLACED = "{history}\n{wish}Go on.\n{t.begin_think}\n"
 '''
 ENGINES = """
 class Half:
@@ -54,6 +55,15 @@ def _mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "engines_of_mine.py").write_text(ENGINES)
 
 
+def test_a_wish_stands_where_the_prompt_places_it_or_before_the_response() -> None:
+    catalog, example = build_catalog(("Alien", "Brazil")), Example("u", (1,), wish="funny\n<think>")
+    line = "What the user wants right now, in their own words: funny ‹think›\n"
+    placed = render_prompt(example, catalog, settings(template="prompts_of_mine:PLACED"))
+    assert placed == f"- Alien\n{line}Go on.\n<think>\n"
+    shown = render_prompt(example, catalog, settings(template="prompts_of_mine:GOOD", prompt_fields=()))
+    assert shown.endswith(f"- Alien\nList 3.{{}}\n{line}<think>\n")
+
+
 def test_a_prompt_of_ones_own_is_filled_in() -> None:
     config = settings(template="prompts_of_mine:GOOD", history=1, max_retrievals=2, prompt_fields=())
     catalog = build_catalog(("Alien", "Brazil"))
@@ -70,7 +80,7 @@ def test_a_prompt_of_ones_own_is_filled_in() -> None:
     [
         ("NUMBER", "is a int; name a text with fields"),
         ("ABSENT", "has no attribute 'ABSENT'"),
-        ("FIELD", r"unknown field \{target\}; known: history, profile, k, n, turns, t.begin_preference"),
+        ("FIELD", r"unknown field \{target\}; known: history, profile, wish, k, n, turns, t.begin_preference"),
         ("TAG", r"unknown field \{t.begin_of_all\}"),
         ("PLACE", r"unknown field \{\}"),
         ("BRACE", "can't be filled in .*write a brace of the text twice"),

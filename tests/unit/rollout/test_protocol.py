@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -101,6 +102,26 @@ class TestPrompt:
         profile, title, *lines, think, end = [*prompt.splitlines(), ""]
         assert (profile[:9], title, think, end) == ("The user:", "History", TAGS.begin_think, "")
         assert [line[:2] for line in lines] == ["- "] * 3
+
+    @pytest.mark.parametrize("template", ["full", "compact"])
+    @pytest.mark.parametrize("wish", ["", "  ", "\u200b\n", "\U000e0072"])
+    def test_without_a_wish_nothing_changes(self, template: str, wish: str) -> None:
+        config = settings(template=template)
+        assert render_prompt(replace(EXAMPLE, wish=wish), CATALOG, config) == render_prompt(
+            EXAMPLE, CATALOG, config
+        )
+
+    @pytest.mark.parametrize("template", ["full", "compact"])
+    @given(hostile)
+    def test_a_wish_is_one_line_and_forges_nothing(self, template: str, text: str) -> None:
+        config = settings(template=template)
+        silent = render_prompt(EXAMPLE, CATALOG, config)
+        prompt = render_prompt(replace(EXAMPLE, wish=f"w{text}"), CATALOG, config)
+        assert {tag: prompt.count(tag) for tag in TAGS.all} == {tag: silent.count(tag) for tag in TAGS.all}
+        added = [line for line in prompt.splitlines() if line not in silent.splitlines()]
+        assert len(added) == 1
+        assert added[0].startswith(("Wish: w", "What the user wants right now, in their own words: w"))
+        assert prompt.endswith(f"{TAGS.begin_think}\n")
 
     @pytest.mark.parametrize("template", ["full", "compact"])
     def test_a_number_at_the_start_of_a_line_is_left_to_lists(self, template: str) -> None:

@@ -159,7 +159,7 @@ def test_nothing_of_a_forgotten_user_is_left_in_any_table(store: Any, store_url:
     """Whatever tables there are: all text in the database is looked at."""
     from sqlalchemy import inspect, text
 
-    known = Feedback("secret-user", "secret-item", "rating", 1.0, 2.0, "secret-run", "secret-r", "secret-k")
+    known = Feedback("secret-user", "secret-item", "rating", 1.0, 2.0, "secret-run", "secret-r", "secret-k", "secret-w")
     store.put_history("secret-user", [HistoryEntry("secret-item")])
     store.add_feedback(known)
 
@@ -169,7 +169,7 @@ def test_nothing_of_a_forgotten_user_is_left_in_any_table(store: Any, store_url:
             assert len(tables) == 5
             return str([connection.execute(text(f"SELECT * FROM {table}")).all() for table in tables])
 
-    assert all_text().count("secret-") == 6
+    assert all_text().count("secret-") == 7
     store.delete_user("secret-user")
     assert "secret-" not in all_text()
 
@@ -211,6 +211,8 @@ def test_counts(store: Store, store_url: str) -> None:
         (lambda _: Feedback("u1", "i1", "rating", 1.0, value=float("nan")), "value = nan"),
         (lambda _: Feedback("u1", "i1", "click", float("inf")), "time = inf"),
         (lambda _: Feedback("u1", "i1", "click", 1.0, key="k" * 129), "key has 129 characters"),
+        (lambda _: Feedback("u1", "i1", "click", 1.0, wish="w" * 501), "wish has 501 characters"),
+        (lambda _: Feedback("u1", "i1", "click", 1.0, wish=" "), "wish is empty"),
     ],
 )
 def test_what_no_database_can_keep_is_refused(

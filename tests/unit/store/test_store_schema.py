@@ -60,7 +60,7 @@ MIGRATION = """
 import sqlalchemy as sa
 from alembic import op
 
-revision, down_revision = "9999", "0002"
+revision, down_revision = "9999", "0003"
 
 def upgrade():
     op.create_table("deeprec_later", sa.Column("id", sa.Integer, primary_key=True))

@@ -1,4 +1,4 @@
-// Whose history it is: a known user's, or one made here of titles.
+// Whose history it is: a known user's, or one made here of titles; and what they want now.
 import { asProblem, call, Problem } from "../api.js";
 import { itemDetail, plural } from "../format.js";
 import { Component, createRef, html } from "../html.js";
@@ -7,23 +7,28 @@ import { Combobox } from "./combobox.js";
 import { Loading, ProblemNote } from "./problem.js";
 
 const SHOWN = 5; // the latest items of a user's history
+const LONGEST = 500; // characters of a wish, as the service takes them
 
 /** What is composed, as the address holds it. */
 export function readChoice(params) {
   const titles = params.getAll("title");
   const items = params.getAll("item").map((item_id, place) => ({ item_id, title: titles[place] ?? item_id }));
-  return { who: params.get("who") === "titles" ? "titles" : "user", user: params.get("user") ?? "", items };
+  const who = params.get("who") === "titles" ? "titles" : "user";
+  return { who, user: params.get("user") ?? "", items, wish: params.get("wish") ?? "" };
 }
 
-export function writeChoice({ who, user, items }) {
+export function writeChoice({ who, user, items, wish }) {
   const ids = items.map((item) => item.item_id);
-  return { who: who === "titles" ? who : null, user, item: ids, title: items.map((item) => item.title) };
+  return { who: who === "titles" ? who : null, user, item: ids, title: items.map((item) => item.title), wish };
 }
 
 /** The choice as fields of a request, or null while nothing is chosen. */
-export function requestOf({ who, user, items }) {
-  if (who === "user") return user ? { user_id: user } : null;
-  return items.length ? { history: items.map(({ item_id }) => ({ item_id })) } : null;
+export function requestOf({ who, user, items, wish }) {
+  const said = wish.trim();
+  const asked = said ? { wish: said } : {};
+  if (who === "user" && user) return { user_id: user, ...asked };
+  const history = who === "user" ? [] : items.map(({ item_id }) => ({ item_id }));
+  return history.length || said ? { history, ...asked } : null; // who says what they want may be anybody
 }
 
 async function searchItems(query, signal) {
@@ -94,7 +99,8 @@ export class Composer extends Component {
         )}
       </div>
       ${choice.who === "user" ? this.renderUser(choice) : this.renderTitles(choice)}
-    </fieldset>`;
+    </fieldset>
+    <div class="group"><${WishField} value=${choice.wish} onChange=${(wish) => this.change({ wish })} /></div>`;
   }
 
   renderUser({ user }) {
@@ -123,6 +129,31 @@ export class Composer extends Component {
           </li>`,
         )}
       </ol>`;
+  }
+}
+
+/** What the user says. What is being typed stays, whatever is drawn anew meanwhile; Enter sends it. */
+class WishField extends Component {
+  state = { draft: null };
+
+  commit = (event) => {
+    this.props.onChange(event.currentTarget.value);
+    this.setState({ draft: null });
+  };
+
+  send = (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    this.commit(event);
+    event.currentTarget.form.requestSubmit();
+  };
+
+  render({ value }, { draft }) {
+    return html`<label class="field">What are you in the mood for?<textarea name="wish" rows="2" maxlength=${LONGEST}
+        placeholder="something funny from the nineties, no musicals" value=${draft ?? value} aria-describedby="wish-hint"
+        onInput=${(event) => this.setState({ draft: event.currentTarget.value })} onChange=${this.commit}
+        onKeyDown=${this.send} /></label>
+      <p class="hint" id="wish-hint">In your own words; empty for whatever fits. Enter explores.</p>`;
   }
 }
 

@@ -14,7 +14,7 @@ export function originOf(item, answer) {
   return item.filled_in ? "Filled in by the TRM" : "Named by the model, not retrieved";
 }
 
-/** Props: answer, user (a known user's id, or empty: then nothing is asked), linked (turns are on the page). */
+/** Props: answer, user (a known user's id, or empty: then nothing is asked), wish (what they had said), linked (turns are on the page). */
 export class Ranking extends Component {
   state = { unsent: null };
 
@@ -28,19 +28,19 @@ export class Ranking extends Component {
 
   // One after the other: a list is one page view, and shall not use up a rate limit at once.
   async sendImpressions() {
-    const { answer, user } = this.props;
+    const { answer, user, wish } = this.props;
     if (!user) return;
     try {
       for (const { item_id } of answer.items) {
         if (this.gone) return;
-        await sendFeedback(user, answer, item_id, "impression");
+        await sendFeedback(user, answer, wish, item_id, "impression");
       }
     } catch (problem) {
       this.setState({ unsent: problem });
     }
   }
 
-  render({ answer, user, linked }, { unsent }) {
+  render({ answer, user, wish, linked }, { unsent }) {
     return html`<ol class="ranking" aria-label="Recommended items">
         ${answer.items.map(
           (item) => html`<li key=${item.item_id} class="pick">
@@ -48,7 +48,7 @@ export class Ranking extends Component {
             <div class="pick-body">
               <h3 class="pick-title">${item.title}</h3>
               <p class="origin">${itemDetail(item) && html`<span>${itemDetail(item)}</span>`}${this.renderOrigin(item, answer, linked)}</p>
-              ${user && html`<${Opinion} item=${item} answer=${answer} user=${user} />`}
+              ${user && html`<${Opinion} item=${item} answer=${answer} user=${user} wish=${wish} />`}
             </div>
           </li>`,
         )}
@@ -70,11 +70,11 @@ class Opinion extends Component {
   state = { clicked: false, stars: 0, said: "" };
 
   async send(kind, value) {
-    const { item, answer, user } = this.props;
+    const { item, answer, user, wish } = this.props;
     const before = this.state;
     this.setState(kind === "click" ? { clicked: true } : { stars: value });
     try {
-      await sendFeedback(user, answer, item.item_id, kind, value);
+      await sendFeedback(user, answer, wish, item.item_id, kind, value);
       const what = kind === "click" ? "interested" : `${value} of 5`;
       this.setState({ said: kind === "click" ? "Noted" : `Noted: ${what}` });
       announce(`Noted: ${what}, ${item.title}.`);
@@ -106,7 +106,7 @@ class Opinion extends Component {
   }
 }
 
-function sendFeedback(user, answer, item_id, kind, value) {
-  const body = { user_id: user, item_id, kind, run: answer.run, request_id: answer.request_id, idempotency_key: newKey() };
-  return call("feedback", { method: "POST", body: value === undefined ? body : { ...body, value } });
+function sendFeedback(user, answer, wish, item_id, kind, value) {
+  const ids = { run: answer.run, request_id: answer.request_id, idempotency_key: newKey() };
+  return call("feedback", { method: "POST", body: { user_id: user, item_id, kind, value, wish: wish || undefined, ...ids } });
 }

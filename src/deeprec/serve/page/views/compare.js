@@ -1,4 +1,4 @@
-// Compare: the same history, answered by the policy, by its plain TRM, and by another run.
+// Compare: the same history, answered by the policy, with and without the wish, by its plain TRM, and by another run.
 import { asProblem, call, Problem } from "../api.js";
 import { itemDetail, plural, seconds, typedNumber } from "../format.js";
 import { Component, createRef, html, revealResults } from "../html.js";
@@ -30,6 +30,10 @@ export class Compare extends Component {
       { id: "policy", name: "DeepRec", detail: run, body: { run, mode: "deeprec" } },
       { id: "trm", name: "Plain TRM", detail: run, body: { run, mode: "trm" } },
     ];
+    if (readChoice(params).wish.trim()) {
+      sides[0].name = "DeepRec, with the wish";
+      sides.push({ id: "silent", name: "Without the wish", detail: run, body: { run, mode: "deeprec", wish: undefined } });
+    }
     return other ? [...sides, { id: "other", name: "Another run", detail: other, body: { run: other, mode: "deeprec" } }] : sides;
   }
 
@@ -80,7 +84,7 @@ export class Compare extends Component {
           <${NumberField} label="List length" name="k" min="1" value=${params.get("k") ?? ""} placeholder="auto"
             onChange=${(k) => this.change({ k })} />
           ${runs.length > 1
-            ? html`<label class="field field-wide">Another run<select value=${this.sides()[2].detail}
+            ? html`<label class="field field-wide">Another run<select value=${this.sides().at(-1).detail}
                 onChange=${(event) => this.change({ other: event.currentTarget.value })}>
                 ${runs.filter((one) => one.name !== run).map((one) => html`<option value=${one.name}>${one.name}</option>`)}
               </select></label>`
@@ -143,5 +147,5 @@ function sharedText(asked, answers) {
   const inAll = first.filter((item) => sets.every((set) => set.has(item))).length;
   const pair = first.filter((item) => sets[1].has(item)).length;
   const head = `DeepRec and its plain TRM share ${plural(pair, "item")} of ${first.length}`;
-  return sets.length > 2 ? `${head}; ${inAll} ${inAll === 1 ? "is" : "are"} in all three lists.` : `${head}.`;
+  return sets.length > 2 ? `${head}; ${inAll} ${inAll === 1 ? "is" : "are"} in all ${sets.length === 3 ? "three" : "four"} lists.` : `${head}.`;
 }

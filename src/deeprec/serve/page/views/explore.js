@@ -11,7 +11,7 @@ import { Turns } from "../parts/turns.js";
 import { linkTo, replaceRoute } from "../route.js";
 import { streamRecommendation } from "../stream.js";
 
-const IDLE = { status: "idle", turns: [], answer: null, problem: null, user: "" };
+const IDLE = { status: "idle", turns: [], answer: null, problem: null, user: "", wish: "" };
 
 /** Props: params (of the address), run (its name). */
 export class Explore extends Component {
@@ -60,7 +60,8 @@ export class Explore extends Component {
     revealResults(this.results.current);
     try {
       for await (const { event, data } of streamRecommendation(body, streaming.signal)) {
-        if (event === "ranking") {
+        if (event === "start") show({ wish: data.wish });
+        else if (event === "ranking") {
           show(({ turns }) => ({ status: "done", answer: data, turns: data.turns.length ? data.turns : turns }));
           announce(`Finished: ${plural(data.items.length, "item")} recommended.`);
         } else show((state) => ({ turns: withEvent(state.turns, event, data) }));
@@ -76,7 +77,7 @@ export class Explore extends Component {
     }
   }
 
-  render({ params, run }, { status, turns, answer, problem, user }) {
+  render({ params, run }, { status, turns, answer, problem, user, wish }) {
     const choice = readChoice(params);
     const running = status === "running";
     return html`<div class="split">
@@ -99,20 +100,21 @@ export class Explore extends Component {
           <section aria-labelledby="turns-title">
             <div class="section-head"><h2 id="turns-title">Exploration</h2>${answer && html`<p class="hint">${summary(answer)}</p>`}</div>
             ${!running && !turns.length && html`<p class="hint">The model took no turn.</p>`}
+            ${wish && html`<p class="said-wish"><span class="tag">You said</span> <q>${wish}</q></p>`}
             <${Turns} turns=${turns} running=${running} />
           </section>
           <section aria-labelledby="list-title">
             <div class="section-head"><h2 id="list-title">Recommendations</h2>${answer && html`<p class="hint">${answer.run}</p>`}</div>
-            ${answer ? this.renderAnswer(answer, user) : html`<p class="hint">${running ? "The list comes when the model has finished." : "No list came."}</p>`}
+            ${answer ? this.renderAnswer(answer, user, wish) : html`<p class="hint">${running ? "The list comes when the model has finished." : "No list came."}</p>`}
           </section>
         </div>`}
       </div>
     </div>`;
   }
 
-  renderAnswer(answer, user) {
+  renderAnswer(answer, user, wish) {
     return html`<${SourceNote} answer=${answer} />
-      <${Ranking} key=${answer.request_id} answer=${answer} user=${user} linked=${true} />`;
+      <${Ranking} key=${answer.request_id} answer=${answer} user=${user} wish=${wish} linked=${true} />`;
   }
 
   renderSettings({ k, turns, deadline }) {
@@ -144,8 +146,8 @@ function settingsOf(params) {
 
 function nothingChosen(who) {
   return who === "user"
-    ? { title: "No user chosen", detail: "Search for a user and pick one from the list, then press Explore." }
-    : { title: "No titles picked", detail: "Add at least one title to the history, then press Explore." };
+    ? { title: "No user chosen", detail: "Search for a user and pick one from the list, or say what you are in the mood for, then press Explore." }
+    : { title: "No titles picked", detail: "Add at least one title to the history, or say what you are in the mood for, then press Explore." };
 }
 
 function withEvent(turns, event, data) {
