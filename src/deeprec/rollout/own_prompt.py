@@ -18,8 +18,8 @@ FIELDS = (*_VALUES, *(f"t.{tag.name}" for tag in fields(TAGS)))
 def load_template(reference: str) -> str:
     """The text; raises ConfigError for one that can't be filled in, or that the protocol can't go on from.
 
-    Its fields are `{history}`, `{profile}` and `{wish}` (a line with its break, or nothing), `{k}` items a retrieval, `{n}` of the
-    final list, `{turns}` at most, and the protocol's tags such as `{t.begin_preference}`.
+    Its fields are `{history}`, `{profile}` and `{wish}` (a line with its break, or nothing), `{k}` items a
+    retrieval, `{n}` of the final list, `{turns}` at most, and the protocol's tags such as `{t.begin_preference}`.
     """
     found, place = load_reference(reference, "rollout.template"), f"rollout.template = '{reference}'"
     if not isinstance(found, str):

@@ -80,7 +80,10 @@ def test_a_prompt_of_ones_own_is_filled_in() -> None:
     [
         ("NUMBER", "is a int; name a text with fields"),
         ("ABSENT", "has no attribute 'ABSENT'"),
-        ("FIELD", r"unknown field \{target\}; known: history, profile, wish, k, n, turns, t.begin_preference"),
+        (
+            "FIELD",
+            r"unknown field \{target\}; known: history, profile, wish, k, n, turns, t.begin_preference",
+        ),
         ("TAG", r"unknown field \{t.begin_of_all\}"),
         ("PLACE", r"unknown field \{\}"),
         ("BRACE", "can't be filled in .*write a brace of the text twice"),

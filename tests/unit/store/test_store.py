@@ -159,7 +159,9 @@ def test_nothing_of_a_forgotten_user_is_left_in_any_table(store: Any, store_url:
     """Whatever tables there are: all text in the database is looked at."""
     from sqlalchemy import inspect, text
 
-    known = Feedback("secret-user", "secret-item", "rating", 1.0, 2.0, "secret-run", "secret-r", "secret-k", "secret-w")
+    known = Feedback(
+        "secret-user", "secret-item", "rating", 1.0, 2.0, "secret-run", "secret-r", "secret-k", "secret-w"
+    )
     store.put_history("secret-user", [HistoryEntry("secret-item")])
     store.add_feedback(known)
 
