@@ -144,8 +144,9 @@ class WishField extends Component {
   send = (event) => {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
+    const { form } = event.currentTarget;
     this.commit(event);
-    event.currentTarget.form.requestSubmit();
+    setTimeout(() => form.requestSubmit()); // what was typed has to reach the address first
   };
 
   render({ value }, { draft }) {
