@@ -75,7 +75,7 @@ class Episode:
         self.preference: str | None = None  # waiting for the TRM
         self.awaits_list = False  # the list was opened, and is to be written for the policy
         self.catalog, self._codec, self._config = catalog, codec, config
-        shown = replace(example, wish=fit_wish(example.wish, codec))
+        shown = replace(example, wish=fit_wish(example.wish, codec.encode))
         self._prompt = render_prompt(shown, catalog, config)
         self._prompt_ids = tuple(codec.encode_prompt(self._prompt, chat=config.chats))
         # A context that can't hold the prompt is the user's setting, not the policy's mistake.

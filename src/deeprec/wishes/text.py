@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from deeprec.data.catalog import clean_text
 from deeprec.errors import DataError
-from deeprec.rollout.codec import Codec
 from deeprec.texts import fault_of, is_blank
 
 LONGEST_WISH = 500  # characters; a few sentences
@@ -30,14 +31,14 @@ def check_wish(text: str, name: str) -> str:
     return text
 
 
-def fit_wish(text: str, codec: Codec, most: int = MOST_TOKENS) -> str:
-    """A cleaned wish of at most `most` tokens; what is cut off is told by an ellipsis."""
+def fit_wish(text: str, encode: Callable[[str], Sequence[int]], most: int = MOST_TOKENS) -> str:
+    """A cleaned wish of at most `most` tokens, as `encode` gives them; what is cut off is told by an ellipsis."""
     whole = clean_wish(text)
-    if len(codec.encode(whole)) <= most:
+    if len(encode(whole)) <= most:
         return whole
     low, high = 0, len(whole)  # characters that fit, and that don't
     while high - low > 1:
         middle = (low + high) // 2
-        fits = len(codec.encode(f"{whole[:middle].rstrip()}…")) <= most
+        fits = len(encode(f"{whole[:middle].rstrip()}…")) <= most
         low, high = (middle, high) if fits else (low, middle)
     return f"{whole[:low].rstrip()}…" if low else ""

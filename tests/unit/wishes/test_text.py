@@ -17,7 +17,7 @@ from deeprec.wishes.text import LONGEST_WISH, MOST_TOKENS, check_wish, clean_wis
 
 @given(st.text(max_size=2 * LONGEST_WISH))
 def test_a_prompt_holds_one_bounded_line(text: str) -> None:
-    wish = fit_wish(text, letters())
+    wish = fit_wish(text, letters().encode)
     assert len(wish) <= LONGEST_WISH
     assert len(letters().encode(wish)) <= MOST_TOKENS
     assert wish == clean_wish(wish)
@@ -25,9 +25,9 @@ def test_a_prompt_holds_one_bounded_line(text: str) -> None:
 
 
 def test_what_fits_is_left_alone_and_what_does_not_ends_in_an_ellipsis() -> None:
-    assert fit_wish("a funny one", letters(), 11) == "a funny one"
-    assert fit_wish("a funny one", letters(), 10) == "a funny…"  # the sign is three bytes
-    assert fit_wish("a funny one", letters(), 1) == ""
+    assert fit_wish("a funny one", letters().encode, 11) == "a funny one"
+    assert fit_wish("a funny one", letters().encode, 10) == "a funny…"  # the sign is three bytes
+    assert fit_wish("a funny one", letters().encode, 1) == ""
 
 
 def test_an_episode_reads_a_capped_wish() -> None:
