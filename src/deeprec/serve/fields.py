@@ -53,7 +53,9 @@ Place = Annotated[int, Field(ge=0, le=_LARGEST)]
 Searched = Annotated[str, Field(max_length=ID_LENGTH), AfterValidator(_searched)]
 Wish = Annotated[
     str,
-    Field(max_length=LONGEST_WISH, description="What the user wants now, in their own words; empty: nothing."),
+    Field(
+        max_length=LONGEST_WISH, description="What the user wants now, in their own words; empty: nothing."
+    ),
     AfterValidator(_searched),
 ]
 Name = Annotated[str, Field(min_length=1, max_length=ID_LENGTH)]
