@@ -157,5 +157,9 @@ def build_deeprec(
     policy = load_policy(str(folder), run.config.policy)
     environment = build_environment(run, dataset, trm, policy)
     return DeepRecRecommender(
-        name or folder.name, environment, fill_in=fill_in, inference=run.config.inference
+        name or folder.name,
+        environment,
+        fill_in=fill_in,
+        inference=run.config.inference,
+        seed=run.config.seed,
     )

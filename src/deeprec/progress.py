@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 _display: Progress | None = None
+_hidden = False  # bars are
 
 
 class Bar(Protocol):
@@ -56,6 +57,17 @@ def show_progress() -> Iterator[Console]:
             _display = None
 
 
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Bars that are opened inside this block are not drawn: for the parts of something that has its own."""
+    global _hidden
+    before, _hidden = _hidden, True
+    try:
+        yield
+    finally:
+        _hidden = before
+
+
 def say(line: str) -> None:
     """Show a line above the bars. Shown only inside `show_progress`."""
     if _display is not None:
@@ -65,7 +77,7 @@ def say(line: str) -> None:
 @contextmanager
 def progress_bar(description: str, total: float | None) -> Iterator[Bar]:
     """A bar of `total` units. Drawn only inside `show_progress`."""
-    if _display is None:
+    if _display is None or _hidden:
         yield _Silent()
         return
     display = _display

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 
 from deeprec.config import RolloutConfig
 from deeprec.data.dataset import Dataset
-from deeprec.errors import RetrievalError
+from deeprec.errors import EngineError, RetrievalError
 from deeprec.rollout.codec import Codec
-from deeprec.rollout.engines.base import Engine
+from deeprec.rollout.engines.base import Engine, KeepsGuesses
 from deeprec.rollout.list_makers import ListMaker
-from deeprec.trm.base import Retriever
+from deeprec.trm.base import KeepsHistories, Retriever
+from deeprec.types import Example
 
 
 @dataclass
@@ -52,6 +56,20 @@ class Environment:
         self.engine.reseed(seed)
         if self.lists is not None:
             self.lists.reseed(seed)
+
+    def restart(self, examples: Sequence[Example], seed: int) -> None:
+        """Begin anew for users who are asked for together: what comes then depends on them and `seed` alone.
+
+        To the last bit, so that any process may answer them, in any order.
+        """
+        if isinstance(self.retriever, KeepsHistories):
+            self.retriever.forget_histories()
+        if isinstance(self.engine, KeepsGuesses):
+            self.engine.forget_guesses()
+        users = "\x1f".join(example.user_id for example in examples)
+        digest = sha256(f"{seed}\x1e{users}".encode()).digest()
+        with suppress(EngineError):  # an engine that can't be trained with draws as it likes
+            self.reseed(int.from_bytes(digest[:4]))
 
 
 def check_list_sizes(config: RolloutConfig, dataset: Dataset) -> None:

@@ -28,11 +28,13 @@ class DeepRecRecommender:
         *,
         fill_in: bool = False,
         inference: InferenceConfig | None = None,
+        seed: int = 0,
     ) -> None:
         self.name = name
         self.environment = environment
         self._fill_in = fill_in
         self._inference = inference or InferenceConfig()
+        self._seed = seed
 
     def recommend(
         self,
@@ -43,6 +45,7 @@ class DeepRecRecommender:
     ) -> list[Recommendation]:
         """One recommendation per example, in order; items of the history are left out."""
         count = self._inference.rollouts
+        self.environment.restart(examples, self._seed)
         with progress_bar(f"Exploring: {self.name}", count * len(examples)) as bar:
             trajectories = run_episodes(
                 [example for example in examples for _ in range(count)],
@@ -65,5 +68,6 @@ class DeepRecRecommender:
 
     def sample(self, examples: Sequence[Example]) -> list[Trajectory]:
         """One trajectory per example, in order, sampled as in training."""
+        self.environment.restart(examples, self._seed)
         with progress_bar(f"Sampling: {self.name}", len(examples)) as bar:
             return run_episodes(examples, self.environment, greedy=False, bar=bar)

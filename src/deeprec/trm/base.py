@@ -60,6 +60,15 @@ class Retriever(Protocol):
 
 
 @runtime_checkable
+class KeepsHistories(Protocol):
+    """A retriever that keeps what it computed of a history for the next time that it is asked with it."""
+
+    def forget_histories(self) -> None:
+        """Compute it anew from now on: next to others, sums may differ in their last bits."""
+        ...
+
+
+@runtime_checkable
 class TextEncoder(Protocol):
     """Turns texts into unit-length vectors."""
 

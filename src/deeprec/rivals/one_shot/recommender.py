@@ -41,6 +41,7 @@ class OneShotRecommender:
 
         Raises PolicyError where a prompt doesn't fit into the model's context.
         """
+        self.environment.restart(examples, 0)  # its lists are greedy: no seed matters
         with progress_bar(f"Ranking: {self.name}", len(examples)) as bar:
             tasks = build_tasks(examples, self.environment)
             written = self._rank(tasks, bar)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +70,13 @@ class Engine(Protocol):
 
     def forget(self) -> None:
         """Drop whatever is kept between calls (weights changed, or a batch is done)."""
+        ...
+
+
+@runtime_checkable
+class KeepsGuesses(Protocol):
+    """An engine that guesses next tokens from what was written before, and checks several at a time."""
+
+    def forget_guesses(self) -> None:
+        """Guess as a new engine would."""
         ...

@@ -94,6 +94,10 @@ class LocalEngine:
         self.forget()
         self._seed, self._part = seed, 0
 
+    def forget_guesses(self) -> None:
+        """Guess nothing from what was written before: how many tokens are fed at once shows in a sum's last bits."""
+        self._drafts = Drafts()
+
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Segment]:
         """One segment per request, in order; a request's own `max_new_tokens` caps it further.
 
