@@ -1,6 +1,6 @@
 # `make quickstart` and `make test` work on a fresh machine with Python 3.11 or newer; nothing else is needed.
 .DEFAULT_GOAL := help
-.PHONY: help venv peers quickstart pretrained test lint site docs clean
+.PHONY: help venv peers quickstart pretrained test engines lint site docs clean
 
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
@@ -40,6 +40,16 @@ models/smollm2-135m: | venv
 # One thread a worker: two workers that each take every core are slower than one.
 test: venv ## Run all tests that need no GPU and no network.
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -q
+
+engines: .venv-ray/installed ## Install Ray in an environment of its own, and run what needs it.
+	OMP_NUM_THREADS=1 .venv-ray/bin/pytest -q tests/pipeline/test_ray.py
+
+.venv-ray/installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name it: make PYTHON=/path/to/python3"; exit 1; }
+	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,ray]" \
+		pytest pytest-timeout
+	touch $@
 
 lint: venv ## Style, formatting and types.
 	$(BIN)/ruff check .

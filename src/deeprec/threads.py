@@ -88,6 +88,25 @@ def stage_threads(run: Run, stage: str, inputs: str, step: Callable[[], object])
         torch.set_num_threads(before)
 
 
+def batch_threads() -> int:
+    """Threads of one process of a batch: as told, else one: more of them would change sums in their last bits."""
+    planned = planned_threads()
+    return 1 if planned is None else planned.threads
+
+
+@contextmanager
+def computing_with(threads: int) -> Iterator[None]:
+    """Compute the block with so many threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def choose_threads(step: Callable[[], object]) -> Choice:
     """What `--threads` or OMP_NUM_THREADS say; otherwise the faster of one thread and all, by a few runs of `step`."""
     planned = planned_threads()

@@ -7,10 +7,11 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from deeprec.batch.tasks import Execute, Job, Task
-from deeprec.disk import naming, whole_file, write_atomically
+from deeprec.disk import whole_file, write_atomically
 from deeprec.errors import RunError
 from deeprec.locks import hold
 from deeprec.progress import progress_bar, say, without_bars
@@ -45,7 +46,7 @@ class Parts:
 
     def place(self, task: Task) -> Path:
         """Where the result of a task lies."""
-        return self.folder / f"{task.number:06}.part"
+        return self.folder / f"{task.number:06}.done"
 
     def complete(self, job: Job, execute: Execute, what: str) -> None:
         """Have every task done that has no result yet; each result is kept as soon as it is there."""
@@ -57,7 +58,7 @@ class Parts:
             bar.advance(users - left)
             with without_bars():  # of each shard
                 for task, content in execute(job, missing):
-                    with whole_file(self.place(task)) as part, naming(self.place(task)):
+                    with whole_file(self.place(task)) as part:
                         part.write_bytes(content)
                     bar.advance(task.users)
 
@@ -73,16 +74,15 @@ def only_one(folder: Path, place: Path) -> Iterator[None]:
         yield
 
 
-def cut(starts: Sequence[int], stop: int, size: int) -> tuple[Task, ...]:
-    """Tasks of `size` users each, the last one smaller, of users that begin at rows `starts` and end at `stop`.
+def cut(bounds: Sequence[int], users: int, size: int) -> tuple[Task, ...]:
+    """Tasks of `size` users each, the last one smaller; each from one bound to the next.
 
-    >>> [(task.start, task.stop, task.users) for task in cut([0, 4, 9], 12, 2)]
+    >>> [(task.start, task.stop, task.users) for task in cut([0, 9, 12], 3, 2)]
     [(0, 9, 2), (9, 12, 1)]
     """
-    bounds = [*starts[::size], stop]
     return tuple(
-        Task(number, min(size, len(starts) - number * size), first, last)
-        for number, (first, last) in enumerate(zip(bounds, bounds[1:], strict=False))
+        Task(number, min(size, users - number * size), start, stop)
+        for number, (start, stop) in enumerate(pairwise(bounds))
     )
 
 

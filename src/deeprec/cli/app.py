@@ -25,6 +25,7 @@ from deeprec.cli import (
     train,
     trm,
 )
+from deeprec.cli.options import WithRay
 from deeprec.distribution import installed_version
 from deeprec.errors import DeepRecError
 from deeprec.space import refuses, remedy_of
@@ -62,11 +63,11 @@ app.add_typer(trm.app, name="trm")
 app.add_typer(policy.app, name="policy")
 app.command("train")(train.train)
 app.add_typer(rival.app, name="rival")
-app.command("evaluate")(evaluate.evaluate)
+app.command("evaluate", cls=WithRay)(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("ablate")(ablate.ablate)
 app.command("report")(report.report)
-app.command("recommend")(recommend.recommend)
+app.command("recommend", cls=WithRay)(recommend.recommend)
 app.command("serve")(serve.serve)
 app.add_typer(results.app, name="results")
 app.add_typer(store.app, name="store")

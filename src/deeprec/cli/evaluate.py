@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from deeprec.cli.options import DEFAULT_RUN, JsonOption, RunOption, ThreadsOption
+from deeprec.cli.options import (
+    DEFAULT_RUN,
+    JsonOption,
+    RayOption,
+    RunOption,
+    ThreadsOption,
+    WorkersOption,
+)
 
 if TYPE_CHECKING:
     from deeprec.evaluation.summary import EvaluationSummary
@@ -36,14 +44,20 @@ def evaluate(
     to: ToOption = None,
     as_json: JsonOption = False,
     threads: ThreadsOption = None,
+    ray: RayOption = None,
+    workers: WorkersOption = None,
 ) -> None:
     """Rank for every held-out user with every method, and compare on the same users.
 
     A whole evaluation is kept in the run for the report. With --methods, --user or a number of
     --users it is only printed (and written with --to), and the run's own stays as it is.
 
+    With --ray workers rank, in batches of users; the result is that of one process with as many --threads as
+    each worker has (1 unless told), and what is interrupted goes on with the same command.
+
     Example: deeprec evaluate --run runs/ml-100k --methods trm,recommendation --users 200 --to tables
     """
+    from deeprec.batch.on_ray import asking_workers
     from deeprec.data.stage import load_data
     from deeprec.evaluation.outputs import copy_outputs, make_folder, write_outputs
     from deeprec.evaluation.stage import evaluate_run, evaluation_folder, run_evaluation
@@ -52,6 +66,8 @@ def evaluate(
     from deeprec.run import Run
     from deeprec.trm.stage import load_trm
 
+    if workers is not None and ray is None:
+        raise _error(f"--workers {workers}: belongs to --ray")
     shape = check_format("json" if as_json else shape)
     chosen, size = _part_and_size(part, users)
     if user and size is not None:
@@ -64,20 +80,24 @@ def evaluate(
         raise _error(f"--methods '{methods}': names no method; known: {', '.join(trained_methods(opened))}")
     if to is not None:
         make_folder(to)  # now, not after minutes
-    with show_progress():
+    with show_progress(), ExitStack() as opened_cluster:
         names = list(dict.fromkeys(asked)) or trained_methods(opened)
         recommenders = build_recommenders(opened, names, (dataset, trm))
         whole = not asked and not user and size is None
+        sample = {"max_users": size} if size is not None else {}
+        config = opened.config.evaluation.model_copy(update=sample)
+        asking = None
+        if ray is not None:
+            asking = opened_cluster.enter_context(
+                asking_workers(opened, dataset, chosen, ray, workers, config.max_users, user or None)
+            )
         if whole:
-            summary = run_evaluation(opened, dataset, trm, recommenders, chosen)
+            summary = run_evaluation(opened, dataset, trm, recommenders, chosen, asking)
             if to is not None:
                 copy_outputs(evaluation_folder(opened, chosen), to)
         else:
-            sample = {"max_users": size} if size is not None else {}
-            config = opened.config.evaluation.model_copy(update=sample)
-            result = evaluate_run(
-                opened, dataset, trm, list(recommenders.values()), chosen, config, user or None
-            )
+            methods_ = list(recommenders.values())
+            result = evaluate_run(opened, dataset, trm, methods_, chosen, config, user or None, asking)
             summary = result.summary
             if to is not None:
                 write_outputs(to, result, dataset)

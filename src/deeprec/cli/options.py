@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 if TYPE_CHECKING:
     from deeprec.config import RunConfig
@@ -36,6 +37,28 @@ ThreadsOption = Annotated[
     ),
 ]
 DEFAULT_RUN = Path("runs/default")
+HERE = "local"  # what `--ray` means without an address
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="[ADDRESS]",
+        help="Have a Ray cluster do it (extra `ray`): HOST:PORT, ray://HOST:PORT or auto; none: one on this machine.",
+    ),
+]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Workers on the cluster; none: as many as fit.")
+]
+
+
+class WithRay(TyperCommand):
+    """A command whose `--ray` may stand alone, which Typer's options can't."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give a lone `--ray` its address."""
+        pairs = zip(args, [*args[1:], "--"], strict=False)
+        given = [f"--ray={HERE}" if one == "--ray" and after.startswith("-") else one for one, after in pairs]
+        return super().parse_args(ctx, given)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from deeprec.space import remedy_of
 from deeprec.types import Item
 
 FORMAT = 1
+INTERACTIONS, USERS = "interactions.parquet", "users.parquet"
 _INTERACTIONS: dict[str, Any] = {
     "user_id": pl.String,
     "item_index": pl.Int32,
@@ -35,6 +36,7 @@ _ITEMS: dict[str, Any] = {
     "categories": pl.List(pl.String),
     "year": pl.Int32,
 }
+_USERS: dict[str, Any] = {"user_id": pl.String}
 _REMEDY = "delete the folder and prepare the data again"
 
 
@@ -45,9 +47,9 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
     """
     try:
         with whole_folder(folder) as part:
-            dataset.interactions.select(list(_INTERACTIONS)).write_parquet(part / "interactions.parquet")
+            dataset.interactions.select(list(_INTERACTIONS)).write_parquet(part / INTERACTIONS)
             _item_table(dataset.catalog).write_parquet(part / "items.parquet")
-            dataset.users.write_parquet(part / "users.parquet")
+            dataset.users.write_parquet(part / USERS)
             text = json.dumps(_manifest(dataset), indent=1, ensure_ascii=False)
             (part / "dataset.json").write_text(text + "\n", encoding="utf-8")
     except OSError as error:
@@ -68,6 +70,25 @@ def dataset_size(dataset: Dataset) -> int:
 
 def read_dataset(folder: Path) -> Dataset:
     """Read what `write_dataset` wrote; raises DataError naming the file that is missing or changed."""
+    dataset = _assemble(folder, everybody=True)
+    expected = read_manifest(folder)["fingerprint"]
+    if dataset.fingerprint != expected:
+        raise DataError(
+            f"{folder}: the Parquet files do not belong to dataset.json (fingerprint {dataset.fingerprint}, "
+            f"expected {expected}); {_REMEDY}"
+        )
+    return dataset
+
+
+def read_outline(folder: Path) -> Dataset:
+    """The data set without anybody in it: its catalogue, and what it is called; `shards` reads its users.
+
+    What the interactions hold is not checked. Raises DataError as `read_dataset`.
+    """
+    return _assemble(folder, everybody=False)
+
+
+def _assemble(folder: Path, *, everybody: bool) -> Dataset:
     manifest = read_manifest(folder)
     items = _table(folder / "items.parquet", _ITEMS)
     catalog = Catalog(
@@ -94,8 +115,8 @@ def read_dataset(folder: Path) -> Dataset:
     dataset = Dataset(
         name=manifest["name"],
         catalog=catalog,
-        interactions=_table(folder / "interactions.parquet", _INTERACTIONS),
-        users=_table(folder / "users.parquet", {"user_id": pl.String}),
+        interactions=_table(folder / INTERACTIONS, _INTERACTIONS) if everybody else _empty(_INTERACTIONS),
+        users=_table(folder / USERS, _USERS) if everybody else _empty(_USERS),
         allow_repeats=manifest["allow_repeats"],
         provenance=Provenance(files, notes=notes, **made),
         protocol=Protocol(tuple(split["cuts"]), split["pseudonyms"]),
@@ -105,11 +126,6 @@ def read_dataset(folder: Path) -> Dataset:
         raise DataError(
             f"{folder / 'items.parquet'}: the label of item '{hidden.item_id}' ({clean_text(hidden.label)!r}) holds "
             f"characters that no reader sees and a language model reads; {_REMEDY}"
-        )
-    if dataset.fingerprint != manifest["fingerprint"]:
-        raise DataError(
-            f"{folder}: the Parquet files do not belong to dataset.json (fingerprint {dataset.fingerprint}, "
-            f"expected {manifest['fingerprint']}); {_REMEDY}"
         )
     return dataset
 
@@ -147,6 +163,10 @@ def _manifest(dataset: Dataset) -> dict[str, Any]:
 def _item_table(catalog: Catalog) -> pl.DataFrame:
     rows = [(i.item_index, i.item_id, i.title, i.label, list(i.categories), i.year) for i in catalog.items]
     return pl.DataFrame(rows, schema=_ITEMS, orient="row")
+
+
+def _empty(columns: dict[str, Any]) -> pl.DataFrame:
+    return pl.DataFrame(schema=columns)
 
 
 def _table(file: Path, columns: dict[str, Any]) -> pl.DataFrame:

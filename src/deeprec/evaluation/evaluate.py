@@ -18,6 +18,7 @@ from deeprec import metrics
 from deeprec.config import EvaluationConfig
 from deeprec.data.dataset import Dataset, TargetPart
 from deeprec.errors import EvaluationError
+from deeprec.evaluation.asking import Asking, AskingHere
 from deeprec.evaluation.behaviour import describe_behaviour
 from deeprec.evaluation.beyond import Yardstick, coverage, padded
 from deeprec.evaluation.comparison import Columns, Comparison, compare_methods
@@ -26,15 +27,12 @@ from deeprec.evaluation.permutation import PERMUTATIONS
 from deeprec.evaluation.slices import Masks, slice_masks, slice_summaries
 from deeprec.evaluation.summary import EvaluationSummary, MethodSummary
 from deeprec.methods import BASELINES
-from deeprec.progress import progress_bar
 from deeprec.recommender import Recommendation, Recommender
 from deeprec.trm.base import Retriever, TextEncoder
 from deeprec.trm.left import sizes_left
 from deeprec.types import Example, Trajectory
 
 SampledFunction = Callable[[Recommender, Sequence[Example]], Mapping[str, NDArray[np.float64]]]
-
-_USERS_PER_CALL = 512  # bounds a call's memory; no answer depends on who else is in it
 
 
 @dataclass(frozen=True)
@@ -70,13 +68,15 @@ def evaluate(
     rewards: RewardFunction | None = None,
     sampled: SampledFunction | None = None,
     baselines: Sequence[str] | None = None,
+    asking: Asking | None = None,
 ) -> EvaluationResult:
     """Rank for every user of `part` (or a sample, or those named `users`) with every recommender, and compare.
 
     `retriever` is the TRM that pools are held against, `encoder` embeds preferences,
     `text_vectors` (n_items + 1, D) measure the diversity of lists (None: categories do),
     `rewards` gives the reward parts of trajectories as columns, `sampled` further columns of
-    a recommender that can sample (none for another). Differences are taken to
+    a recommender that can sample (none for another). `asking` asks the recommenders (None: here,
+    batch by batch). Differences are taken to
     each of `baselines` (None: to `BASELINES`, as far as they are evaluated).
     Raises EvaluationError for an empty part, two methods of one name, an unknown baseline,
     or a recommender that answers wrongly or fills in for a failed policy.
@@ -88,7 +88,7 @@ def evaluate(
     else:
         examples, is_sample = named_examples(dataset, part, users), True
     yardstick = Yardstick.of(dataset, text_vectors, "text" if encoder is None else encoder.fingerprint)
-    recommendations, seconds = _recommend_all(recommenders, examples, dataset, k)
+    recommendations, seconds = _recommend_all(recommenders, examples, dataset, k, asking or AskingHere())
     per_user = {
         name: answer_columns(found, examples, k, yardstick, rewards)
         for name, found in recommendations.items()
@@ -225,30 +225,18 @@ def _check_names(names: Sequence[str], baselines: Sequence[str] | None) -> list[
 
 
 def _recommend_all(
-    recommenders: Sequence[Recommender], examples: Sequence[Example], dataset: Dataset, k: int
+    recommenders: Sequence[Recommender], examples: Sequence[Example], dataset: Dataset, k: int, asking: Asking
 ) -> tuple[dict[str, tuple[Recommendation, ...]], dict[str, float]]:
     """Recommendations and seconds per user, by method."""
     found: dict[str, tuple[Recommendation, ...]] = {}
     seconds: dict[str, float] = {}
     for recommender in recommenders:
         started = time.perf_counter()
-        found[recommender.name] = _recommend(recommender, examples, dataset, k)
+        answers = asking.answers(recommender, examples, k)
+        _check_answers(recommender.name, answers, examples, dataset)
+        found[recommender.name] = tuple(answers)
         seconds[recommender.name] = (time.perf_counter() - started) / len(examples)
     return found, seconds
-
-
-def _recommend(
-    recommender: Recommender, examples: Sequence[Example], dataset: Dataset, k: int
-) -> tuple[Recommendation, ...]:
-    found: list[Recommendation] = []
-    with progress_bar(f"Evaluating {recommender.name}", len(examples)) as bar:
-        for start in range(0, len(examples), _USERS_PER_CALL):
-            batch = examples[start : start + _USERS_PER_CALL]
-            answers = recommender.recommend(batch, k)
-            _check_answers(recommender.name, answers, batch, dataset)
-            found += answers
-            bar.advance(len(batch))
-    return tuple(found)
 
 
 def _check_answers(

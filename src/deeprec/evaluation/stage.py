@@ -18,6 +18,7 @@ from deeprec.contents import module_files, present
 from deeprec.data.dataset import Dataset, TargetPart
 from deeprec.disk import write_atomically
 from deeprec.errors import EvaluationError
+from deeprec.evaluation.asking import Asking, AskingHere
 from deeprec.evaluation.evaluate import EvaluationResult, evaluate
 from deeprec.evaluation.outputs import SUMMARY, make_folder, write_outputs
 from deeprec.evaluation.summary import FORMAT, EvaluationSummary, format_of, read_summary
@@ -51,12 +52,13 @@ def run_evaluation(
     trm: ExplorableRetriever,
     recommenders: Mapping[str, Recommender],
     part: TargetPart = "test",
+    asking: Asking | None = None,
 ) -> EvaluationSummary:
     """Evaluate every recommender, and write what `write_outputs` does and `trajectories.jsonl`.
 
     The files lie in the run's report folder for the test part, and in a folder of the part's name
     within it for another part. Nothing is evaluated again while the settings, the data, the
-    earlier stages and the set of methods stay the same.
+    earlier stages and the set of methods stay the same. `asking` as for `evaluate`.
     """
     folder = evaluation_folder(run, part)
     inputs = stage_inputs(run, dataset, part, sorted(recommenders))
@@ -70,7 +72,8 @@ def run_evaluation(
         inputs.begin(run)
     users = [example.history for example in dataset.examples(part)[:_PROBED]]
     with stage_threads(run, EVALUATION, inputs.fingerprint, lambda: trm.score(users, [None] * len(users))):
-        result = evaluate_run(run, dataset, trm, list(recommenders.values()), part, run.config.evaluation)
+        methods = list(recommenders.values())
+        result = evaluate_run(run, dataset, trm, methods, part, run.config.evaluation, asking=asking)
     minutes = (time.perf_counter() - started) / 60
     summary = result.summary.model_copy(
         update={"inputs": inputs.fingerprint, "minutes": minutes, "environment": environment()}
@@ -91,8 +94,10 @@ def evaluate_run(
     part: TargetPart,
     config: EvaluationConfig,
     users: Sequence[str] | None = None,
+    asking: Asking | None = None,
 ) -> EvaluationResult:
     """Evaluate with the run's TRM and reward parts, all users or those named, and write nothing."""
+    asking = asking or AskingHere()
     space = reward_space(run, dataset, trm)
     stages: dict[str, StageConfig] = {name: getattr(run.config.rl, name) for name in RL_STAGES}
 
@@ -106,7 +111,7 @@ def evaluate_run(
         # What training raises is the reward of sampled trajectories; greedy ones follow, or don't.
         if not config.sampled or not isinstance(recommender, DeepRecRecommender):
             return {}
-        trajectories = recommender.sample(examples)
+        trajectories = asking.samples(recommender, examples)
         values = rewards(trajectories, examples)
         return {f"sampled/{name}": values[name] for name in stages}
 
@@ -123,6 +128,7 @@ def evaluate_run(
         text_vectors=trm.text_vectors(),
         rewards=rewards,
         sampled=sampled,
+        asking=asking,
     )
 
 
