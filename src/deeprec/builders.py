@@ -12,7 +12,8 @@ from deeprec.methods import find_method
 from deeprec.recommender import Recommender
 from deeprec.run import Run
 from deeprec.trm.base import ExplorableRetriever
-from deeprec.trm.recommender import TRMRecommender
+from deeprec.trm.recommender import Ask, TRMRecommender
+from deeprec.types import Example
 
 
 def build_popularity(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> Recommender:
@@ -49,6 +50,45 @@ def build_oracle(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str
 
 def build_reranked(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> Recommender:
     """The TRM's plain list in the order of TRM and title likelihoods; raises EvaluationError where no policy read."""
+    return _reranked(run, dataset, trm, name, None)
+
+
+def build_wish(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> Recommender:
+    """The TRM, asked with what the user says, word by word."""
+    return TRMRecommender(trm, dataset, name, ask=_words)
+
+
+def build_wish_rule(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> Recommender:
+    """The TRM, asked for what a rule finds in the words."""
+    from deeprec.wishes.rule import WishRule
+
+    rule = WishRule(dataset.catalog)
+    return TRMRecommender(trm, dataset, name, ask=lambda example: rule.parse(example.wish))
+
+
+def build_wish_reranked(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> Recommender:
+    """What the TRM retrieves for what the user says, in the order of TRM and title likelihoods."""
+    return _reranked(run, dataset, trm, name, _words)
+
+
+def _words(example: Example) -> str | None:
+    return example.wish or None
+
+
+def build_asks_once(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> Recommender:
+    """DeepRec, whose list is opened after its first turn; raises EvaluationError where it writes lists itself."""
+    from deeprec.pipeline import build_deeprec
+    from deeprec.rollout.asks_once import AsksOnce
+
+    found = build_deeprec(run, dataset, trm, find_method(name).policy, name=name)
+    if found.environment.lists is None:
+        raise EvaluationError(f"method '{name}': needs lists that are filled (rollout.list = 'masked')")
+    return AsksOnce(name, found.environment)
+
+
+def _reranked(
+    run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str, ask: Ask | None
+) -> Recommender:
     from deeprec.policy.environment import load_reading
     from deeprec.rollout.reranked import RerankedTRM
     from deeprec.rollout.title_likelihoods import Likelihoods
@@ -60,7 +100,7 @@ def build_reranked(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: s
             f"method '{name}': in this run no policy reads histories; set warm_start.reading_epochs"
         )
     titles = TitleTexts(policy.codec, dataset.catalog)
-    return RerankedTRM(trm, Likelihoods(policy.model), titles, dataset, run.config.rollout, name)
+    return RerankedTRM(trm, Likelihoods(policy.model), titles, dataset, run.config.rollout, name, ask)
 
 
 def build_policy(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> Recommender:

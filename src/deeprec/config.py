@@ -33,6 +33,7 @@ from deeprec.settings import (
     SyntheticConfig,
     TRMConfig,
     WarmStartConfig,
+    WishesConfig,
 )
 from deeprec.settings.gone import GONE
 from deeprec.settings.section import WHOLE
@@ -53,6 +54,7 @@ __all__ = [
     "SyntheticConfig",
     "TRMConfig",
     "WarmStartConfig",
+    "WishesConfig",
     "load_config",
     "override_config",
     "parse_config",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from deeprec import stages
 from deeprec.errors import EvaluationError
@@ -25,6 +25,10 @@ TRM: Final = stages.TRM
 TRM_DATED: Final = "trm-dated"
 TRM_RERANKED: Final = "trm-reranked"
 TRM_REFIT: Final = "trm-refit"
+TRM_WISH: Final = "trm-wish"
+TRM_WISH_RULE: Final = "trm-wish-rule"
+TRM_WISH_RERANKED: Final = "trm-wish-reranked"
+TRM_MEANT: Final = "trm-meant"  # no entry: the protocol of wishes makes it, which alone knows what was meant
 ORACLE: Final = "oracle"
 ITEM_KNN: Final = "item-knn"
 EASE: Final = "ease"
@@ -40,6 +44,8 @@ TITLE_TOKENS: Final = "llm-title-tokens"
 SEMANTIC_IDS: Final = "llm-semantic-ids"
 
 _PSEUDONYMS = "@pseudonyms"  # behind a policy's name: the same policy, shown made-up titles
+_WISH = "@wish"  # the same, told what the user wants
+_ONCE = "@once"  # the same, asking once
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,7 @@ class Method:
     reads: Literal["trm", "rollout"] | None = None
     is_baseline: bool = False  # others are held against it, as far as it is evaluated
     is_ceiling: bool = False  # no contender: never marked as best
+    hears_wish: bool = False  # is of the protocol of simulated wishes alone (docs/howto/wish.md)
     suits: Callable[[RunConfig], bool] = lambda config: True
 
     def history(self, config: RunConfig) -> int | None:
@@ -87,6 +94,26 @@ def _renamed(policy: Method) -> Method:
         is_baseline=False,
         suits=lambda config: False,
     )
+
+
+def _wishing(name: str, label: str, builder: str, *needs: str, **more: Any) -> Method:
+    """A method of the protocol of simulated wishes: no table of the usual one lists it."""
+    return Method(
+        name, label, (stages.TRM, *needs), f"deeprec.builders:{builder}", hears_wish=True,
+        suits=lambda config: False, **more,
+    )  # fmt: skip
+
+
+def _told(policy: Method) -> tuple[Method, Method]:
+    """The same policy, told what the user wants; and asking once."""
+    needs = policy.needs[1:]
+    return (
+        _wishing(policy.name + _WISH, f"{policy.label}, told the wish", "build_policy", *needs, policy=policy.policy),
+        _wishing(
+            policy.name + _ONCE, f"{policy.label}, told the wish, asks once", "build_asks_once", *needs,
+            policy=policy.policy,
+        ),
+    )  # fmt: skip
 
 
 def _rival(name: str, home: str, *needs: str) -> Method:
@@ -131,6 +158,13 @@ METHODS: tuple[Method, ...] = (
     ),
     *_POLICIES,
     *map(_renamed, _POLICIES),
+    _wishing(TRM_WISH, "TRM asked with the user's words", "build_wish"),
+    _wishing(TRM_WISH_RULE, "TRM asked by a rule that reads the words", "build_wish_rule"),
+    _wishing(
+        TRM_WISH_RERANKED, "TRM asked with the user's words, reranked by the reader", "build_wish_reranked",
+        stages.WARM_START,
+    ),
+    *(told for policy in _POLICIES for told in _told(policy)),
     _rival(EASE, "deeprec.rivals.plain:EASE"),
     _rival(ALS, "deeprec.rivals.plain:ALS"),
     _rival(BPR, "deeprec.rivals.plain:BPR"),
@@ -189,11 +223,21 @@ def known_methods(config: RunConfig) -> tuple[str, ...]:
     return tuple(method.name for method in METHODS if method.rival is None and method.suits(config))
 
 
+def wish_methods(config: RunConfig) -> tuple[str, ...]:
+    """The methods of the protocol of simulated wishes: those that hear one, and TRM and policies without it."""
+    silent = (TRM, *(policy.name for policy in _POLICIES))
+    return tuple(
+        method.name for method in METHODS if method.build and (method.name in silent or (method.hears_wish))
+    )
+
+
 def askable_methods(config: RunConfig) -> tuple[str, ...]:
     """Every method that a run with these settings may be asked for: rivals and renamed policies too."""
     known = known_methods(config)
     return tuple(
         method.name
         for method in METHODS
-        if method.name in known or method.rival is not None or method.policy is not None
+        if method.name in known
+        or method.rival is not None
+        or (method.policy is not None and not method.hears_wish)
     )

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 from deeprec.config import RunConfig
 from deeprec.data.dataset import Dataset
-from deeprec.methods import METHODS, askable_methods, find_method, known_methods, own_rivals
+from deeprec.methods import (
+    METHODS,
+    Method,
+    askable_methods,
+    find_method,
+    known_methods,
+    own_rivals,
+    wish_methods,
+)
 from deeprec.recommender import Recommender
 from deeprec.references import is_reference, load_reference
 from deeprec.run import Run, writes
@@ -135,6 +143,31 @@ def build_recommenders(
         method.name: load_reference(method.build, f"method '{method.name}'")(run, dataset, trm, method.name)
         for method in chosen
     }
+
+
+def build_wishing(
+    run: Run, dataset: Dataset, trm: ExplorableRetriever, names: Sequence[str] = ()
+) -> dict[str, Recommender]:
+    """The named methods of the protocol of simulated wishes; none: all whose parts are there, of policies the last one.
+
+    Raises EvaluationError for an unknown name, RunError for one that has not been trained.
+    """
+    known, finished = wish_methods(run.config), run.finished()
+    chosen = [find_method(name, known) for name in names]
+    if not names:
+        whole = [one for one in map(find_method, known) if all(stage in finished for stage in one.needs)]
+        policies = [one.policy for one in whole if one.policy is not None]
+        chosen = [one for one in whole if one.policy is None or one.policy == policies[-1]]
+    return {method.name: _build(run, dataset, trm, method) for method in chosen}
+
+
+def _build(run: Run, dataset: Dataset, trm: ExplorableRetriever, method: Method) -> Recommender:
+    for stage in method.needs:
+        run.require(stage)
+    found: Recommender = load_reference(method.build, f"method '{method.name}'")(
+        run, dataset, trm, method.name
+    )
+    return found
 
 
 def build_deeprec(

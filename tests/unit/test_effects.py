@@ -38,7 +38,13 @@ from deeprec.trm.stage import stage_inputs as trm_inputs
 # Runs in which this and that is on, so that every setting counts in one of them.
 RUNS = {
     "plain": (),
-    "time": ("data.split=time", "trm.seed=3", "rl.autocast=true", "rl.recommendation.learning_rate=1e-3"),
+    "time": (
+        "data.split=time",
+        "trm.seed=3",
+        "rl.autocast=true",
+        "rl.recommendation.learning_rate=1e-3",
+        "wishes.share=0.25",
+    ),
     "reads": (
         "rollout.list=masked",
         "rl.cold_start.patience=2",

@@ -19,7 +19,7 @@ from deeprec.stages import READING
 from deeprec.trm.kinds import NETWORK
 from deeprec.trm.published import PUBLISHED, PublishedNetwork
 from deeprec.trm.retriever import TRM
-from deeprec.trm.stage import load_trm, save_network, stage_inputs
+from deeprec.trm.stage import load_fitted, save_network, stage_inputs
 from deeprec.trm.training import fit_preferences
 
 
@@ -77,7 +77,7 @@ def share_encoder(run: Run, dataset: Dataset, donors: Sequence[Run]) -> None:
         return
     inputs.begin(run)
     started = time.monotonic()
-    found = load_trm(Run(donor.folder, plain), dataset)
+    found = load_fitted(Run(donor.folder, plain), dataset)
     if not isinstance(found, TRM):  # a network was fitted with these inputs, so this can't be
         return
     network = PublishedNetwork(found.network.encoder, found.encoder.dim).to(found.device)

@@ -9,7 +9,9 @@ from deeprec.audit.findings import Finding, Verdict
 from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
 from deeprec.disk import read_jsonl
+from deeprec.rollout.protocol import wishes_in
 from deeprec.run import Run
+from deeprec.wishes.simulated import title_words, words
 
 _SHORTEST = 4  # letters of a title that is looked for in running text; shorter ones are words
 
@@ -52,6 +54,9 @@ def prompt_leaks(prompt: str, user_id: str, target: int, dataset: Dataset) -> li
         for item in forbidden
         if len(dataset.catalog[item].label) >= _SHORTEST and dataset.catalog[item].label in text
     }
+    named = title_words(dataset.catalog[target]) & words(" ".join(wishes_in(prompt)))
+    if named:
+        said.add(target)  # a simulated wish that says a word of the title gives it away
     return [
         f"user '{user_id}': the prompt shows '{dataset.catalog[item].label}', which comes "
         + ("as its target" if item == target else "after its target")

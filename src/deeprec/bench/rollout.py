@@ -21,6 +21,7 @@ from deeprec.rollout.engines.local import LocalEngine
 from deeprec.rollout.environment import Clock, Environment
 from deeprec.rollout.runner import run_episodes
 from deeprec.trm.base import Retriever
+from deeprec.trm.mentions import MentioningTRM
 from deeprec.trm.retriever import TRM
 from deeprec.types import Example
 
@@ -107,8 +108,9 @@ def run_rows(
 
 def _as_new(retriever: Retriever) -> None:
     """Each round meets users whom the TRM has not met: it keeps what it computed of them."""
-    if isinstance(retriever, TRM):
-        retriever.forget_histories()
+    fitted = retriever.retriever if isinstance(retriever, MentioningTRM) else retriever
+    if isinstance(fitted, TRM):
+        fitted.forget_histories()
 
 
 def below(rows: Sequence[Row], ratio: float) -> list[Row]:

@@ -18,7 +18,10 @@ from deeprec.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from deeprec.data.dataset import Dataset
     from deeprec.evaluation.summary import EvaluationSummary
+    from deeprec.run import Run
+    from deeprec.trm.base import ExplorableRetriever
 
 _PARTS = ("test", "validation")
 FORMATS = ("table", "markdown", "latex", "json")
@@ -40,6 +43,10 @@ def evaluate(
         str | None, typer.Option(help="A random sample of this many users, or a part: all of its users.")
     ] = None,
     user: Annotated[list[str] | None, typer.Option(help="Only this user; repeatable.")] = None,
+    wishes: Annotated[
+        bool,
+        typer.Option("--wishes", help="Another protocol: every user says simulated wishes, kind by kind."),
+    ] = False,
     shape: FormatOption = "table",
     to: ToOption = None,
     as_json: JsonOption = False,
@@ -54,6 +61,8 @@ def evaluate(
 
     With --ray workers rank, in batches of users; the result is that of one process with as many --threads as
     each worker has (1 unless told), and what is interrupted goes on with the same command.
+
+    With --wishes the methods are those of that protocol, and the table stands for itself (docs/howto/wish.md).
 
     Example: deeprec evaluate --run runs/ml-100k --methods trm,recommendation --users 200 --to tables
     """
@@ -80,6 +89,11 @@ def evaluate(
         raise _error(f"--methods '{methods}': names no method; known: {', '.join(trained_methods(opened))}")
     if to is not None:
         make_folder(to)  # now, not after minutes
+    if wishes:
+        if user:
+            raise _error("--wishes and --user contradict each other; a sample of users is --users NUMBER")
+        _evaluate_wishes(opened, dataset, trm, chosen, size, asked, shape, to)
+        return
     with show_progress(), ExitStack() as opened_cluster:
         names = list(dict.fromkeys(asked)) or trained_methods(opened)
         recommenders = build_recommenders(opened, names, (dataset, trm))
@@ -102,6 +116,41 @@ def evaluate(
             if to is not None:
                 write_outputs(to, result, dataset)
     print_summary(summary, shape)
+
+
+def _evaluate_wishes(
+    run: Run,
+    dataset: Dataset,
+    trm: ExplorableRetriever,
+    part: Literal["test", "validation"],
+    size: int | None,
+    asked: list[str],
+    shape: str,
+    to: Path | None,
+) -> None:
+    """Evaluate under the protocol of simulated wishes, print the table, and write it with `--to`."""
+    from deeprec.evaluation.tables import write_table
+    from deeprec.evaluation.wishes import evaluate_wishes, table_markdown, wish_table
+    from deeprec.pipeline import build_wishing
+    from deeprec.progress import show_progress
+
+    if shape == "latex":
+        raise _error("--wishes: the table is printed as `table`, `markdown` or `json`")
+    k = run.config.rollout.recommended
+    with show_progress():
+        recommenders = build_wishing(run, dataset, trm, list(dict.fromkeys(asked)))
+        found = evaluate_wishes(recommenders, dataset, trm, part, k=k, users=size)
+    words = [f"deeprec evaluate --run {run.folder} --wishes --part {part}"]
+    words += [f"--users {size}"] if size is not None else []
+    words += [f"--methods {','.join(asked)}"] if asked else []
+    users = size or len(dataset.examples(part))
+    table = wish_table(found, dataset, part, users=users, k=k, command=" ".join(words))
+    if to is not None:
+        write_table(to / f"{dataset.name}-wishes-{run.config.seed}.json", table)
+    if shape == "json":
+        typer.echo(table.model_dump_json(indent=1))
+    else:
+        typer.echo(table_markdown(table))
 
 
 def check_format(shape: str) -> str:

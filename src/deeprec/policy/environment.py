@@ -70,9 +70,11 @@ def _list_maker(
         return None
     if protocol.list == "retrieved":
         return RetrievedLists(protocol.recommended)
+    config = run.config
     return MaskedLists(
-        policy.model, policy.codec, dataset, retriever, protocol, seed=run.config.seed, drawn=drawn
-    )
+        policy.model, policy.codec, dataset, retriever, protocol, seed=config.seed, drawn=drawn,
+        wish_weight=config.wishes.weight,
+    )  # fmt: skip
 
 
 def load_reading(run: Run) -> Policy | None:

@@ -28,7 +28,7 @@ from deeprec.disk import whole_folder
 from deeprec.errors import TrainingError
 from deeprec.next_item.model import ItemModel, dropout
 from deeprec.progress import progress_bar
-from deeprec.rl.documents import ListDocument
+from deeprec.rl.documents import Document, ListDocument
 from deeprec.rl.failures import named_failures
 from deeprec.rl.supervised import WEIGHT_DECAY, batched_by_length
 from deeprec.rollout.engines.causal_lm import context_limit
@@ -70,8 +70,14 @@ class JointTrainer:
     """
 
     def __init__(
-        self, items: ItemModel, scripts: Sequence[ListDocument], histories: Sequence[Window], plan: JointPlan
+        self,
+        items: ItemModel,
+        scripts: Sequence[ListDocument],
+        histories: Sequence[Window],
+        plan: JointPlan,
+        heard: Callable[[int], Sequence[Document]] | None = None,
     ) -> None:
+        """`heard` gives further texts of each iteration, for a step of their own: what users' words mean."""
         self.items, self.scripts, self.histories, self.plan = items, scripts, histories, plan
         self.device, self.dtype = items.device, fast_dtype(items.device)
         self.positions = context_limit(items.model)
@@ -81,6 +87,8 @@ class JointTrainer:
         self.speaking = torch.optim.AdamW(weights, betas=betas, weight_decay=WEIGHT_DECAY, fused=True)
         self.reading = torch.optim.AdamW(weights, betas=betas, weight_decay=1e-4, fused=True)
         self.averaged = AveragedModel(items.model, multi_avg_fn=running_mean(MEMORY))
+        self.heard = heard
+        self.hearing = torch.optim.AdamW(weights, betas=betas, weight_decay=WEIGHT_DECAY, fused=True)
 
     def iterate(self, number: int, scripts: Sequence[ListDocument], windows: Sequence[Window]) -> Losses:
         """Iteration `number` (from 0): the three steps, and the running mean of what they left."""
@@ -90,11 +98,12 @@ class JointTrainer:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(int(rng.integers(2**31)))
             spoken, listed = self.speak(scripts, self.plan.learning_rate * share)
+            heard = self.hear(number, self.plan.learning_rate * share) if self.heard else 0.0
             rate = READING_RATE * (READING_FLOOR + (1 - READING_FLOOR) * share)
             read = self.read([()] * len(windows), windows, rate)
             behind = self.read(*self._behind(rng), rate)
         self.averaged.update_parameters(self.items.model)
-        return Losses(spoken, listed, read, behind)
+        return Losses(spoken, listed, read, behind, heard)
 
     def speak(self, scripts: Sequence[ListDocument], rate: float) -> tuple[float, float]:
         """A step on scripts; the losses of a spoken token, and of the next title where the list opens."""
@@ -112,6 +121,22 @@ class JointTrainer:
         torch.autograd.backward([said + LIST_WEIGHT * listed])
         self._step(self.speaking, rate)
         return said.item(), listed.item()
+
+    def hear(self, number: int, rate: float) -> float:
+        """A step on the further texts of this iteration; the loss of a token that is written."""
+        texts = self.heard(number) if self.heard else ()
+        if not texts:
+            return 0.0
+        rows = _pad([text.ids for text in texts], self.device)
+        wanted = _pad([text.mask for text in texts], self.device)[:, 1:].bool()
+        with dropout(self.items.model, SCRIPT_DROPOUT):
+            states = self.items.states(rows)
+        head = self.items.model.get_output_embeddings().weight
+        loss = functional.cross_entropy((states[:, :-1][wanted] @ head.T).float(), rows[:, 1:][wanted])
+        self.hearing.zero_grad(set_to_none=True)
+        torch.autograd.backward([loss])
+        self._step(self.hearing, rate)
+        return loss.item()
 
     def read(self, before: Sequence[Sequence[int]], windows: Sequence[Window], rate: float) -> float:
         """A step on every title of windows that each follow the token ids `before`; the loss of a title."""
@@ -161,6 +186,7 @@ class JointTrainer:
             "averaged": self.averaged.state_dict(),
             "speaking": self.speaking.state_dict(),
             "reading": self.reading.state_dict(),
+            **({"hearing": self.hearing.state_dict()} if self.heard else {}),
         }
 
     def restore(self, state: dict[str, dict[str, object]]) -> None:
@@ -169,16 +195,22 @@ class JointTrainer:
         self.averaged.load_state_dict(state["averaged"])
         self.speaking.load_state_dict(state["speaking"])
         self.reading.load_state_dict(state["reading"])
+        if self.heard:
+            self.hearing.load_state_dict(state["hearing"])
 
 
 @dataclass(frozen=True)
 class Losses:
-    """Of an iteration, in nats: a spoken token, the next title of a list, of bare histories, and of those behind."""
+    """Of an iteration, in nats: a spoken token, the next title of a list, of bare histories, and of those behind.
+
+    `heard` is that of a token which further texts write, 0 without any.
+    """
 
     spoken: float
     listed: float
     read: float
     behind: float
+    heard: float = 0.0
 
 
 def fit_jointly(trainer: JointTrainer, log: Callable[[dict[str, float]], None]) -> None:
@@ -210,8 +242,9 @@ def _iterate(trainer: JointTrainer, log: Callable[[dict[str, float]], None]) -> 
             _check(losses, number)
             bar.advance(1, f"speaks {losses.spoken:.3f}, reads {losses.read:.3f}")
             if (number + 1) % every == 0:
+                more = {"loss/wishes": losses.heard} if trainer.heard else {}
                 log({"step": float(number + 1), "loss": losses.spoken, "loss/list": losses.listed,
-                     "loss/reading": losses.read, "loss/behind": losses.behind})  # fmt: skip
+                     "loss/reading": losses.read, "loss/behind": losses.behind, **more})  # fmt: skip
                 _save(trainer, folder, number + 1)
 
 
@@ -241,7 +274,7 @@ def _pad(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
 
 
 def _check(losses: Losses, number: int) -> None:
-    values = (losses.spoken, losses.listed, losses.read, losses.behind)
+    values = (losses.spoken, losses.listed, losses.read, losses.behind, losses.heard)
     if not all(map(math.isfinite, values)):
         raise TrainingError(f"warm start: the loss is not a finite number at step {number + 1}; "
                             "lower warm_start.learning_rate")  # fmt: skip

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deeprec.config import WishesConfig
 from deeprec.progress import Bar, progress_bar
+from deeprec.rl.wish_scripts import validation_wishes
 from deeprec.rollout.environment import Environment
 from deeprec.rollout.episode import Episode
-from deeprec.rollout.list_prior import ListPrior
+from deeprec.rollout.list_prior import ListPrior, set_prior
 from deeprec.rollout.masked import Evidence, MaskedLists
 from deeprec.rollout.runner import run_episodes
 from deeprec.trm.training import validation_examples
 from deeprec.types import Example
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 
@@ -46,9 +52,17 @@ class Recorder:
         self._maker.reseed(seed)
 
 
-def find_prior(environment: Environment) -> ListPrior:
-    """The weights for the policy of this environment; those of equals where no user is left to choose on."""
+def set_priors(model: PreTrainedModel, environment: Environment, wishes: WishesConfig) -> None:
+    """Choose the weights of the environment's policy, `model`; others for who says a wish, where it has learned any."""
     examples = validation_examples(environment.dataset, environment.config.prior_users, seed=0)
+    set_prior(model, find_prior(environment, examples))
+    if wishes.share:
+        wishing = validation_wishes(environment.dataset, examples, wishes)
+        set_prior(model, find_prior(environment, wishing), wished=True)
+
+
+def find_prior(environment: Environment, examples: Sequence[Example]) -> ListPrior:
+    """The weights for the policy of this environment; those of equals where no user is left to choose on."""
     if not examples:
         return ListPrior()
     with progress_bar("How much to trust the TRM", len(examples)) as bar:

@@ -23,6 +23,7 @@ from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
 from deeprec.errors import TrainingError
 from deeprec.rl.documents import Document, ListDocument, facts, until
+from deeprec.rl.wish_scripts import WishScripts
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Segment
 from deeprec.rollout.episode import Choice, Episode
@@ -78,15 +79,15 @@ class Script:
         return ListDocument(ids, mask, self.example.target, len(prompt) + draw.opened)
 
 
-def corpus(dataset: Dataset) -> list[str]:
-    """All free text a tokenizer should know: facts, and the words of prompts and scripts."""
+def corpus(dataset: Dataset, further: Sequence[str] = ()) -> list[str]:
+    """All free text a tokenizer should know: facts, the words of prompts and scripts, and what is given besides."""
     words = [line for wide in (False, True) for line in (_thought(["a", "b"], is_wide=wide), _CLOSING)]
     profiles = [f"{key}: {value}" for user in dataset.fit_histories() for key, value in user.profile.items()]
     # Often enough to end as one piece each: a month is then copied in one go, or not at all.
     times = {month_phrase(time) for user in dataset.fit_histories() for time in user.timestamps}
     months = ["; ".join([month] * 50) for month in sorted(times)]
     texts = [*facts(dataset.catalog), *words, *profiles, *months]
-    return [*texts, "History\n", " | ", "; ", f"{NOW}; {OPEN_PREFERENCE}"]
+    return [*texts, "History\n", " | ", "; ", f"{NOW}; {OPEN_PREFERENCE}", *further]
 
 
 def script_examples(
@@ -127,13 +128,18 @@ def scripted_trajectories(
     context_length: int,
     rng: np.random.Generator,
     chunk: int = 256,
+    wishes: WishScripts | None = None,
 ) -> Iterator[list[Script]]:
-    """Finished scripts in chunks, made by the same `Episode` as rollouts, so that form and masks agree."""
+    """Finished scripts in chunks, made by the same `Episode` as rollouts, so that form and masks agree.
+
+    `wishes` gives a share of them a wish, and says what is written then.
+    """
     held_back = dataset.examples("script")  # once: on a large set it takes its time
     titles = TitleTexts(codec, dataset.catalog)
     for start in range(0, count, chunk):
         examples = script_examples(dataset, held_back, min(chunk, count - start), rng)
-        episodes = _explore(examples, dataset, retriever, codec, config, context_length, rng)
+        examples = examples if wishes is None else wishes.given(examples, rng)
+        episodes = _explore(examples, dataset, retriever, codec, config, context_length, rng, wishes)
         yield [_finish(episode, codec, config, titles) for episode in episodes]
 
 
@@ -145,6 +151,7 @@ def _explore(
     config: RolloutConfig,
     context_length: int,
     rng: np.random.Generator,
+    wishes: WishScripts | None,
 ) -> list[Episode]:
     """Episodes of these examples, up to where the list would open."""
     catalog = dataset.catalog
@@ -160,7 +167,8 @@ def _explore(
             # The final list is the wide preference's. Where later turns bring new items
             # only, a wide preference must come first, or the best items would be missing from its list.
             is_wide = turn == 0 if config.new_items_only else turns[episode.key] == turn + 1
-            text = _exploration(episode, catalog, rarity, rng, is_wide=is_wide, config=config)
+            text = None if wishes is None else wishes.exploration(episode, _usual(episode, rarity, config))
+            text = text or _exploration(episode, catalog, rarity, rng, is_wide=is_wide, config=config)
             _speak(episode, codec, text)
         waiting = [episode for episode in active if episode.preference is not None]
         if waiting:
@@ -231,12 +239,7 @@ def _exploration(
     is_wide: bool,
     config: RolloutConfig,
 ) -> str:
-    turn = len(episode.turns)
-    recent = episode.example.history[-min(_RECENT, config.history) :]
-    counts = Counter(phrase for item in recent for phrase in _phrases(catalog, item, rarity))
-    # What the prompt shows most of: a thought that a small policy learns to say truly. (Ordered by how much more of
-    # it there is than in the catalogue, a thought is about the rarest phrase, and the policy guesses.)
-    usual = sorted(counts, key=lambda phrase: (-counts[phrase], rarity[phrase], phrase))
+    turn, usual = len(episode.turns), _usual(episode, rarity, config)
     shown = usual[turn : turn + 2] or usual[:2] or ["new"]
     preference = _preference(episode, catalog, rarity, rng, is_wide=is_wide)
     times = episode.example.timestamps
@@ -245,6 +248,17 @@ def _exploration(
         preference = month if preference == OPEN_PREFERENCE else join_phrases([month, preference])
     thought = _thought(shown, is_wide=is_wide)
     return f"{thought}{TAGS.begin_preference}{preference}{TAGS.end_preference}"
+
+
+def _usual(episode: Episode, rarity: Rarity, config: RolloutConfig) -> list[str]:
+    """What the prompt shows most of, first: a thought that a small policy learns to say truly.
+
+    (Ordered by how much more of it there is than in the catalogue, a thought is about the rarest phrase, and the policy
+    guesses.)
+    """
+    recent = episode.example.history[-min(_RECENT, config.history) :]
+    counts = Counter(phrase for item in recent for phrase in _phrases(episode.catalog, item, rarity))
+    return sorted(counts, key=lambda phrase: (-counts[phrase], rarity[phrase], phrase))
 
 
 def _preference(

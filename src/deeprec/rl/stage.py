@@ -53,9 +53,8 @@ def run_rl(
     from deeprec.policy.probe import training_piece
     from deeprec.rl.context import check_context
     from deeprec.rl.extras import require_extra
-    from deeprec.rl.list_prior import find_prior
+    from deeprec.rl.list_prior import set_priors
     from deeprec.rl.trl import train_stage
-    from deeprec.rollout.list_prior import set_prior
     from deeprec.threads import stage_threads
 
     require_extra()
@@ -88,7 +87,7 @@ def run_rl(
         with stage_threads(run, stage, inputs.fingerprint, training_piece(policy.model)):
             train_stage(policy, sampler, build_plan(run, stage, inputs.fingerprint), watch)
         if stage == "recommendation" and run.config.rollout.list == "masked":
-            set_prior(policy.model, find_prior(sampler.environment))
+            set_priors(policy.model, sampler.environment, run.config.wishes)
     save_policy(policy.model, policy.tokenizer, run.policy(stage))
     minutes = (time.perf_counter() - started) / 60
     inputs.finish(run, minutes, steps=settings.steps, selection=selection.counts)
@@ -160,12 +159,13 @@ def build_sampler(
     """What samples and scores this stage's trajectories with `policy` as it is being trained."""
     from deeprec.policy.environment import build_environment
     from deeprec.rl.sampling import Sampler
+    from deeprec.wishes.simulated import with_wishes
 
     config = run.config
     return Sampler(
         environment=build_environment(run, dataset, trm, policy, drawn=config.rl.lists_per_trajectory),
         space=reward_space(run, dataset, trm),
-        examples=selection.pool(stage),
+        examples=with_wishes(selection.pool(stage), dataset, config.wishes, config.seed),
         weights=stage_settings(config, stage).weights,
         stage=stage,
         seed=config.seed,

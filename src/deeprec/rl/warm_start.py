@@ -30,15 +30,15 @@ from deeprec.policy.tiny import build_tiny, start_titles
 from deeprec.policy.titles import check_titles
 from deeprec.policy.tokenizer import build_tokenizer
 from deeprec.progress import progress_bar
-from deeprec.rl import joint, list_prior, recipe, scripts, supervised
+from deeprec.rl import joint, list_prior, recipe, scripts, supervised, wish_scripts
 from deeprec.rl.documents import fact_documents, history_documents
 from deeprec.rl.extras import require_extra
 from deeprec.rl.joint import JointPlan, JointTrainer, fit_jointly
-from deeprec.rl.list_prior import find_prior
+from deeprec.rl.list_prior import set_priors
 from deeprec.rl.reading import label_names, read_histories
 from deeprec.rl.scripts import Script, corpus, scripted_trajectories
 from deeprec.rl.supervised import fit_documents
-from deeprec.rollout.list_prior import set_prior
+from deeprec.rl.wish_scripts import WishScripts, wish_corpus
 from deeprec.run import Run, writes
 from deeprec.space import LOGS, require_space
 from deeprec.stages import READING, TRM, WARM_START
@@ -49,6 +49,7 @@ from deeprec.trm.resuming import FitLog
 from deeprec.trm.stage import fit_checkpoint
 from deeprec.trm.training import fit_histories
 from deeprec.types import Example
+from deeprec.wishes import forms, simulated, words
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -115,6 +116,8 @@ def stage_inputs(config: RunConfig, trm: str) -> Inputs:
     taught: dict[str, Any] = {}
     if config.warm_start.enabled:
         taught = {"prompts": recipe.prompts(config.rollout), "scripts": recipe.scripts(config.rollout)}
+        if config.wishes.share:
+            taught["wishes"] = constants_of(wish_scripts, forms, simulated, words)
     return Inputs.of(
         config,
         STAGE,
@@ -131,7 +134,8 @@ def make_policy(config: RunConfig, dataset: Dataset) -> Policy:
     if config.policy.model != "tiny":
         return load_policy(config.policy.model, config.policy)
     lines = max(config.rollout.history, config.rollout.retrieved, config.rollout.recommended)
-    tokenizer = build_tokenizer(dataset.catalog, corpus(dataset), config.policy.pieces, lines)
+    heard = wish_corpus(dataset) if config.wishes.share else ()
+    tokenizer = build_tokenizer(dataset.catalog, corpus(dataset, heard), config.policy.pieces, lines)
     return Policy.of(build_tiny(config.policy, tokenizer, config.seed), tokenizer)
 
 
@@ -149,28 +153,45 @@ def _train(run: Run, dataset: Dataset, trm: Retriever, policy: Policy, inputs: s
             append_jsonl(run.metrics, {"stage": STAGE, **figures})
 
     earlier = _read(run, dataset, policy) if settings.reads else 0.0
-    scripts = whole_scripts(run, dataset, trm, policy, given)
+    wishes = _wish_scripts(run.config, dataset, policy)
+    scripts = whole_scripts(run, dataset, trm, policy, given, wishes)
     write_ledger(run, STAGE, given)
     if settings.reads and run.config.rollout.list == "masked":
-        _speak_and_read(run, dataset, policy, scripts, place, log)
+        _speak_and_read(run, dataset, policy, scripts, wishes, place, log)
     else:
-        _speak(run, dataset, policy, scripts, place, log)
+        _speak(run, dataset, policy, scripts, wishes, place, log)
     if run.config.rollout.list == "masked":
-        set_prior(policy.model, find_prior(build_environment(run, dataset, trm, policy)))
+        set_priors(policy.model, build_environment(run, dataset, trm, policy), run.config.wishes)
     return earlier
 
 
+def _wish_scripts(config: RunConfig, dataset: Dataset, policy: Policy) -> WishScripts | None:
+    """What scripts say of wishes; None where none is to be learned."""
+    if not config.wishes.share:
+        return None
+    return WishScripts(dataset, policy.codec, config.rollout, config.wishes, config.seed)
+
+
 def _speak(
-    run: Run, dataset: Dataset, policy: Policy, scripts: Sequence[Script], place: Path, log: Log
+    run: Run,
+    dataset: Dataset,
+    policy: Policy,
+    scripts: Sequence[Script],
+    wishes: WishScripts | None,
+    place: Path,
+    log: Log,
 ) -> None:
     """Texts and scripts, one mixture: a policy that read texts first had unlearned to copy titles (docs/log.md)."""
     config, codec = run.config, policy.codec
     texts = history_documents(dataset, codec, config.rollout)
     if config.policy.model == "tiny":  # a loaded one is taught form, not a catalogue
         texts += fact_documents(dataset.catalog, codec)
+    texts = config.warm_start.text_epochs * texts
+    if wishes is not None:
+        texts += [text for step in range(config.warm_start.script_steps) for text in wishes.texts(step)]
     fit_documents(
         policy.model,
-        [script.document for script in scripts] + config.warm_start.text_epochs * texts,
+        [script.document for script in scripts] + texts,
         pad_id=policy.tokenizer.pad_token_id,
         epochs=1,
         config=config.warm_start,
@@ -182,7 +203,13 @@ def _speak(
 
 
 def _speak_and_read(
-    run: Run, dataset: Dataset, policy: Policy, scripts: Sequence[Script], place: Path, log: Log
+    run: Run,
+    dataset: Dataset,
+    policy: Policy,
+    scripts: Sequence[Script],
+    wishes: WishScripts | None,
+    place: Path,
+    log: Log,
 ) -> None:
     """Scripts and histories side by side, so that the same weights read, speak and rank."""
     config, settings = run.config, run.config.warm_start
@@ -196,7 +223,8 @@ def _speak_and_read(
     )
     policy.model.to(best_device())
     items = ItemModel(policy.model, policy.tokenizer, label_names(policy, dataset))
-    trainer = JointTrainer(items, [one.list_document for one in scripts], fit_histories(dataset), plan)
+    heard = None if wishes is None else wishes.texts
+    trainer = JointTrainer(items, [one.list_document for one in scripts], fit_histories(dataset), plan, heard)
     fit_jointly(trainer, log)
 
 
@@ -250,7 +278,12 @@ def _checkpoints(run: Run) -> Path:
 
 
 def whole_scripts(
-    run: Run, dataset: Dataset, trm: Retriever, policy: Policy, given: list[Example] | None = None
+    run: Run,
+    dataset: Dataset,
+    trm: Retriever,
+    policy: Policy,
+    given: list[Example] | None = None,
+    wishes: WishScripts | None = None,
 ) -> list[Script]:
     """As many scripted trajectories as the settings ask for.
 
@@ -266,7 +299,7 @@ def whole_scripts(
     whole: list[Script] = []
     with progress_bar("Warm start: writing scripts", count) as bar:
         for chunk in scripted_trajectories(
-            dataset, trm, policy.codec, run.config.rollout, count, context_length, rng
+            dataset, trm, policy.codec, run.config.rollout, count, context_length, rng, wishes=wishes
         ):
             bar.advance(len(chunk))
             if given is not None:

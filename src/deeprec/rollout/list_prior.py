@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 KEY = "deeprec_list_prior"  # in config.json, so that it is saved, copied and loaded with the weights
+WISHED_KEY = "deeprec_list_prior_of_wishes"  # the same for lists of who said a wish
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,24 +26,26 @@ class ListPrior:
     plain: float = 0.0
 
 
-def prior_of(model: PreTrainedModel) -> ListPrior:
+def prior_of(model: PreTrainedModel, *, wished: bool = False) -> ListPrior:
     """The weights that the policy was given; those of a product of equals before there are any.
 
-    Raises PolicyError where the policy's config.json holds something else.
+    With `wished` those for who said a wish: a policy that has learned none weighs both alike. Raises PolicyError
+    where the policy's config.json holds something else.
     """
-    values = getattr(model.config, KEY, None)
+    key = WISHED_KEY if wished and getattr(model.config, WISHED_KEY, None) is not None else KEY
+    values = getattr(model.config, key, None)
     if values is None:
         return ListPrior()
     try:
         found = ListPrior(**{name: float(value) for name, value in values.items()})
     except (AttributeError, TypeError, ValueError):
         raise PolicyError(
-            f"the policy's config.json: {KEY} = {values!r} should hold the numbers 'asked' and 'plain'; "
+            f"the policy's config.json: {key} = {values!r} should hold the numbers 'asked' and 'plain'; "
             "make the policy again, or remove the line"
         ) from None
     return found
 
 
-def set_prior(model: PreTrainedModel, prior: ListPrior) -> None:
-    """Give a policy its weights; they are saved with it."""
-    setattr(model.config, KEY, asdict(prior))
+def set_prior(model: PreTrainedModel, prior: ListPrior, *, wished: bool = False) -> None:
+    """Give a policy its weights, or those for who said a wish; they are saved with it."""
+    setattr(model.config, WISHED_KEY if wished else KEY, asdict(prior))

@@ -16,7 +16,7 @@ construction, its probability is exact, and training sees the distribution that 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,11 +33,12 @@ from deeprec.rollout.episode import Choice, Episode
 from deeprec.rollout.fill_in import Gap, fill_gaps
 from deeprec.rollout.list_prior import ListPrior, prior_of
 from deeprec.rollout.plackett_luce import NEVER, draw_lists, greedy_lists, line_log_probs
-from deeprec.rollout.retrieval import log_shares
+from deeprec.rollout.retrieval import asked_text, log_shares
 from deeprec.rollout.title_likelihoods import Likelihoods
 from deeprec.rollout.titles import Ids, TitleTexts
 from deeprec.trm.base import Retriever
 from deeprec.types import Example
+from deeprec.wishes.text import clean_wish
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -79,7 +80,10 @@ class MaskedLists:
         *,
         seed: int,
         drawn: int = 1,
+        wish_weight: float = 1.0,
     ) -> None:
+        """`wish_weight` is a factor on the weight of what was asked, for who said a wish."""
+        self._wish_weight = wish_weight
         self._likelihoods = Likelihoods(model)
         self._titles = TitleTexts(codec, dataset.catalog)
         self._dataset, self._retriever, self._config = dataset, retriever, config
@@ -105,12 +109,18 @@ class MaskedLists:
 
     def lists(self, episodes: Sequence[Episode], *, greedy: bool) -> None:
         """Write the opened list of each episode; one whose pool is small gets a shorter list."""
-        weights = prior_of(self._likelihoods.model)
         for episode, known in zip(episodes, self.evidence(episodes), strict=True):
             if known is None:
                 episode.leave_list()
             else:
-                episode.write_list(*self._choose(episode, known, weights, greedy=greedy))
+                episode.write_list(*self._choose(episode, known, self._weights(episode), greedy=greedy))
+
+    def _weights(self, episode: Episode) -> ListPrior:
+        """With a wish what was asked tells more than the history: the policy has other weights for that."""
+        if not clean_wish(episode.example.wish):
+            return prior_of(self._likelihoods.model)
+        weights = prior_of(self._likelihoods.model, wished=True)
+        return replace(weights, asked=self._wish_weight * weights.asked)
 
     def evidence(self, episodes: Sequence[Episode]) -> list[Evidence | None]:
         """What is known of the items that each episode may list; None where there is no room to read their titles."""
@@ -156,12 +166,10 @@ class MaskedLists:
         self, episode: Episode, plain: Plain
     ) -> tuple[tuple[int, ...], NDArray[np.float64], NDArray[np.float64]]:
         """Items in the order in which they were found, and the TRM's two logarithms of each."""
-        best: dict[int, float] = {}
-        retrievals = [(turn.retrieved, turn.scores) for turn in episode.turns]
-        own = tuple(plain.shares[list(plain.items)].tolist())
-        for items, scores in (*retrievals, (plain.items, own)):
-            for item, value in zip(items, log_shares(scores), strict=True):
-                best[item] = max(value, best.get(item, NOTHING))
+        if episode.turns and clean_wish(episode.example.wish):
+            best = self._as_asked(episode, plain)
+        else:
+            best = self._found(episode, plain)
         if self._config.list_items == "catalogue":
             # In no retrieval: as likely as the last of all that was found.
             least = min(best.values(), default=NOTHING)
@@ -169,6 +177,33 @@ class MaskedLists:
                 best.setdefault(item, least)
         pool = tuple(best)
         return pool, np.array(list(best.values()), dtype=np.float64), plain.shares[list(pool)]
+
+    def _found(self, episode: Episode, plain: Plain) -> dict[int, float]:
+        """Of each item that was found or is on the plain list, the log-share in the list that it is likeliest in."""
+        best: dict[int, float] = {}
+        retrievals = [(turn.retrieved, turn.scores) for turn in episode.turns]
+        own = tuple(plain.shares[list(plain.items)].tolist())
+        for items, scores in (*retrievals, (plain.items, own)):
+            for item, value in zip(items, log_shares(scores), strict=True):
+                best[item] = max(value, best.get(item, NOTHING))
+        return best
+
+    def _as_asked(self, episode: Episode, plain: Plain) -> dict[int, float]:
+        """The log-share of all that was found, and of the plain list, by the preference that each fits best.
+
+        Whoever says what they want is not shown the plain list for its own sake: its items count by how they fit.
+        """
+        texts = [asked_text(turn.preference, episode.example, self._config) for turn in episode.turns]
+        scores = self._retriever.score([episode.example.history] * len(texts), texts)
+        found = dict.fromkeys([item for turn in episode.turns for item in turn.retrieved] + list(plain.items))
+        items = list(found)
+        shares = [
+            row[items].astype(np.float64) - np.logaddexp.reduce(np.asarray(turn.scores, dtype=np.float64))
+            for row, turn in zip(scores, episode.turns, strict=True)
+            if turn.scores
+        ]
+        best = np.max(shares, axis=0) if shares else np.full(len(items), NOTHING)
+        return dict(zip(items, np.maximum(best, NOTHING).tolist(), strict=True))
 
     def _choose(
         self, episode: Episode, known: Evidence, weights: ListPrior, *, greedy: bool

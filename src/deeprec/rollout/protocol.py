@@ -44,6 +44,7 @@ listed and on a numbered line:
 {wish}
 {t.begin_think}
 """
+_WISH_COMPACT, _WISH = "Wish: ", "What the user wants right now, in their own words: "
 _COMPACT = "{profile}History\n{history}\n{wish}{t.begin_think}\n"
 
 
@@ -98,9 +99,15 @@ def render_wish(example: Example, config: RolloutConfig) -> str:
     if not wish:
         return ""
     if config.template == "compact":
-        return f"Wish: {wish}\n"
-    line = f"What the user wants right now, in their own words: {wish}\n"
+        return f"{_WISH_COMPACT}{wish}\n"
+    line = f"{_WISH}{wish}\n"
     return f"\n{line}" if config.template == "full" else line
+
+
+def wishes_in(prompt: str) -> list[str]:
+    """The user's own words in a rendered prompt."""
+    starts = (_WISH_COMPACT, _WISH)
+    return [line.removeprefix(one) for line in prompt.splitlines() for one in starts if line.startswith(one)]
 
 
 def render_history(example: Example, catalog: Catalog, config: RolloutConfig) -> str:

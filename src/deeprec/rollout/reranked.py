@@ -14,6 +14,7 @@ from deeprec.rollout.title_likelihoods import Ids, Likelihoods
 from deeprec.rollout.titles import TitleTexts
 from deeprec.trm.base import Retriever
 from deeprec.trm.left import check_size, retrieve_left
+from deeprec.trm.recommender import Ask
 from deeprec.types import Example
 
 _USERS_PER_CALL = 256
@@ -34,8 +35,10 @@ class RerankedTRM:
         dataset: Dataset,
         config: RolloutConfig,
         name: str,
+        ask: Ask | None = None,
     ) -> None:
-        self.name = name
+        """`ask` makes a preference of what is known of a user; None: none is asked for."""
+        self.name, self._ask = name, ask
         self._retriever, self._likelihoods, self._titles = retriever, likelihoods, titles
         self._dataset, self._config = dataset, config
 
@@ -54,7 +57,8 @@ class RerankedTRM:
         config = self._config
         excluded = [self._dataset.exclusions(example) for example in batch]
         size = max(config.retrieved, k)
-        plain = retrieve_left(self._retriever, [example.history for example in batch], None, size, excluded)
+        asked = None if self._ask is None else [self._ask(example) for example in batch]
+        plain = retrieve_left(self._retriever, [example.history for example in batch], asked, size, excluded)
         found = self._likelihoods.behind(
             [self._row(example, one.items) for example, one in zip(batch, plain, strict=True)]
         )

@@ -13,6 +13,7 @@ from deeprec.trm.base import Retriever
 from deeprec.trm.left import retrieve_left
 from deeprec.trm.periods import NOW, month_phrase
 from deeprec.trm.phrases import join_phrases, split_phrases
+from deeprec.types import Example
 
 
 def write_retrieved(
@@ -28,7 +29,7 @@ def write_retrieved(
         for episode in episodes
     ]
     histories = [episode.example.history for episode in episodes]
-    asked = [_asked(episode, config) for episode in episodes]
+    asked = [asked_text(episode.preference, episode.example, config) for episode in episodes]
     # A small catalogue runs out of new items: then that user's list is shorter, or empty.
     retrievals = retrieve_left(retriever, histories, asked, config.retrieved, exclude)
     for episode, found in zip(episodes, retrievals, strict=True):
@@ -50,12 +51,12 @@ def _normal(preference: str | None) -> frozenset[str]:
     return frozenset(phrase.casefold() for phrase in split_phrases(preference))
 
 
-def _asked(episode: Episode, config: RolloutConfig) -> str | None:
-    """The preference as the TRM is asked: `now` is the month of the user's latest interaction."""
-    times = episode.example.timestamps
+def asked_text(preference: str | None, example: Example, config: RolloutConfig) -> str | None:
+    """A preference as the TRM is asked: `now` is the month of the user's latest interaction."""
+    times = example.timestamps
     if not config.now or not times:
-        return episode.preference
-    phrases = split_phrases(episode.preference)
+        return preference
+    phrases = split_phrases(preference)
     return join_phrases([month_phrase(times[-1]) if phrase.lower() == NOW else phrase for phrase in phrases])
 
 

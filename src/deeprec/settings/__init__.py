@@ -23,6 +23,7 @@ from deeprec.settings.selection import SelectionConfig
 from deeprec.settings.serve import ServeConfig
 from deeprec.settings.trm import TRMConfig
 from deeprec.settings.warm_start import WarmStartConfig
+from deeprec.settings.wishes import WishesConfig
 
 __all__ = [
     "ColdStartConfig",
@@ -50,4 +51,5 @@ __all__ = [
     "SyntheticConfig",
     "TRMConfig",
     "WarmStartConfig",
+    "WishesConfig",
 ]

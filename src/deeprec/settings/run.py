@@ -22,6 +22,7 @@ from deeprec.settings.selection import SelectionConfig
 from deeprec.settings.serve import ServeConfig
 from deeprec.settings.trm import TRMConfig
 from deeprec.settings.warm_start import WarmStartConfig
+from deeprec.settings.wishes import WishesConfig
 
 
 class RunConfig(Section):
@@ -36,6 +37,7 @@ class RunConfig(Section):
     engine: EngineConfig = EngineConfig()
     policy: PolicyConfig = PolicyConfig()
     warm_start: WarmStartConfig = WarmStartConfig()
+    wishes: WishesConfig = WishesConfig()
     selection: SelectionConfig = SelectionConfig()
     rl: RLConfig = RLConfig()
     inference: InferenceConfig = InferenceConfig()

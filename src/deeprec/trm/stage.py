@@ -34,6 +34,7 @@ from deeprec.trm import (
 )
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.kinds import NETWORK, NETWORKS, build_retriever, check_kind, source_fingerprint
+from deeprec.trm.mentions import MentioningTRM
 from deeprec.trm.resuming import EpochCheckpoint, FitLog, checkpoint_size
 from deeprec.trm.retriever import TRM, build_network
 from deeprec.trm.text import CachedEncoder, build_text_encoder, load_text_encoder
@@ -116,11 +117,16 @@ def require_fit_space(run: Run, stage: str, dataset: Dataset, encoder: CachedEnc
 
 
 def load_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
-    """The fitted TRM of a run, or what its settings name in its place.
+    """The fitted TRM of a run, or what its settings name in its place; it answers exclusions and named titles, too.
 
     Raises RunError if the stage has not been run, RetrievalError if the checkpoint is broken
     or belongs to another catalogue or text encoder.
     """
+    return MentioningTRM(load_fitted(run, dataset), dataset.catalog)
+
+
+def load_fitted(run: Run, dataset: Dataset) -> ExplorableRetriever:
+    """The same as it was fitted: it takes an exclusion for any other phrase."""
     import torch
 
     run.require("trm")

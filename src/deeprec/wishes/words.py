@@ -1,0 +1,61 @@
+"""Words that people use for what a catalogue calls otherwise. Made by hand, small, and no more than words.
+
+`VAGUE` says how somebody may speak of a category without naming it; it holds what films and games are
+commonly sorted by. A category that isn't here has no vague words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# By the category's name, without regard to case.
+VAGUE: Mapping[str, tuple[str, ...]] = {
+    "action": ("with fights and chases", "full of explosions", "with stunts"),
+    "adventure": ("with a long journey", "about explorers", "with a treasure"),
+    "animation": ("drawn by hand", "a cartoon", "with drawn figures"),
+    "children's": ("for the kids", "for a five-year-old", "that little ones enjoy"),
+    "comedy": ("funny", "that makes me laugh", "hilarious"),
+    "crime": ("with gangsters", "about a robbery", "with the mafia"),
+    "documentary": ("about true facts", "that teaches me about the world", "non-fiction"),
+    "drama": ("serious and moving", "that makes me cry", "deep and emotional"),
+    "fantasy": ("with magic", "with dragons and wizards", "like a fairy tale"),
+    "film-noir": ("dark, in black and white", "with a cynical detective", "with a femme fatale"),
+    "horror": ("scary", "creepy", "that gives me nightmares"),
+    "musical": ("with singing and dancing", "with songs", "where everybody sings"),
+    "mystery": ("with a riddle to solve", "where one guesses who did it", "puzzling"),
+    "romance": ("about love", "romantic", "for a date"),
+    "sci-fi": ("in space or the future", "with robots", "with aliens"),
+    "thriller": ("that keeps me on the edge of my seat", "full of suspense", "tense"),
+    "war": ("with soldiers", "about a battle", "about the army"),
+    "western": ("with cowboys", "with gunslingers", "in the wild west"),
+    "racing": ("with fast cars", "with karts", "where I can drive"),
+    "sports": ("with football or tennis", "with a ball", "athletic"),
+    "puzzle": ("for thinking", "with brain teasers", "to rack my brain"),
+    "strategy": ("where I plan ahead", "with armies to lead", "tactical"),
+    "role-playing": ("with a hero that grows", "with levels and quests", "where I make a character"),
+    "shooter": ("with guns", "where I shoot", "with first-person gunfights"),
+}
+
+TENS = {
+    1920: "twenties", 1930: "thirties", 1940: "forties", 1950: "fifties",
+    1960: "sixties", 1970: "seventies", 1980: "eighties", 1990: "nineties",
+}  # fmt: skip
+
+# Such a word in a title says nothing of it: every second wish has it.
+FUNCTION_WORDS = frozenset(
+    (
+        "a", "an", "the", "of", "and", "or", "in", "on", "at", "to", "for", "from", "by", "with", "without",
+        "not", "no", "but", "is", "it", "i", "me", "my", "you", "we", "us", "that", "this", "one", "some",
+        "any", "than", "as", "like", "be", "do", "if", "so",
+    )
+)  # fmt: skip
+
+
+def decade_names(decade: int) -> tuple[str, ...]:
+    """How people say a decade.
+
+    >>> decade_names(1990), decade_names(2000)
+    (('the 1990s', 'the nineties', 'the 90s'), ('the 2000s',))
+    """
+    whole = f"the {decade}s"
+    return (whole, f"the {TENS[decade]}", f"the {decade % 100}s") if decade in TENS else (whole,)
