@@ -93,7 +93,9 @@ def evaluate(
         if user:
             raise _error("--wishes and --user contradict each other; a sample of users is --users NUMBER")
         if ray is not None:
-            raise _error("--wishes and --ray contradict each other; this protocol is evaluated by one process")
+            raise _error(
+                "--wishes and --ray contradict each other; this protocol is evaluated by one process"
+            )
         _evaluate_wishes(opened, dataset, trm, chosen, size, asked, shape, to)
         return
     with show_progress(), ExitStack() as opened_cluster:
