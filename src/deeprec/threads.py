@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _FILE = "threads.json"
 _ROUNDS = 5  # timed steps a number of threads: the median of five outlives a hiccup
 _GAIN = 1.1  # more threads must be this much faster: they cost others their cores
+MOST_THREADS = 1024  # more than a machine of any size has
 _fixed: int | None = None  # what `--threads` says
 
 
@@ -52,10 +53,15 @@ def wait_passively() -> None:
 
 
 def fix_threads(number: int | None) -> None:
-    """Let every stage of this process compute with `number` threads (None: each measures). ConfigError below 1."""
+    """Let every stage of this process compute with `number` threads (None: each measures).
+
+    Raises ConfigError below 1, and for more than any machine has: a pool of so many can't be started.
+    """
     global _fixed
     if number is not None and number < 1:
         raise ConfigError(f"--threads {number}: must be at least 1")
+    if number is not None and number > MOST_THREADS:
+        raise ConfigError(f"--threads {number}: must be {MOST_THREADS} at most; cores here: {usable_cores()}")
     _fixed = number
 
 

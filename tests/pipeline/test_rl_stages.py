@@ -172,7 +172,7 @@ def test_a_checkpoint_that_was_cut_short_is_not_used(tmp_path):
     for step in (2, 4, 10):
         (tmp_path / f"checkpoint-{step}").mkdir()
     for step in (2, 4):
-        (tmp_path / f"checkpoint-{step}" / "complete.json").write_text(f'{{"step": {step}}}')
+        (tmp_path / f"checkpoint-{step}" / "complete.json").write_text(f'{{"step": {step}, "files": {{}}}}')
     assert latest_checkpoint(tmp_path) == (tmp_path / "checkpoint-4", 4)
     assert not (tmp_path / "checkpoint-10").exists()
 

@@ -79,6 +79,8 @@ def test_what_is_told_is_not_measured(run: Run, monkeypatch: pytest.MonkeyPatch)
         assert (choice.threads, str(choice)) == (2, "2 of 2 threads (as told by --threads)")
     with pytest.raises(ConfigError, match=r"--threads 0: must be at least 1"):
         fix_threads(0)
+    with pytest.raises(ConfigError, match=r"--threads 100000: must be 1024 at most; cores here: \d+"):
+        fix_threads(100_000)
 
 
 def test_one_core_needs_no_measure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,13 +34,18 @@ class Peers:
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "peer.json"
             words = [self.python.absolute(), self.scripts / script, *arguments, "--threads", threads]
-            done = subprocess.run(
-                [str(word) for word in [*words, "--out", out]],
-                env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            try:
+                done = subprocess.run(
+                    [str(word) for word in [*words, "--out", out]],
+                    env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+            except OSError as error:
+                raise EvaluationError(
+                    f"--peer-python {self.python}: can't be run ({error.strerror}); name a Python interpreter"
+                ) from None
             if done.returncode or not out.is_file():
                 last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
                 raise EvaluationError(

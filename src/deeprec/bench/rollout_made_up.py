@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2ForCausalLM
 
 from deeprec.config import PolicyConfig
+from deeprec.policy.tiny import tiny_shape
 from deeprec.rollout.engines.base import Engine, Request, Sampling, Segment
 
 TURNS = 3
@@ -26,20 +27,11 @@ class Contexts:
 
 
 def random_policy(config: PolicyConfig, vocabulary: int) -> Qwen2ForCausalLM:
-    """A Qwen2 of the configured size whose next tokens are spread out: rows stop at different times."""
-    shape = Qwen2Config(
-        vocab_size=vocabulary,
-        hidden_size=config.width,
-        intermediate_size=config.inner,
-        num_hidden_layers=config.layers,
-        num_attention_heads=config.heads,
-        num_key_value_heads=config.key_value_heads,
-        max_position_embeddings=config.context,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=None,
-        attn_implementation="sdpa",
-    )
+    """A Qwen2 of the configured size whose next tokens are spread out: rows stop at different times.
+
+    Raises PolicyError for sizes that don't divide.
+    """
+    shape = tiny_shape(config, vocabulary, eos=None, pad=None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = Qwen2ForCausalLM(shape).eval()

@@ -16,6 +16,7 @@ from deeprec.bench.timing import call_ms, each_ms
 from deeprec.config import TRMConfig
 from deeprec.data.dataset import Dataset
 from deeprec.data.format import write_dataset
+from deeprec.errors import ConfigError
 from deeprec.progress import progress_bar
 from deeprec.trm.model import HEADS
 from deeprec.trm.retriever import TRM
@@ -102,11 +103,16 @@ def _peer_speed(epochs: list[dict[str, float]]) -> float:
 
 
 def _retrieve_rows(measured: _Measured, trm: TRM, dataset: Dataset) -> Iterator[Row]:
-    """Histories in, ids out, for the same users as the peer: items of the history are left out."""
+    """Histories in, ids out, for the same users as the peer: items of the history are left out.
+
+    Raises ConfigError where so few items are made up that everybody knows them all.
+    """
+    n_items = dataset.catalog.n_items
     examples = dataset.fit_histories()[:_TOGETHER]
-    histories = [example.history for example in examples]
-    left = dataset.catalog.n_items - max(len(set(history)) for history in histories)
-    k = max(1, min(_K, left))
+    histories = [example.history for example in examples if len(set(example.history)) < n_items]
+    if not histories:
+        raise ConfigError(f"{n_items} items: nobody has one left that could be retrieved; raise --items")
+    k = min(_K, n_items - max(len(set(history)) for history in histories))
 
     def retrieve(row: int) -> object:
         return trm.retrieve(histories[row : row + 1], None, k, histories[row : row + 1])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deeprec.cli.options import DEFAULT_RUN, JsonOption, SetOption
+from deeprec.threads import MOST_THREADS
 
 if TYPE_CHECKING:
     from deeprec.bench.rollout import Sizes
@@ -34,15 +35,19 @@ def trm_command(
         ".venv-peers/bin/python"
     ),
     peers: Annotated[Path, typer.Option(help="Folder with the peers' scripts.")] = Path("benchmarks/peers"),
-    users: Annotated[int, typer.Option(min=2, help="Users of made-up data.")] = 1500,
-    items: Annotated[int, typer.Option(min=2, help="Items of made-up data.")] = 3416,
-    exact_items: Annotated[int, typer.Option(min=100, help="Items of the exact search.")] = 25_000,
+    users: Annotated[int, typer.Option(min=2, max=10**6, help="Users of made-up data.")] = 1500,
+    items: Annotated[int, typer.Option(min=2, max=10**6, help="Items of made-up data.")] = 3416,
+    exact_items: Annotated[int, typer.Option(min=100, max=10**7, help="Items of the exact search.")] = 25_000,
     approximate_items: Annotated[
-        int, typer.Option(min=100, help="Items of the approximate search.")
+        int, typer.Option(min=100, max=10**8, help="Items of the approximate search.")
     ] = 1_000_000,
-    rounds: Annotated[int, typer.Option(min=1, help="Alternating rounds; the best one counts.")] = 3,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of all; none: torch's own.")] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=1000, help="Alternating rounds; the best one counts.")
+    ] = 3,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=MOST_THREADS, help="Threads of all; none: torch's own.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -86,19 +91,34 @@ def rollout_command(
         Path | None,
         typer.Option("--run", help="Run with a trained policy; none: a random one, made-up text."),
     ] = None,
-    rows: Annotated[int, typer.Option(min=1, help="Trajectories at once; with a run, its users.")] = 64,
-    group: Annotated[int, typer.Option(min=1, help="Sampled trajectories that share a prompt.")] = 1,
-    new_tokens: Annotated[int, typer.Option(min=2, help="Made-up: tokens of a segment at most.")] = 60,
-    vocabulary: Annotated[int, typer.Option(min=100, help="Made-up: tokens in the vocabulary.")] = 6000,
-    rounds: Annotated[int, typer.Option(min=1, help="Alternating rounds; the best one counts.")] = 3,
-    steps: Annotated[int, typer.Option(min=0, help="With a run: RL steps to measure.")] = 2,
+    rows: Annotated[
+        int, typer.Option(min=1, max=10**5, help="Trajectories at once; with a run, its users.")
+    ] = 64,
+    group: Annotated[
+        int, typer.Option(min=1, max=10**5, help="Sampled trajectories that share a prompt.")
+    ] = 1,
+    new_tokens: Annotated[
+        int, typer.Option(min=2, max=10**4, help="Made-up: tokens of a segment at most.")
+    ] = 60,
+    vocabulary: Annotated[
+        int, typer.Option(min=100, max=10**6, help="Made-up: tokens in the vocabulary.")
+    ] = 6000,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=1000, help="Alternating rounds; the best one counts.")
+    ] = 3,
+    steps: Annotated[int, typer.Option(min=0, max=1000, help="With a run: RL steps to measure.")] = 2,
     device: Annotated[str, typer.Option(help="`cpu` or `cuda`.")] = "cpu",
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads; none: torch's own.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=MOST_THREADS, help="Threads; none: torch's own.")
+    ] = None,
     cpu_time: Annotated[
         bool, typer.Option("--cpu-time", help="Count CPU seconds: for a machine that others use.")
     ] = False,
     at_least: Annotated[
-        float | None, typer.Option(help="Fail below this ratio to the naive way, or if greedy tokens differ.")
+        float | None,
+        typer.Option(
+            min=0, max=1000, help="Fail below this ratio to the naive way, or if greedy tokens differ."
+        ),
     ] = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
@@ -113,8 +133,10 @@ def rollout_command(
     Example: deeprec bench rollout --threads 1 --json
     """
     from deeprec.bench.rollout import Sizes, below, made_up_rows
+    from deeprec.device import check_device
     from deeprec.progress import show_progress
 
+    check_device(device)
     if threads is not None:
         import torch
 
@@ -143,9 +165,14 @@ def rollout_command(
 @app.command("serve")
 def serve_command(
     run: Annotated[Path, typer.Option("--run", help="Run with a trained policy.")] = DEFAULT_RUN,
-    requests: Annotated[int, typer.Option(min=4, help="Requests that each number of clients sends.")] = 256,
+    requests: Annotated[
+        int, typer.Option(min=4, max=10**6, help="Requests that each number of clients sends.")
+    ] = 256,
     at_least: Annotated[
-        float | None, typer.Option(help="Fail below this ratio of requests/s at 32 clients to one at a time.")
+        float | None,
+        typer.Option(
+            min=0, max=1000, help="Fail below this ratio of requests/s at 32 clients to one at a time."
+        ),
     ] = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
@@ -183,12 +210,14 @@ def serve_command(
 @app.command("attack")
 def attack_command(
     run: Annotated[Path, typer.Option("--run", help="Run with a trained policy.")] = DEFAULT_RUN,
-    rate: Annotated[float, typer.Option(min=1, help="Hostile requests per second.")] = 50.0,
-    seconds: Annotated[float, typer.Option(min=0.5, help="Seconds of each attack.")] = 10.0,
+    rate: Annotated[float, typer.Option(min=1, max=10**5, help="Hostile requests per second.")] = 50.0,
+    seconds: Annotated[float, typer.Option(min=0.5, max=3600, help="Seconds of each attack.")] = 10.0,
     only: Annotated[
         list[str] | None, typer.Option("--only", help="Attacks whose name holds this; repeatable.")
     ] = None,
-    stored_users: Annotated[int, typer.Option(min=0, help="Users with a history in the store.")] = 20_000,
+    stored_users: Annotated[
+        int, typer.Option(min=0, max=10**6, help="Users with a history in the store.")
+    ] = 20_000,
     check: Annotated[bool, typer.Option("--check", help="Fail where a goal is missed.")] = False,
     overrides: SetOption = None,
     as_json: JsonOption = False,

@@ -24,6 +24,15 @@ def build_tiny(config: PolicyConfig, tokenizer: PreTrainedTokenizerBase, seed: i
     The same seed gives the same weights; the global random state is left alone. Raises
     PolicyError for sizes that don't divide.
     """
+    shape = tiny_shape(config, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id)
+    with torch.random.fork_rng(devices=[]):
+        model = Qwen2ForCausalLM(shape)
+    _initialize(model, seed)
+    return model.to(getattr(torch, config.dtype)).eval()
+
+
+def tiny_shape(config: PolicyConfig, vocabulary: int, eos: int | None, pad: int | None) -> Qwen2Config:
+    """The configured sizes over so many tokens, embeddings tied; raises PolicyError for sizes that don't divide."""
     if config.width % config.heads or (config.width // config.heads) % 2:
         raise PolicyError(
             f"policy.width = {config.width} over policy.heads = {config.heads} heads must give an even width a head"
@@ -32,8 +41,8 @@ def build_tiny(config: PolicyConfig, tokenizer: PreTrainedTokenizerBase, seed: i
         raise PolicyError(
             f"policy.heads = {config.heads} is not a multiple of policy.key_value_heads = {config.key_value_heads}"
         )
-    shape = Qwen2Config(
-        vocab_size=len(tokenizer),
+    return Qwen2Config(
+        vocab_size=vocabulary,
         hidden_size=config.width,
         intermediate_size=config.inner,
         num_hidden_layers=config.layers,
@@ -43,14 +52,10 @@ def build_tiny(config: PolicyConfig, tokenizer: PreTrainedTokenizerBase, seed: i
         tie_word_embeddings=True,
         use_sliding_window=False,
         bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=eos,
+        pad_token_id=pad,
         attn_implementation="sdpa",
     )
-    with torch.random.fork_rng(devices=[]):
-        model = Qwen2ForCausalLM(shape)
-    _initialize(model, seed)
-    return model.to(getattr(torch, config.dtype)).eval()
 
 
 @torch.no_grad()
