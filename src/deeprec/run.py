@@ -20,8 +20,8 @@ from deeprec.config import RunConfig, parse_saved
 from deeprec.device import check_one_process
 from deeprec.disk import alone, write_atomically
 from deeprec.errors import DeepRecError, RunError
+from deeprec.layout import Layout
 from deeprec.locks import check_place, writing
-from deeprec.methods import TRM_REFIT
 from deeprec.provenance import environment
 from deeprec.settings.former import upgrade
 from deeprec.space import needs_of_its_own, refuses, remedy_of
@@ -35,11 +35,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Run:
+class Run(Layout):
     """A folder with one resolved configuration and the results of its stages."""
 
     def __init__(self, folder: Path, config: RunConfig) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self.config = config
         self._before: str | None = None  # the settings that were there when it got these
         self._accepted = True
@@ -112,44 +112,6 @@ class Run:
         if not values:
             raise RunError(f"{file}: is empty; restore it, or make the run again in another folder")
         return cls(folder, parse_saved(upgrade(values, str(file)), str(file)))
-
-    @property
-    def data(self) -> Path:
-        """The prepared data set."""
-        return self.folder / "data"
-
-    @property
-    def trm(self) -> Path:
-        """The fitted TRM."""
-        return self.folder / "trm"
-
-    @property
-    def trm_refit(self) -> Path:
-        """The TRM fitted on everything before validation: the stronger baseline."""
-        return self.folder / TRM_REFIT
-
-    def rival(self, name: str) -> Path:
-        """What a rival learned."""
-        return self.folder / "rivals" / name.replace(":", "-")  # one of your own: no colon in a file's name
-
-    def policy(self, stage: str) -> Path:
-        """Policy weights after `warm_start`, `cold_start` or `recommendation`."""
-        return self.folder / "policy" / stage
-
-    @property
-    def metrics(self) -> Path:
-        """One JSON object a line: everything that was logged while training."""
-        return self.folder / "metrics.jsonl"
-
-    @property
-    def trajectories(self) -> Path:
-        """One JSON object a line: trajectories with their reward parts."""
-        return self.folder / "trajectories.jsonl"
-
-    @property
-    def report(self) -> Path:
-        """Evaluation results and the HTML report."""
-        return self.folder / "report"
 
     def last_policy(self) -> Path:
         """The newest finished policy; raises RunError if there is none yet."""

@@ -29,10 +29,10 @@ from deeprec.rollout.tags import TAGS
 from deeprec.rollout.title_likelihoods import Likelihoods
 from deeprec.rollout.titles import TitleTexts
 from deeprec.trm.baselines import ItemKNN, Popularity
+from deeprec.trm.encoders import build_text_encoder
 from deeprec.trm.kinds import build_retriever
 from deeprec.trm.linear import EASE
 from deeprec.trm.recommender import TRMRecommender
-from deeprec.trm.text import build_text_encoder
 
 DATASET = build_dataset()
 EXAMPLES = DATASET.examples("test")

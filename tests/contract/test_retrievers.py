@@ -14,10 +14,11 @@ from deeprec.errors import RetrievalError
 from deeprec.rivals.factors import ALS
 from deeprec.trm.base import ExplorableRetriever, Retriever
 from deeprec.trm.baselines import ItemKNN, Popularity, item_counts
+from deeprec.trm.encoders import build_text_encoder
 from deeprec.trm.linear import EASE
 from deeprec.trm.own import FunctionRetriever
 from deeprec.trm.ranking import MAX_PREFERENCE
-from deeprec.trm.text import build_text_encoder, item_text
+from deeprec.trm.text import item_text
 from deeprec.trm.text_steered import TextSteered
 from deeprec.trm.training import fit
 from deeprec.trm.vectors import VectorRetriever

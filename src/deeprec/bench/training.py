@@ -18,9 +18,10 @@ from deeprec.data.dataset import Dataset
 from deeprec.data.format import write_dataset
 from deeprec.errors import ConfigError
 from deeprec.progress import progress_bar
+from deeprec.trm.encoders import build_text_encoder
 from deeprec.trm.model import HEADS
 from deeprec.trm.retriever import TRM
-from deeprec.trm.text import CachedEncoder, build_text_encoder
+from deeprec.trm.text import CachedEncoder
 from deeprec.trm.training import fit
 
 _WARM_UP_EPOCHS = 1

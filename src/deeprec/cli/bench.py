@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deeprec.cli.options import DEFAULT_RUN, JsonOption, SetOption
+from deeprec.cli import bench_service
+from deeprec.cli.bench_rows import print_lines, print_table
+from deeprec.cli.options import JsonOption, SetOption
 from deeprec.threads import MOST_THREADS
 
 if TYPE_CHECKING:
@@ -78,11 +80,11 @@ def trm_command(
         seed=seed,
     )
     if as_json:
-        _print_lines(rows)
+        print_lines(rows)
         return
     with show_progress():
         found = list(rows)
-    _print_table(found)
+    print_table(found)
 
 
 @app.command("rollout")
@@ -150,11 +152,11 @@ def rollout_command(
     else:
         found = _rollouts_of(run, overrides, sizes, steps, device, cpu_time)
     if as_json:
-        printed = _print_lines(found)
+        printed = print_lines(found)
     else:
         with show_progress():
             printed = list(found)
-        _print_table(printed)
+        print_table(printed)
     missed = [] if at_least is None else below(printed, at_least)
     for row in missed:
         typer.echo(f"{row.name}: {row.ratio} is too low", err=True)
@@ -162,103 +164,8 @@ def rollout_command(
         raise typer.Exit(1)
 
 
-@app.command("serve")
-def serve_command(
-    run: Annotated[Path, typer.Option("--run", help="Run with a trained policy.")] = DEFAULT_RUN,
-    requests: Annotated[
-        int, typer.Option(min=4, max=10**6, help="Requests that each number of clients sends.")
-    ] = 256,
-    at_least: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1000, help="Fail below this ratio of requests/s at 32 clients to one at a time."
-        ),
-    ] = None,
-    overrides: SetOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Latency and requests/s of `deeprec serve` over HTTP on loopback, at 1, 8 and 32 clients.
-
-    Each client sends its next request as soon as the last one is answered. `ratio` is
-    batching / one trajectory at a time. --json prints one object a line.
-
-    Example: deeprec bench serve --run runs/quickstart
-    """
-    from deeprec.bench.serve import CLIENTS, serve_rows
-    from deeprec.data.format import read_dataset
-    from deeprec.progress import show_progress
-    from deeprec.provenance import machine
-    from deeprec.run import Run
-
-    opened = Run.open(run)
-    opened.require("data")
-    users = read_dataset(opened.data).user_ids
-    rows = serve_rows(opened.folder, users, requests, overrides or [])
-    if as_json:
-        printed = _print_lines(rows)
-    else:
-        with show_progress():
-            printed = list(rows)
-        _print_table(printed)
-        typer.echo(f"on {machine()}, which clients and service share")
-    found = next(row for row in printed if row.name == f"throughput, {CLIENTS[-1]} clients")
-    if at_least is not None and (found.ratio or 0.0) < at_least:
-        typer.echo(f"{found.name}: {found.ratio} is too low", err=True)
-        raise typer.Exit(1)
-
-
-@app.command("attack")
-def attack_command(
-    run: Annotated[Path, typer.Option("--run", help="Run with a trained policy.")] = DEFAULT_RUN,
-    rate: Annotated[float, typer.Option(min=1, max=10**5, help="Hostile requests per second.")] = 50.0,
-    seconds: Annotated[float, typer.Option(min=0.5, max=3600, help="Seconds of each attack.")] = 10.0,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", help="Attacks whose name holds this; repeatable.")
-    ] = None,
-    stored_users: Annotated[
-        int, typer.Option(min=0, max=10**6, help="Users with a history in the store.")
-    ] = 20_000,
-    check: Annotated[bool, typer.Option("--check", help="Fail where a goal is missed.")] = False,
-    overrides: SetOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """What honest clients of `deeprec serve` notice while others attack it, each in one way.
-
-    Goals: `/healthz` at p99 within 250 ms, an honest answer's p99 within twice that without an
-    attack. --json prints one object a line.
-
-    Example: deeprec bench attack --run runs/quickstart --only chunks
-    """
-    from deeprec.bench.attack import attack_rows, missed
-    from deeprec.data.format import read_dataset
-    from deeprec.progress import show_progress
-    from deeprec.provenance import machine
-    from deeprec.run import Run
-
-    opened = Run.open(run)
-    opened.require("data")
-    users = read_dataset(opened.data).user_ids
-    rows = attack_rows(
-        opened.folder,
-        users,
-        rate=rate,
-        seconds=seconds,
-        only=only or (),
-        stored_users=stored_users,
-        options=overrides or (),
-    )
-    if as_json:
-        printed = _print_lines(rows)
-    else:
-        with show_progress():
-            printed = list(rows)
-        _print_table(printed)
-        typer.echo(f"on {machine()}, which clients, attackers and service share")
-    failed = missed(printed)
-    for row in failed:
-        typer.echo(f"{row.name}: {row.value:.0f} ms misses its goal", err=True)
-    if failed and check:
-        raise typer.Exit(1)
+app.command("serve")(bench_service.serve_command)
+app.command("attack")(bench_service.attack_command)
 
 
 def _rollouts_of(
@@ -294,27 +201,3 @@ def _subject(run: Path | None, overrides: list[str] | None) -> tuple[RunConfig, 
     opened = None if run is None else Run.open(run)
     config = override_config(opened.config if opened else RunConfig(), overrides or [])
     return config, load_data(opened) if opened else None
-
-
-def _print_lines(rows: Iterable[Row]) -> list[Row]:
-    """Print rows as they are measured; returns them."""
-    import json
-    from dataclasses import asdict
-
-    printed = []
-    for row in rows:
-        typer.echo(json.dumps(asdict(row)))
-        printed.append(row)
-    return printed
-
-
-def _print_table(rows: Iterable[Row]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("figure", "value", "unit", "peer", "peer's", "ratio")
-    for row in rows:
-        peer_value = "-" if row.peer_value is None else f"{row.peer_value:,.4g}"
-        ratio = "-" if row.ratio is None else f"{row.ratio:.3g}"
-        table.add_row(row.name, f"{row.value:,.4g}", row.unit, row.peer, peer_value, ratio)
-    Console().print(table)

@@ -16,11 +16,11 @@ from deeprec.ledger import write_ledger
 from deeprec.run import Run, writes
 from deeprec.threads import stage_threads
 from deeprec.trm.base import ExplorableRetriever
+from deeprec.trm.encoders import build_text_encoder
 from deeprec.trm.kinds import NETWORKS, build_retriever
 from deeprec.trm.resuming import FitLog
 from deeprec.trm.retriever import TRM
 from deeprec.trm.stage import fit_checkpoint, require_fit_space, save_network, stage_inputs
-from deeprec.trm.text import build_text_encoder
 from deeprec.trm.training import fit
 
 STAGE = stages.TRM_REFIT

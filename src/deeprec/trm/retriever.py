@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,28 +17,21 @@ from torch.nn import functional
 from deeprec.config import TRMConfig
 from deeprec.data.catalog import Catalog
 from deeprec.errors import RetrievalError
-from deeprec.trm.bank import phrase_features
 from deeprec.trm.base import Histories, Preferences, Retrieval
+from deeprec.trm.encoders import load_text_encoder
 from deeprec.trm.index import ItemIndex, build_index
+from deeprec.trm.item_texts import ItemTexts, catalog_texts
 from deeprec.trm.model import HEADS, INNER, PreferenceNetwork
 from deeprec.trm.periods import Periods, months_of, read_periods
 from deeprec.trm.phrases import split_phrases
 from deeprec.trm.published import PUBLISHED, PublishedNetwork
 from deeprec.trm.ranking import check_histories, check_preferences
-from deeprec.trm.text import CachedEncoder, item_text, load_text_encoder
+from deeprec.trm.text import CachedEncoder
 from deeprec.trm.windows import pad_right
 
 _PERIODS = "periods.safetensors"
 _CHUNK = 256  # histories encoded together
 _KEPT_STATES = 4096  # of histories, for the next turn or rollout of the same user
-
-
-@dataclass(frozen=True)
-class ItemTexts:
-    """Text of the items as vectors, (n_items + 1, D) each, row 0 zero."""
-
-    whole: NDArray[np.float32]  # title, categories and time as one text; unit rows
-    features: NDArray[np.float32]  # title and phrases, each alone, summed
 
 
 class TRM:
@@ -273,17 +265,6 @@ def build_network(config: TRMConfig, n_items: int, text_dim: int) -> PreferenceN
         return network
     with torch.random.fork_rng(devices=[]):  # the encoder's training draws as it does with our branch
         return PublishedNetwork(network.encoder, text_dim)
-
-
-def catalog_texts(encoder: CachedEncoder, catalog: Catalog) -> ItemTexts:
-    """Both kinds of text vectors of all items."""
-    return ItemTexts(catalog_text_vectors(encoder, catalog), phrase_features(catalog, encoder))
-
-
-def catalog_text_vectors(encoder: CachedEncoder, catalog: Catalog) -> NDArray[np.float32]:
-    """Text embeddings (n_items + 1, D_text) of all items, row 0 zero."""
-    vectors = encoder.encode([item_text(item) for item in catalog.items])
-    return np.concatenate([np.zeros((1, vectors.shape[1]), np.float32), vectors])
 
 
 def _read_facts(folder: Path) -> dict[str, Any]:

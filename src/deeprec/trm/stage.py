@@ -33,11 +33,12 @@ from deeprec.trm import (
     windows,
 )
 from deeprec.trm.base import ExplorableRetriever
+from deeprec.trm.encoders import build_text_encoder, load_text_encoder
 from deeprec.trm.kinds import NETWORK, NETWORKS, build_retriever, check_kind, source_fingerprint
 from deeprec.trm.mentions import MentioningTRM
 from deeprec.trm.resuming import EpochCheckpoint, FitLog, checkpoint_size
 from deeprec.trm.retriever import TRM, build_network
-from deeprec.trm.text import CachedEncoder, build_text_encoder, load_text_encoder
+from deeprec.trm.text import CachedEncoder
 from deeprec.trm.training import fit
 
 # Where numbers stand that another TRM would come of.

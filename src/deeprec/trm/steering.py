@@ -28,7 +28,7 @@ from deeprec.trm.softmax import fast_dtype, softmax_backward
 from deeprec.trm.windows import Window, cut_batches, cut_windows, pad_right
 
 if TYPE_CHECKING:
-    from deeprec.trm.retriever import ItemTexts
+    from deeprec.trm.item_texts import ItemTexts
 
 _QUESTIONS_PER_STEP = 1024
 LEARNING_RATE = 6e-3  # at the beginning; it falls to zero

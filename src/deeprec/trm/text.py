@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deeprec.config import TRMConfig
-from deeprec.data.catalog import Catalog
 from deeprec.disk import whole_file
-from deeprec.errors import ConfigError, MissingExtraError, RetrievalError
+from deeprec.errors import ConfigError, MissingExtraError
 from deeprec.trm.phrases import SEPARATOR, item_phrases
 from deeprec.types import Item
 
@@ -258,38 +256,6 @@ class CachedEncoder:
         with whole_file(file) as part:
             save_file({"vectors": vectors}, str(part))
         return vectors
-
-
-def build_text_encoder(
-    config: TRMConfig, catalog: Catalog, seed: int = 0, cache: Path | None = None
-) -> CachedEncoder:
-    """The encoder that the settings name; `lsa` is fitted on the catalogue's item texts.
-
-    Raises ConfigError for a model that can't be read, MissingExtraError without the extra.
-    """
-    if config.text_encoder == "lsa":
-        texts = [item_text(item) for item in catalog.items]
-        return CachedEncoder(LsaEncoder.fit(texts, config.text_dim, seed))
-    return CachedEncoder(SentenceEncoder(config.text_encoder), cache)
-
-
-def load_text_encoder(folder: Path, cache: Path | None = None) -> CachedEncoder:
-    """The encoder saved in `folder`; raises RetrievalError if it is missing or has changed."""
-    from safetensors import SafetensorError
-
-    file = folder / "encoder.json"
-    try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-        kind = facts["kind"]
-        inner = LsaEncoder.load(folder, facts) if kind == "lsa" else SentenceEncoder(facts["name"])
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError, KeyError, SafetensorError) as error:
-        raise RetrievalError(f"{file}: no readable text encoder ({error}); fit the TRM again") from None
-    if inner.fingerprint != facts["fingerprint"]:
-        raise RetrievalError(
-            f"{file}: the text encoder '{facts.get('name', kind)}' is not the one that the TRM was fitted with "
-            f"({inner.fingerprint}, expected {facts['fingerprint']}); fit the TRM again"
-        )
-    return CachedEncoder(inner, cache)
 
 
 def unit_rows(matrix: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -27,12 +27,13 @@ from deeprec.metrics import ndcg, recall
 from deeprec.trm.bank import build_bank
 from deeprec.trm.base import Preferences
 from deeprec.trm.epochs import Log, Validation, run_epochs, running_mean
+from deeprec.trm.item_texts import ItemTexts, catalog_texts
 from deeprec.trm.model import SequentialEncoder
 from deeprec.trm.periods import WEIGHTS, count_periods, month_phrase
 from deeprec.trm.quality import draw_preferences
 from deeprec.trm.ranking import catalogue_ranks
 from deeprec.trm.resuming import EpochCheckpoint
-from deeprec.trm.retriever import TRM, ItemTexts, build_network, catalog_texts
+from deeprec.trm.retriever import TRM, build_network
 from deeprec.trm.softmax import fast_dtype, softmax_backward
 from deeprec.trm.steering import fit_branch
 from deeprec.trm.text import CachedEncoder

@@ -17,7 +17,7 @@ from deeprec.config import DataConfig, RunConfig, SyntheticConfig, TRMConfig
 from deeprec.data.stage import run_data
 from deeprec.errors import ConfigError, RunError
 from deeprec.run import Run
-from deeprec.trm.text import build_text_encoder
+from deeprec.trm.encoders import build_text_encoder
 
 TINY = TRMConfig(width=16, layers=1, text_dim=16, history=12)
 SMALL = [

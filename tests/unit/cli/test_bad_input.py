@@ -204,7 +204,7 @@ def test_a_damaged_log_names_the_line(tmp_path: Path, line: bytes) -> None:
 
 
 def test_a_cut_text_encoder_is_to_be_fitted_again(tmp_path: Path) -> None:
-    from deeprec.trm.text import load_text_encoder
+    from deeprec.trm.encoders import load_text_encoder
 
     (tmp_path / "encoder.json").write_text('{"kind": "lsa"}')
     (tmp_path / "encoder.safetensors").write_bytes(b"cut")

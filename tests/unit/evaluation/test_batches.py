@@ -17,10 +17,10 @@ from deeprec.rivals.asked import Rule, build_asker
 from deeprec.rivals.factors import ALS, BPR
 from deeprec.trm.base import Histories, Preferences
 from deeprec.trm.baselines import ItemKNN, Popularity
+from deeprec.trm.encoders import build_text_encoder
 from deeprec.trm.linear import EASE
 from deeprec.trm.ranking import Scored
 from deeprec.trm.recommender import TRMRecommender
-from deeprec.trm.text import build_text_encoder
 from deeprec.trm.training import fit
 from deeprec.types import Example
 

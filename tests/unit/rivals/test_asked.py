@@ -15,8 +15,8 @@ from deeprec.errors import RunError
 from deeprec.rivals.asked import TRM_ASKED, Asker, Rule, build_asker
 from deeprec.run import Run
 from deeprec.trm.base import ExplorableRetriever
+from deeprec.trm.encoders import build_text_encoder
 from deeprec.trm.kinds import build_retriever
-from deeprec.trm.text import build_text_encoder
 from deeprec.types import Example
 
 PHRASES = {1: ("Action",), 2: ("Action", "Crime"), 3: ("Comedy",), 4: ("Drama",)}

@@ -7,8 +7,8 @@ import pytest
 from deeprec.config import DataConfig, SyntheticConfig, TRMConfig
 from deeprec.data.dataset import Dataset
 from deeprec.data.prepare import prepare
+from deeprec.trm.encoders import build_text_encoder
 from deeprec.trm.retriever import TRM
-from deeprec.trm.text import build_text_encoder
 from deeprec.trm.training import fit
 
 

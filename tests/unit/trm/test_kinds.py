@@ -22,9 +22,9 @@ from deeprec.errors import ConfigError, RetrievalError
 from deeprec.run import Run
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.baselines import ItemKNN, Popularity
+from deeprec.trm.encoders import build_text_encoder
 from deeprec.trm.kinds import build_retriever
 from deeprec.trm.stage import load_trm, run_trm
-from deeprec.trm.text import build_text_encoder
 from deeprec.trm.text_steered import TextSteered
 
 

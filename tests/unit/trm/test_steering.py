@@ -10,10 +10,10 @@ from deeprec.config import TRMConfig
 from deeprec.data.dataset import Dataset
 from deeprec.errors import TrainingError
 from deeprec.trm.bank import PHRASES, build_bank, phrase_features
+from deeprec.trm.encoders import build_text_encoder
 from deeprec.trm.model import PreferenceBranch
 from deeprec.trm.phrases import item_phrases, title_phrases
 from deeprec.trm.retriever import TRM
-from deeprec.trm.text import build_text_encoder
 from deeprec.trm.training import fit, fit_preferences
 
 

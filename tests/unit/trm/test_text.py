@@ -12,14 +12,8 @@ from deeprec.config import TRMConfig
 from deeprec.data.catalog import Catalog
 from deeprec.distribution import install_command
 from deeprec.errors import ConfigError, MissingExtraError, RetrievalError
-from deeprec.trm.text import (
-    CachedEncoder,
-    LsaEncoder,
-    build_text_encoder,
-    item_text,
-    load_text_encoder,
-    unit_rows,
-)
+from deeprec.trm.encoders import build_text_encoder, load_text_encoder
+from deeprec.trm.text import CachedEncoder, LsaEncoder, item_text, unit_rows
 from deeprec.types import Item
 
 CATALOG = Catalog(

@@ -10,10 +10,10 @@ import pytest
 from deeprec.config import TRMConfig
 from deeprec.data.dataset import Dataset
 from deeprec.errors import TrainingError
+from deeprec.trm.encoders import build_text_encoder
 from deeprec.trm.phrases import item_phrases
 from deeprec.trm.quality import compare
 from deeprec.trm.retriever import TRM
-from deeprec.trm.text import build_text_encoder
 from deeprec.trm.training import fit
 
 

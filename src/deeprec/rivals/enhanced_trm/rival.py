@@ -60,10 +60,10 @@ def trm_config(config: TRMConfig) -> TRMConfig:
 
 
 def _fit(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> dict[str, Any]:
+    from deeprec.trm.encoders import build_text_encoder
     from deeprec.trm.resuming import FitLog
     from deeprec.trm.retriever import TRM
     from deeprec.trm.stage import fit_checkpoint, save_network
-    from deeprec.trm.text import build_text_encoder
     from deeprec.trm.training import fit
 
     config = run.config.rivals.enhanced_trm
