@@ -24,7 +24,8 @@ from deeprec.rollout.protocol import wishes_in
 from deeprec.run import Run
 from deeprec.stages import COLD_START, WARM_START
 from deeprec.trm.stage import load_trm, run_trm
-from deeprec.wishes.simulated import KINDS, title_words, words
+from deeprec.wishes.simulated import KINDS
+from deeprec.wishes.words import title_words, words
 
 SETTINGS = (
     "data.synthetic.users=60",

@@ -11,7 +11,7 @@ from deeprec.data.dataset import Dataset
 from deeprec.disk import read_jsonl
 from deeprec.rollout.protocol import wishes_in
 from deeprec.run import Run
-from deeprec.wishes.simulated import title_words, words
+from deeprec.wishes.words import title_words, words
 
 _SHORTEST = 4  # letters of a title that is looked for in running text; shorter ones are words
 

@@ -1,12 +1,16 @@
-"""Texts for supervised training: token ids, and where a loss is taken."""
+"""Texts for supervised training: token ids, where a loss is taken, and whose pasts they are made from."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from deeprec.config import RolloutConfig
 from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
+from deeprec.errors import TrainingError
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.protocol import render_prompt
 from deeprec.trm.phrases import item_phrases
@@ -88,3 +92,32 @@ def until(example: Example, end: int, target: int = 0) -> Example:
         timestamps=example.timestamps[:end],
         profile=example.profile,
     )
+
+
+def script_examples(
+    dataset: Dataset, held_back: Sequence[Example], count: int, rng: np.random.Generator
+) -> list[Example]:
+    """`count` pasts with the item that followed: drawn from those `held_back`, else from fit histories."""
+    if held_back:
+        return [held_back[index] for index in rng.integers(len(held_back), size=count)]
+    return fit_examples(dataset, count, rng)
+
+
+def fit_examples(dataset: Dataset, count: int, rng: np.random.Generator) -> list[Example]:
+    """`count` cuts through fit histories: a past and the fit item that followed it."""
+    histories = [example for example in dataset.fit_histories() if len(example.history) >= 2]
+    if not histories:
+        raise TrainingError(
+            f"data set '{dataset.name}': no user has two fit interactions, so nothing can be scripted; "
+            "lower data.rl_targets, or turn warm_start.enabled off"
+        )
+    lengths = np.array([len(example.history) - 1 for example in histories], dtype=np.float64)
+    # Long histories give more cuts, but not in proportion: otherwise a few users are all there is.
+    share = np.sqrt(lengths)
+    chosen = rng.choice(len(histories), size=count, p=share / share.sum())
+    found = []
+    for index in chosen:
+        example = histories[index]
+        end = int(rng.integers(1, len(example.history)))
+        found.append(until(example, end, example.history[end]))
+    return found

@@ -15,14 +15,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from deeprec.config import RolloutConfig
 from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
-from deeprec.errors import TrainingError
-from deeprec.rl.documents import Document, ListDocument, facts, until
+from deeprec.rl.documents import Document, ListDocument, facts, script_examples
 from deeprec.rl.wish_scripts import WishScripts
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Segment
@@ -79,6 +79,13 @@ class Script:
         return ListDocument(ids, mask, self.example.target, len(prompt) + draw.opened)
 
 
+class Taught(NamedTuple):
+    """What a policy is taught to say: scripts, and what gives further texts about wishes, if any are learned."""
+
+    scripts: Sequence[Script]
+    wishes: WishScripts | None
+
+
 def corpus(dataset: Dataset, further: Sequence[str] = ()) -> list[str]:
     """All free text a tokenizer should know: facts, the words of prompts and scripts, and what is given besides."""
     words = [line for wide in (False, True) for line in (_thought(["a", "b"], is_wide=wide), _CLOSING)]
@@ -88,35 +95,6 @@ def corpus(dataset: Dataset, further: Sequence[str] = ()) -> list[str]:
     months = ["; ".join([month] * 50) for month in sorted(times)]
     texts = [*facts(dataset.catalog), *words, *profiles, *months]
     return [*texts, "History\n", " | ", "; ", f"{NOW}; {OPEN_PREFERENCE}", *further]
-
-
-def script_examples(
-    dataset: Dataset, held_back: Sequence[Example], count: int, rng: np.random.Generator
-) -> list[Example]:
-    """`count` pasts with the item that followed: drawn from those `held_back`, else from fit histories."""
-    if held_back:
-        return [held_back[index] for index in rng.integers(len(held_back), size=count)]
-    return fit_examples(dataset, count, rng)
-
-
-def fit_examples(dataset: Dataset, count: int, rng: np.random.Generator) -> list[Example]:
-    """`count` cuts through fit histories: a past and the fit item that followed it."""
-    histories = [example for example in dataset.fit_histories() if len(example.history) >= 2]
-    if not histories:
-        raise TrainingError(
-            f"data set '{dataset.name}': no user has two fit interactions, so nothing can be scripted; "
-            "lower data.rl_targets, or turn warm_start.enabled off"
-        )
-    lengths = np.array([len(example.history) - 1 for example in histories], dtype=np.float64)
-    # Long histories give more cuts, but not in proportion: otherwise a few users are all there is.
-    share = np.sqrt(lengths)
-    chosen = rng.choice(len(histories), size=count, p=share / share.sum())
-    found = []
-    for index in chosen:
-        example = histories[index]
-        end = int(rng.integers(1, len(example.history)))
-        found.append(until(example, end, example.history[end]))
-    return found
 
 
 def scripted_trajectories(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +36,9 @@ from deeprec.rl.extras import require_extra
 from deeprec.rl.joint import JointPlan, JointTrainer, fit_jointly
 from deeprec.rl.list_prior import set_priors
 from deeprec.rl.reading import label_names, read_histories
-from deeprec.rl.scripts import Script, corpus, scripted_trajectories
+from deeprec.rl.scripts import Script, Taught, corpus, scripted_trajectories
 from deeprec.rl.supervised import fit_documents
-from deeprec.rl.wish_scripts import WishScripts, wish_corpus
+from deeprec.rl.wish_scripts import WishScripts, build_wish_scripts, wish_corpus
 from deeprec.run import Run, writes
 from deeprec.space import LOGS, require_space
 from deeprec.stages import READING, TRM, WARM_START
@@ -49,7 +49,6 @@ from deeprec.trm.resuming import FitLog
 from deeprec.trm.stage import fit_checkpoint
 from deeprec.trm.training import fit_histories
 from deeprec.types import Example
-from deeprec.wishes import forms, simulated, words
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -117,7 +116,7 @@ def stage_inputs(config: RunConfig, trm: str) -> Inputs:
     if config.warm_start.enabled:
         taught = {"prompts": recipe.prompts(config.rollout), "scripts": recipe.scripts(config.rollout)}
         if config.wishes.share:
-            taught["wishes"] = constants_of(wish_scripts, forms, simulated, words)
+            taught["wishes"] = wish_scripts.what_counts()
     return Inputs.of(
         config,
         STAGE,
@@ -153,45 +152,32 @@ def _train(run: Run, dataset: Dataset, trm: Retriever, policy: Policy, inputs: s
             append_jsonl(run.metrics, {"stage": STAGE, **figures})
 
     earlier = _read(run, dataset, policy) if settings.reads else 0.0
-    wishes = _wish_scripts(run.config, dataset, policy)
-    scripts = whole_scripts(run, dataset, trm, policy, given, wishes)
+    wishes = build_wish_scripts(run.config, dataset, policy.codec)
+    taught = Taught(whole_scripts(run, dataset, trm, policy, given, wishes), wishes)
     write_ledger(run, STAGE, given)
     if settings.reads and run.config.rollout.list == "masked":
-        _speak_and_read(run, dataset, policy, scripts, wishes, place, log)
+        _speak_and_read(run, dataset, policy, taught, place, log)
     else:
-        _speak(run, dataset, policy, scripts, wishes, place, log)
+        _speak(run, dataset, policy, taught, place, log)
     if run.config.rollout.list == "masked":
         set_priors(policy.model, build_environment(run, dataset, trm, policy), run.config.wishes)
     return earlier
 
 
-def _wish_scripts(config: RunConfig, dataset: Dataset, policy: Policy) -> WishScripts | None:
-    """What scripts say of wishes; None where none is to be learned."""
-    if not config.wishes.share:
-        return None
-    return WishScripts(dataset, policy.codec, config.rollout, config.wishes, config.seed)
-
-
-def _speak(
-    run: Run,
-    dataset: Dataset,
-    policy: Policy,
-    scripts: Sequence[Script],
-    wishes: WishScripts | None,
-    place: Path,
-    log: Log,
-) -> None:
+def _speak(run: Run, dataset: Dataset, policy: Policy, taught: Taught, place: Path, log: Log) -> None:
     """Texts and scripts, one mixture: a policy that read texts first had unlearned to copy titles (docs/log.md)."""
     config, codec = run.config, policy.codec
     texts = history_documents(dataset, codec, config.rollout)
     if config.policy.model == "tiny":  # a loaded one is taught form, not a catalogue
         texts += fact_documents(dataset.catalog, codec)
     texts = config.warm_start.text_epochs * texts
-    if wishes is not None:
-        texts += [text for step in range(config.warm_start.script_steps) for text in wishes.texts(step)]
+    if taught.wishes is not None:
+        texts += [
+            text for step in range(config.warm_start.script_steps) for text in taught.wishes.texts(step)
+        ]
     fit_documents(
         policy.model,
-        [script.document for script in scripts] + texts,
+        [script.document for script in taught.scripts] + texts,
         pad_id=policy.tokenizer.pad_token_id,
         epochs=1,
         config=config.warm_start,
@@ -203,13 +189,7 @@ def _speak(
 
 
 def _speak_and_read(
-    run: Run,
-    dataset: Dataset,
-    policy: Policy,
-    scripts: Sequence[Script],
-    wishes: WishScripts | None,
-    place: Path,
-    log: Log,
+    run: Run, dataset: Dataset, policy: Policy, taught: Taught, place: Path, log: Log
 ) -> None:
     """Scripts and histories side by side, so that the same weights read, speak and rank."""
     config, settings = run.config, run.config.warm_start
@@ -223,8 +203,10 @@ def _speak_and_read(
     )
     policy.model.to(best_device())
     items = ItemModel(policy.model, policy.tokenizer, label_names(policy, dataset))
-    heard = None if wishes is None else wishes.texts
-    trainer = JointTrainer(items, [one.list_document for one in scripts], fit_histories(dataset), plan, heard)
+    heard = None if taught.wishes is None else taught.wishes.texts
+    trainer = JointTrainer(
+        items, [one.list_document for one in taught.scripts], fit_histories(dataset), plan, heard
+    )
     fit_jointly(trainer, log)
 
 

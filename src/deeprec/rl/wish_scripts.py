@@ -8,13 +8,16 @@ with it: each step of training has its own, and no target is in them.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from deeprec.config import RolloutConfig, WishesConfig
+from deeprec.config import RolloutConfig, RunConfig, WishesConfig
 from deeprec.data.dataset import Dataset
+from deeprec.inputs import constants_of
 from deeprec.rl.documents import Document
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.episode import Episode
@@ -22,6 +25,7 @@ from deeprec.rollout.protocol import render_prompt
 from deeprec.rollout.tags import TAGS
 from deeprec.trm.phrases import join_phrases, split_phrases
 from deeprec.types import Example
+from deeprec.wishes import forms, simulated, together, words
 from deeprec.wishes.simulated import KINDS, Wisher, rng_for
 
 TEXTS_PER_STEP = 64  # short texts beside the scripts of a step
@@ -84,6 +88,18 @@ class WishScripts:
         read = tuple(self._codec.encode_prompt(prompt, chat=self._rollout.chats))
         written = tuple(self._codec.encode(said(split_phrases(wish.meant))))
         return Document(read + written, (0,) * len(read) + (1,) * len(written))
+
+
+def build_wish_scripts(config: RunConfig, dataset: Dataset, codec: Codec) -> WishScripts | None:
+    """What scripts say of wishes; None where none is to be learned."""
+    if not config.wishes.share:
+        return None
+    return WishScripts(dataset, codec, config.rollout, config.wishes, config.seed)
+
+
+def what_counts() -> dict[str, Any]:
+    """The constants that scripts with wishes depend on."""
+    return constants_of(sys.modules[__name__], forms, simulated, together, words)
 
 
 def said(phrases: Sequence[str]) -> str:

@@ -14,7 +14,6 @@ from functools import cached_property
 from hashlib import sha256
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deeprec.config import WishesConfig
 from deeprec.data.dataset import Dataset
@@ -22,15 +21,14 @@ from deeprec.trm.mentions import LIKE, NEWER, NOT
 from deeprec.trm.phrases import item_phrases, join_phrases, spoken_phrases
 from deeprec.types import Example, Item
 from deeprec.wishes.forms import FORMS, TALK, sentences
-from deeprec.wishes.words import FUNCTION_WORDS, VAGUE, decade_names
+from deeprec.wishes.together import Together
+from deeprec.wishes.words import VAGUE, decade_names, misspell, title_words, words
 
 KINDS = tuple(FORMS)
 PROTOCOL = "simulated wish"  # what tables and rows call it
 TALK_SHARE = 0.3  # of the wishes, those with words around them
-_NEIGHBOURS = 10  # titles that go with an item by co-occurrence, at most
 _RECENT = 10  # latest items of a history that "like TITLE" may name
 _TRIES = 8  # sentences that are tried before a wish is given up whose words stand in the target's title
-_WORD = re.compile(r"[^\W_]+")
 _DECADE = re.compile(r"\d{4}s")
 
 
@@ -50,8 +48,7 @@ class Wisher:
 
     def __init__(self, dataset: Dataset) -> None:
         self.catalog = dataset.catalog
-        self._dataset = dataset
-        self._histories = [example.history for example in dataset.fit_histories()]
+        self._dataset, self._together = dataset, Together(dataset)
         spoken = [phrase for phrase in spoken_phrases(dataset.catalog) if not _DECADE.fullmatch(phrase)]
         self._spoken = frozenset(spoken)
         self._categories = {
@@ -195,7 +192,7 @@ class Wisher:
         """A title of the history that shares a category with the item, or one that goes with it; empty without any."""
         own, later = set(self._categories[about]), self._later(example)
         recent = [item for item in example.history[-_RECENT:] if not own.isdisjoint(self._categories[item])]
-        going = self._neighbours(about)
+        going = self._together.of(about)
         forbidden = title_words(self.catalog[example.target]) if example.target else frozenset()
         lists = [
             [
@@ -224,39 +221,6 @@ class Wisher:
     @cached_property
     def _people(self) -> frozenset[str]:
         return frozenset(self._dataset.user_ids)
-
-    def _neighbours(self, item: int) -> tuple[int, ...]:
-        """Items that share most users with this one in the fit part, by cosine; best first."""
-        if item not in self._going:
-            users = self._by_item.get(item, ())
-            counts: NDArray[np.float64] = np.zeros(self.catalog.n_items + 1)
-            for user in users:
-                counts[list(set(self._histories[user]))] += 1
-            counts[item] = 0
-            cosines = counts / np.sqrt(np.maximum(self._users_of, 1) * max(len(users), 1))
-            best = np.argsort(-cosines, kind="stable")[:_NEIGHBOURS]
-            self._going[item] = tuple(int(one) for one in best if cosines[one] > 0)
-        return self._going[item]
-
-    @cached_property
-    def _going(self) -> dict[int, tuple[int, ...]]:
-        return {}
-
-    @cached_property
-    def _by_item(self) -> Mapping[int, list[int]]:
-        """Who had each item in the fit part, by place in `_histories`."""
-        found: dict[int, list[int]] = {}
-        for user, history in enumerate(self._histories):
-            for item in set(history):
-                found.setdefault(item, []).append(user)
-        return found
-
-    @cached_property
-    def _users_of(self) -> NDArray[np.float64]:
-        counts = np.zeros(self.catalog.n_items + 1)
-        for item, users in self._by_item.items():
-            counts[item] = len(users)
-        return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,44 +268,6 @@ def rng_for(seed: int, example: Example, kind: str = "") -> np.random.Generator:
     """Random numbers of one user and target (and a kind of wish), whoever else there is."""
     digest = sha256(f"{seed}\x1f{example.user_id}\x1f{example.target}\x1f{kind}".encode()).digest()
     return np.random.default_rng(list(digest[:16]))
-
-
-def words(text: str) -> frozenset[str]:
-    """The words of a text, in lower case, that say something.
-
-    >>> sorted(words("Something like Heat (1995), but no Westerns"))
-    ['1995', 'heat', 'something', 'westerns']
-    """
-    return frozenset(_WORD.findall(text.casefold())) - FUNCTION_WORDS
-
-
-def title_words(item: Item) -> frozenset[str]:
-    """The words of an item's title that no wish about it may hold; its year is none of them.
-
-    >>> sorted(title_words(Item(1, "a", "The Big Sleep (1946)", "The Big Sleep (1946)", (), 1946)))
-    ['big', 'sleep']
-    """
-    return words(f"{item.title} {item.label}") - {str(item.year)}
-
-
-def misspell(word: str, rng: np.random.Generator) -> str:
-    """One slip of the keyboard behind the first letter: a letter left out, doubled, or changed places with the next.
-
-    >>> misspell("comedy", np.random.default_rng(1)) != "comedy"
-    True
-    """
-    places = [
-        place for place in range(1, len(word) - 1) if word[place].isalpha() and word[place] != word[place + 1]
-    ]
-    if not places:
-        return word
-    at = places[int(rng.integers(len(places)))]
-    slips = (
-        word[:at] + word[at + 1 :],
-        word[:at] + word[at] + word[at:],
-        word[:at] + word[at + 1] + word[at] + word[at + 2 :],
-    )
-    return slips[int(rng.integers(len(slips)))]
 
 
 def _lower(category: str) -> str:

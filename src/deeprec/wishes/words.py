@@ -6,7 +6,12 @@ commonly sorted by. A category that isn't here has no vague words.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+
+import numpy as np
+
+from deeprec.types import Item
 
 # By the category's name, without regard to case.
 VAGUE: Mapping[str, tuple[str, ...]] = {
@@ -36,6 +41,7 @@ VAGUE: Mapping[str, tuple[str, ...]] = {
     "shooter": ("with guns", "where I shoot", "with first-person gunfights"),
 }
 
+_WORD = re.compile(r"[^\W_]+")
 TENS = {
     1920: "twenties", 1930: "thirties", 1940: "forties", 1950: "fifties",
     1960: "sixties", 1970: "seventies", 1980: "eighties", 1990: "nineties",
@@ -59,3 +65,41 @@ def decade_names(decade: int) -> tuple[str, ...]:
     """
     whole = f"the {decade}s"
     return (whole, f"the {TENS[decade]}", f"the {decade % 100}s") if decade in TENS else (whole,)
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text, in lower case, that say something.
+
+    >>> sorted(words("Something like Heat (1995), but no Westerns"))
+    ['1995', 'heat', 'something', 'westerns']
+    """
+    return frozenset(_WORD.findall(text.casefold())) - FUNCTION_WORDS
+
+
+def title_words(item: Item) -> frozenset[str]:
+    """The words of an item's title that no wish about it may hold; its year is none of them.
+
+    >>> sorted(title_words(Item(1, "a", "The Big Sleep (1946)", "The Big Sleep (1946)", (), 1946)))
+    ['big', 'sleep']
+    """
+    return words(f"{item.title} {item.label}") - {str(item.year)}
+
+
+def misspell(word: str, rng: np.random.Generator) -> str:
+    """One slip of the keyboard behind the first letter: a letter left out, doubled, or changed places with the next.
+
+    >>> misspell("comedy", np.random.default_rng(1)) != "comedy"
+    True
+    """
+    places = [
+        place for place in range(1, len(word) - 1) if word[place].isalpha() and word[place] != word[place + 1]
+    ]
+    if not places:
+        return word
+    at = places[int(rng.integers(len(places)))]
+    slips = (
+        word[:at] + word[at + 1 :],
+        word[:at] + word[at] + word[at:],
+        word[:at] + word[at + 1] + word[at] + word[at + 2 :],
+    )
+    return slips[int(rng.integers(len(slips)))]

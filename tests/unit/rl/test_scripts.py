@@ -15,15 +15,13 @@ from deeprec.config import RolloutConfig
 from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
 from deeprec.errors import TrainingError
-from deeprec.rl.documents import fact_documents, facts, history_documents
+from deeprec.rl.documents import fact_documents, facts, fit_examples, history_documents, script_examples
 from deeprec.rl.scripts import (
     OPEN_PREFERENCE,
     OPEN_SHARE,
     Script,
     corpus,
-    fit_examples,
     phrase_rarity,
-    script_examples,
     scripted_trajectories,
 )
 from deeprec.rollout.tags import TAGS

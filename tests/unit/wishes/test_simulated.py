@@ -17,8 +17,9 @@ from deeprec.trm.mentions import MentioningTRM
 from deeprec.trm.phrases import item_phrases, split_phrases
 from deeprec.wishes.forms import FORMS, TALK
 from deeprec.wishes.rule import WishRule
-from deeprec.wishes.simulated import KINDS, Wish, Wisher, misspell, rng_for, title_words, with_wishes, words
-from deeprec.wishes.words import VAGUE
+from deeprec.wishes.simulated import KINDS, Wish, Wisher, rng_for, with_wishes
+from deeprec.wishes.together import Together
+from deeprec.wishes.words import VAGUE, misspell, title_words, words
 
 
 @cache
@@ -85,10 +86,10 @@ def test_a_misleading_one_shares_no_category_with_the_target() -> None:
 
 def test_titles_that_go_together_are_counted_in_the_fit_part_alone() -> None:
     """Items 1 to 20 are the fit part's: no other can be a neighbour."""
-    wisher = Wisher(world())
-    assert all(set(wisher._neighbours(item)) <= set(range(1, 21)) for item in range(1, 31))
-    assert wisher._neighbours(1)
-    assert not wisher._neighbours(30)
+    together = Together(world())
+    assert all(set(together.of(item)) <= set(range(1, 21)) - {item} for item in range(1, 31))
+    assert together.of(1)
+    assert not together.of(30)
 
 
 def test_training_and_evaluation_share_no_sentence() -> None:

@@ -14,8 +14,7 @@ import numpy as np
 from deeprec.data.dataset import Dataset
 from deeprec.errors import TrainingError
 from deeprec.rivals.one_shot.prompts import Task, build_tasks
-from deeprec.rl.documents import Document
-from deeprec.rl.scripts import fit_examples
+from deeprec.rl.documents import Document, fit_examples
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.environment import Environment
 from deeprec.rollout.protocol import render_ranking
