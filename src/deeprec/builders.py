@@ -62,8 +62,7 @@ def build_wish_rule(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: 
     """The TRM, asked for what a rule finds in the words."""
     from deeprec.wishes.rule import WishRule
 
-    rule = WishRule(dataset.catalog)
-    return TRMRecommender(trm, dataset, name, ask=lambda example: rule.parse(example.wish))
+    return TRMRecommender(trm, dataset, name, ask=WishRule(dataset.catalog).ask)
 
 
 def build_wish_reranked(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) -> Recommender:

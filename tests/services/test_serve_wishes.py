@@ -80,6 +80,20 @@ def test_who_is_unknown_but_says_what_they_want_is_no_newcomer(
     assert len(answer["items"]) == 3
 
 
+def test_where_the_trm_fills_in_a_rule_reads_the_words(
+    served: tuple[httpx.Client, GatedEngine, Service],
+) -> None:
+    genre = small_environment().dataset.catalog.items[0].categories[0]
+
+    def bearing(wish: str) -> int:
+        items = ask(served[0], user_id="u3", wish=wish, mode="trm", k=5)["items"]
+        return sum(genre in item["categories"] for item in items)
+
+    assert bearing(f"no {genre.lower()}") == 0
+    assert bearing(f"{genre.lower()} please") > 0
+    assert bearing(f"{genre.lower()} please") >= bearing("")
+
+
 @pytest.mark.parametrize(
     "wish",
     [

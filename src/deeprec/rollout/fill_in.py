@@ -9,6 +9,7 @@ from deeprec.data.dataset import Dataset
 from deeprec.methods import TRM
 from deeprec.recommender import Recommendation
 from deeprec.trm.base import Retriever
+from deeprec.trm.recommender import Ask
 from deeprec.types import Example, Trajectory
 
 
@@ -19,11 +20,12 @@ def final_answer(
     k: int,
     dataset: Dataset,
     retriever: Retriever | None,
+    ask: Ask | None = None,
 ) -> Recommendation:
     """The k first items that a user's trajectories list, without those that the data set excludes.
 
-    With a `retriever` its ranking goes on where the policy failed or its list is short, and
-    the answer says so; without one a failure stays a short list.
+    With a `retriever` its ranking goes on where the policy failed or its list is short, asked for what `ask`
+    makes of the user's wish, and the answer says so; without one a failure stays a short list.
     """
     valid = [trajectory for trajectory in trajectories if trajectory.is_valid]
     trajectory = valid[0] if valid else trajectories[0]
@@ -34,7 +36,7 @@ def final_answer(
     answer = Recommendation(ranking, name, reason, trajectory)
     if len(ranking) == k or retriever is None:
         return answer
-    (rest,) = fill_gaps([Gap(example, k, ranking)], dataset, retriever)
+    (rest,) = fill_gaps([Gap(example, k, ranking)], dataset, retriever, ask)
     return filled(answer, k, rest)
 
 
@@ -54,11 +56,15 @@ class Gap:
     taken: tuple[int, ...] = ()
 
 
-def fill_gaps(gaps: Sequence[Gap], dataset: Dataset, retriever: Retriever) -> list[tuple[int, ...]]:
+def fill_gaps(
+    gaps: Sequence[Gap], dataset: Dataset, retriever: Retriever, ask: Ask | None = None
+) -> list[tuple[int, ...]]:
     """The TRM's best items besides those taken, as many as make k with them; fewer where the catalogue ends.
 
-    One call answers all, but for users who know nearly the whole catalogue.
+    `ask` makes preferences of what is known of users; None: none is asked for. One call serves all, but for users who
+    know nearly the whole catalogue.
     """
+    asked = [None if ask is None else ask(gap.example) for gap in gaps]
     excluded = [(*dataset.exclusions(gap.example), *gap.taken) for gap in gaps]
     left = [dataset.catalog.n_items - len(set(items)) for items in excluded]
     missing = [min(gap.k - len(gap.taken), most) for gap, most in zip(gaps, left, strict=True)]
@@ -71,6 +77,7 @@ def fill_gaps(gaps: Sequence[Gap], dataset: Dataset, retriever: Retriever) -> li
             continue
         lists = retriever.retrieve(
             [gaps[place].example.history for place in places],
+            [asked[place] for place in places] if any(asked) else None,
             k=size,
             exclude=[excluded[place] for place in places],
         )

@@ -11,6 +11,7 @@ from deeprec.rollout.episode import Episode
 from deeprec.rollout.fill_in import final_answer
 from deeprec.rollout.runner import Environment, run_episodes
 from deeprec.types import Example, Trajectory
+from deeprec.wishes.rule import WishRule
 
 
 class DeepRecRecommender:
@@ -33,6 +34,7 @@ class DeepRecRecommender:
         self.name = name
         self.environment = environment
         self._fill_in = fill_in
+        self._rule = WishRule(environment.dataset.catalog)  # for whom the policy fails who said a wish
         self._inference = inference or InferenceConfig()
         self._seed = seed
 
@@ -62,6 +64,7 @@ class DeepRecRecommender:
                 k,
                 self.environment.dataset,
                 self.environment.retriever if self._fill_in else None,
+                self._rule.ask,
             )
             for place, example in enumerate(examples)
         ]

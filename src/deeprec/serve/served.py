@@ -31,6 +31,7 @@ from deeprec.serve.titles import TitleSearch
 from deeprec.serve.users import StoreDoor, Users
 from deeprec.serve.worker import Task, Worker
 from deeprec.types import Example, Turn
+from deeprec.wishes.rule import WishRule
 from deeprec.wishes.text import clean_wish
 
 DEEPREC = "deeprec"
@@ -72,6 +73,7 @@ class ServedRun:
         self.users = Users(self.dataset, self.titles, door)
         self._popular = popular_items(self.dataset)
         self.records = Records(run, self.dataset.catalog)
+        self._rule = WishRule(self.dataset.catalog)
         self._measures = measures
         self._environment = replace(environment, retriever=SharedRetriever(environment.retriever))
         # A ranking of the TRM alone never waits for the policy: it has a thread of its own.
@@ -189,7 +191,7 @@ class ServedRun:
         return self._answer(wanted, found, task.turns if task else (), word)
 
     def _fill(self, gaps: Sequence[Gap]) -> list[tuple[int, ...]]:
-        return fill_gaps(gaps, self.dataset, self._environment.retriever)
+        return fill_gaps(gaps, self.dataset, self._environment.retriever, self._rule.ask)
 
     def _answer(
         self,

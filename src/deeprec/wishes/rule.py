@@ -12,6 +12,7 @@ from functools import cached_property
 from deeprec.data.catalog import Catalog
 from deeprec.trm.mentions import LIKE, NEWER, NOT, OLDER, Titles
 from deeprec.trm.phrases import join_phrases, spoken_phrases
+from deeprec.types import Example
 from deeprec.wishes.text import clean_wish
 from deeprec.wishes.words import TENS
 
@@ -27,13 +28,24 @@ class WishRule:
     """Parses wishes about one catalogue."""
 
     def __init__(self, catalog: Catalog) -> None:
-        self._phrases = [
+        self._catalog, self._titles = catalog, Titles(catalog)
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(spoken_phrases(self._catalog))
+
+    @cached_property
+    def _phrases(self) -> list[tuple[str, re.Pattern[str]]]:
+        """What is looked for, each with its pattern; made when somebody first says something."""
+        return [
             (phrase, re.compile(rf"(?<![\w-]){re.escape(phrase.casefold())}(?:s|es)?(?![\w-])"))
-            for phrase in spoken_phrases(catalog)
+            for phrase in spoken_phrases(self._catalog)
             if not _DECADE.fullmatch(phrase)
         ]
-        self._known = frozenset(spoken_phrases(catalog))
-        self._titles = Titles(catalog)
+
+    def ask(self, example: Example) -> str | None:
+        """The preference that the user's wish means; None for who says nothing."""
+        return self.parse(example.wish) if example.wish else None
 
     def parse(self, wish: str) -> str | None:
         """The preference; None where nothing of the catalogue is found in the words."""

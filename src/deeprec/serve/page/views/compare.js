@@ -28,7 +28,7 @@ export class Compare extends Component {
     const other = others.find((one) => one.name === named)?.name ?? others[0]?.name;
     const sides = [
       { id: "policy", name: "DeepRec", detail: run, body: { run, mode: "deeprec" } },
-      { id: "trm", name: "Plain TRM", detail: run, body: { run, mode: "trm" } },
+      { id: "trm", name: "Plain TRM", detail: run, body: { run, mode: "trm", wish: undefined } },
     ];
     if (readChoice(params).wish.trim()) {
       sides[0].name = "DeepRec, with the wish";
