@@ -92,6 +92,7 @@ def save_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fold
     result; `model` itself stays as it is and can be trained on. The copy lives in main
     memory, wherever the model does.
     """
+    # Into a copy: rounding a merge into the weights and out again would change what is trained on.
     if hasattr(model, "merge_and_unload"):
         device = model.device
         merged = copy.deepcopy(model.to("cpu"))

@@ -62,6 +62,7 @@ def build_tokenizer(
     tokenizer.pre_tokenizer = Split(Regex(_STRETCHES), "isolated")
     tokenizer.decoder = Sequence([ByteFallback(), Fuse()])
     tokenizer.add_special_tokens([AddedToken(text, normalized=False) for text in (PAD, EOS, *TAGS.all)])
+    # With their line break: at the start of a line alone a number is a place in a list.
     starts = [AddedToken(f"\n{number}. ", normalized=False) for number in range(1, lines + 1)]
     starts.append(AddedToken("\n- ", normalized=False))
     # Whole words only: the film "M" is not the first letter of "Music".

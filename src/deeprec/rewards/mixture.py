@@ -94,7 +94,7 @@ def check_weights(weights: Mapping[str, float], place: str) -> None:
 
 
 def mix(parts: Mapping[str, Floats], weights: Mapping[str, float]) -> NDArray[np.float64]:
-    """Weighted sum (N,) of the parts; those without a weight count nothing.
+    """Weighted sum (N,) of the parts, R = sum over parts p of w_p r_p; those without a weight count nothing.
 
     >>> mix({"hit": np.array([1.0, 0.0]), "format": np.array([0.0, -1.0])} , {"hit": 2.0}).tolist()
     [2.0, 0.0]

@@ -7,7 +7,9 @@ The one way from a reward to an advantage:
 2. Center: subtract the mean over the group, step by step.
 3. Whiten: zero mean and unit variance over all sampled tokens of the batch.
 
-Order matters: trajectories of one group (G rollouts of one user) stand together.
+With R(g, s) what trajectory g earns from step s on, A(g, t) = R(g, s(t)) - mean of R(h, s(t)) over the h of its
+group that reach the step, and (A - mean) / deviation over the batch. Order matters: trajectories of one group
+(G rollouts of one user) stand together.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
 
+# Keeps rounding from being blown up to advantages where all rewards are equal.
 VARIANCE_FLOOR = 1e-8
 
 
@@ -94,9 +97,11 @@ def whiten(
 ) -> NDArray[np.float64]:
     """Advantages (B, T) with zero mean and unit (biased) variance over the tokens that `sums` is of.
 
+    (A - m) / sqrt(max(v, 1e-8)), with m = sum A / n and v = sum A^2 / n - m^2 over n sampled tokens.
     0.0 where nothing was sampled. The variance has a floor: a batch without any difference yields zeros.
     """
     total, squares, count = sums.tolist()
+    # From sums, not from the values: these are all that processes have to tell each other.
     mean = total / max(count, 1.0)
     variance = max(squares / max(count, 1.0) - mean**2, VARIANCE_FLOOR)
     whitened: NDArray[np.float64] = (

@@ -44,9 +44,12 @@ class BestPolicy:
             }
             part = self._weights.with_suffix(".part")
             save_file(weights, part)
-            part.replace(self._weights)
+            part.replace(
+                self._weights
+            )  # whole or not at all; a stage killed before the record evaluates this step again
         found[step] = value
         write_atomically(self._record, json.dumps({str(at): value for at, value in found.items()}))
+        # Of equals the earlier: later weights went further for nothing.
         best = max(found, key=lambda at: (found[at], -at))
         return sum(at > best for at in found) >= self._patience
 

@@ -75,7 +75,7 @@ class IterationLog(TrainerCallback):  # type: ignore[misc]
             figures = dict(self._evaluate())
             if self._best is not None:
                 self._best.note(0, figures, model)
-            self._write(0, figures)
+            self._write(0, figures)  # else nothing would say where the stage set out from
         self._bar.advance(state.global_step // self._updates)
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
@@ -94,6 +94,7 @@ class IterationLog(TrainerCallback):  # type: ignore[misc]
         if not logs or "loss" not in logs:
             return
         figures = dict(self._sampler.figures) | from_trl(logs)
+        # One row an iteration, whatever the number of its updates.
         step = state.global_step // self._updates
         self._write(step, figures | self._heldout)
         self._heldout = {}
@@ -118,6 +119,7 @@ class CollapseGuard(TrainerCallback):  # type: ignore[misc]
         self._sampler, self._config, self._memory = sampler, config, memory
         self._symptoms = symptoms(config)
         rows = [row for row in read_jsonl(metrics) if row.get("stage") == sampler.stage and "reward" in row]
+        # From the log: a collapse that began before an interruption goes on counting.
         self._latest = deque(rows, maxlen=config.collapse_steps)
 
     def on_log(

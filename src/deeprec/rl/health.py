@@ -52,6 +52,7 @@ class Check:
         sign = -1.0 if self.is_low else 1.0
         if sign * latest > sign * self.bad:
             return Verdict.BAD
+        # Against its own beginning, too: what is usual differs from model to model.
         has_moved = latest < self.kept * begin or latest > self.grown * max(begin, 0.0)
         is_odd = has_moved or sign * latest > sign * self.watch
         return Verdict.WATCH if is_odd else Verdict.GOOD

@@ -84,6 +84,7 @@ class JointTrainer:
         self.table = items.item_ids[:, 0].to(self.device)  # (n_items + 1,) token of each title
         weights = list(items.model.parameters())
         betas = (0.9, 0.98)
+        # An optimizer a step: their gradients differ in size, and shared moments would fit none of them.
         self.speaking = torch.optim.AdamW(weights, betas=betas, weight_decay=WEIGHT_DECAY, fused=True)
         self.reading = torch.optim.AdamW(weights, betas=betas, weight_decay=1e-4, fused=True)
         self.averaged = AveragedModel(items.model, multi_avg_fn=running_mean(MEMORY))
@@ -109,6 +110,7 @@ class JointTrainer:
         """A step on scripts; the losses of a spoken token, and of the next title where the list opens."""
         rows = _pad([script.ids for script in scripts], self.device)
         spoken = _pad([script.mask for script in scripts], self.device)[:, 1:].bool()
+        # The script ends where its list opens: the last position is the one that the list is drawn from.
         ends = torch.tensor([len(script.ids) - 1 for script in scripts], device=self.device)
         targets = torch.tensor([script.target for script in scripts], device=self.device)
         with dropout(self.items.model, SCRIPT_DROPOUT):

@@ -2,7 +2,8 @@
 
 The lists of one trajectory are a group of their own: they share all that was said before, so that
 their differences are the ranking's alone. A line gets what is earned from it on, less the mean over
-the lists for which that was still open.
+the lists for which that was still open: A(l, k) = G(l, k) - mean of G(m, k) over the m that are open at k, where
+G(l, k) is the sum of what the lines k, k + 1, ... of list l earn.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def _hit_advantages(
     """Of the hit and its rank: nothing for lines below a hit, which can't change it."""
     size = lists.shape[1]
     is_hit = lists == target
-    place = np.where(is_hit.any(axis=1), is_hit.argmax(axis=1), size)  # (L,)
+    place = np.where(is_hit.any(axis=1), is_hit.argmax(axis=1), size)  # (L,); behind the last line: no hit
     rank = RANK_SCALE * (recommended - place)
     earned = np.where(place < size, weights.get("hit", 0.0) * HIT + weights.get("rank", 0.0) * rank, 0.0)
     is_open = np.arange(size) <= place[:, None]  # (L, K)
@@ -76,7 +77,10 @@ def _hit_advantages(
 
 
 def scale(advantages: Sequence[Floats]) -> list[Floats]:
-    """All of a batch over their common deviation; without any difference they stay zero."""
+    """All of a batch over their common deviation; without any difference they stay zero.
+
+    A / sqrt(max(mean of A^2, 1e-8)): they have a mean of zero already, list by list.
+    """
     if not advantages:
         return []
     squares = np.concatenate([np.square(found).ravel() for found in advantages])

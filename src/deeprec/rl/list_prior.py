@@ -23,6 +23,7 @@ from deeprec.types import Example
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+# 1 makes equals of both, a product of probabilities; 0 leaves the TRM out.
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 
 
@@ -98,6 +99,7 @@ def choose_prior(
         for known, target in zip(evidence, targets, strict=True)
         if known is not None and target in known.pool
     ]
+    # Users whose target is not in the pool add 0 whatever the weights: they count in the mean alone.
     total = np.sum(gains, axis=0) if gains else np.zeros(len(pairs))
     means = (total / max(len(targets), 1)).reshape(len(WEIGHTS), len(WEIGHTS))
     best = int(_smoothed(means).argmax())
@@ -105,7 +107,10 @@ def choose_prior(
 
 
 def _gains(known: Evidence, target: int, pairs: Sequence[ListPrior]) -> NDArray[np.float64]:
-    """NDCG@10 (pairs,) of one user whose target is in the pool; of equals the one found first leads."""
+    """NDCG@10 (pairs,) of one user whose target is in the pool; of equals the one found first leads.
+
+    1 / log2(rank + 2) for a rank below 10, counted from 0, else 0.
+    """
     asked, plain = (np.array([getattr(pair, name) for pair in pairs])[:, None] for name in ("asked", "plain"))
     scores = known.likelihood + asked * known.asked + plain * known.plain  # (pairs, P)
     place = known.pool.index(target)

@@ -77,10 +77,16 @@ class ListLoss:
 def list_loss(
     likelihood: Tensor, batch: ListBatch, *, temperature: float, clip_low: float, clip_high: float
 ) -> ListLoss:
-    """PPO's clipped loss on drawn lists, from the log-likelihoods (B, P) of the pools' titles."""
+    """PPO's clipped loss on drawn lists, from the log-likelihoods (B, P) of the pools' titles.
+
+    - mean over lists of sum over lines k of min(r A, clip(r, 1 - low, 1 + high) A), where
+    r = exp(log p(l_k | lines above) - the same when it was sampled), and A is the line's advantage.
+    """
+    # What sampling divided by the temperature was likelihood and prior together.
     logits = list_logits(likelihood, batch.prior, batch.pool > 0) / temperature
     logs = line_log_probs(logits, batch.lists)
     written = batch.lists >= 0
+    # Lines that were not written have no ratio: they count nothing, and move no figure.
     ratios = torch.where(written, (logs - batch.logprobs).exp(), 1.0)
     kept = ratios.clamp(1 - clip_low, 1 + clip_high)
     gains = torch.minimum(ratios * batch.advantages, kept * batch.advantages) * written
@@ -95,10 +101,11 @@ def list_loss(
 def pull(logits: Tensor, start: Tensor) -> Tensor:
     """Mean over rows of KL(start || present) in nats, of logits (N, V); 0 without rows.
 
+    KL = sum over v of p_start(v) (log p_start(v) - log p_present(v)).
     In this direction what the start held likely must not be lost.
     """
     if not len(logits):
-        return logits.sum()
+        return logits.sum()  # a zero that backward can go through
     present, former = torch.log_softmax(logits.float(), dim=-1), torch.log_softmax(start.float(), dim=-1)
     return functional.kl_div(present, former, log_target=True, reduction="batchmean")
 
@@ -146,6 +153,7 @@ class ListTerm:
         logits behind those contexts; `score` asks another model the same.
         """
         figures: dict[str, float] = {}
+        # A zero that hangs on the weights: a batch without lists must still go backward.
         total = scores.spoken.sum() * 0.0
         drawn = [plan for plan in plans if plan is not None]
         batch = ListBatch.of(drawn, scores.opened.device) if drawn else None
@@ -154,6 +162,7 @@ class ListTerm:
             low, high = self._clip
             likelihood = self._of_pool(titles, batch)
             found = list_loss(likelihood, batch, temperature=self._temperature, clip_low=low, clip_high=high)
+            # A mean over all trajectories: a list must not weigh more because others failed to open one.
             total = total + found.loss * (len(drawn) / len(plans))
             figures |= {
                 "list_entropy": found.entropy,
@@ -183,6 +192,7 @@ class ListTerm:
             (ids, [self._titles.title(item) for item in pool if item])
             for ids, pool in zip(contexts, batch.pool.tolist(), strict=True)
         ]
+        # Each pool by itself: a whole catalogue of long titles would be too many to read for each list.
         found = title_likelihoods(model, rows)
         return torch.nn.utils.rnn.pad_sequence(found, batch_first=True, padding_value=NEVER)
 

@@ -27,6 +27,7 @@ SAMPLES_PER_STEP = 2  # trajectories of an iteration that are kept for people to
 
 def seed_of(seed: int, *place: str | int) -> int:
     """A seed for one place of a run (stage, step), unrelated to its neighbours' seeds."""
+    # 63 bits: torch takes signed seeds.
     return int.from_bytes(sha256(repr((seed, *place)).encode()).digest()[:8], "big") >> 1
 
 
@@ -92,6 +93,7 @@ class Sampler:
         rewards = mix(parts, self.weights)
         credits = self._credit(trajectories, chosen, parts, rewards)
         self.advantages = center(credits, self.rollouts_per_user)
+        # Lists have credit of their own: their lines are no tokens that the policy sampled.
         self.plans = plan_lists(trajectories, chosen, self.weights, self.space)
         self.figures["seconds/rollout"] = time.perf_counter() - started
         return {

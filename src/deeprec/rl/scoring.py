@@ -43,6 +43,7 @@ def score_sampled(
     Log-probabilities and logits carry a gradient, entropies don't (they are only watched).
     """
     where = sampled.bool()
+    # One pass for both: tokens and what lists are drawn from stand in the same trajectory.
     asked = where if opened is None else where | opened.bool()
     packed, order = _pack(attention_mask)
     ids, wanted = input_ids.gather(1, order)[:, :packed], asked.gather(1, order)[:, :packed]
@@ -56,6 +57,7 @@ def score_sampled(
     targets = ids[:, 1:][wanted[:, 1:]][is_spoken]
     log_probabilities = torch.log_softmax(logits, dim=-1)  # (N, V)
     chosen = log_probabilities.gather(1, targets.unsqueeze(1)).squeeze(1)  # (N,)
+    # Watched alone: with a gradient they would keep all (N, V) of them in memory.
     with torch.no_grad():
         entropies = -(log_probabilities.exp() * log_probabilities).sum(dim=-1)
     blank = torch.zeros(sampled.shape, dtype=torch.float32, device=chosen.device)

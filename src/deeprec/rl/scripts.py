@@ -168,6 +168,7 @@ def _finish(episode: Episode, codec: Codec, config: RolloutConfig, titles: Title
     trajectory = episode.finish()
     mask = list(trajectory.loss_mask)
     if ranking and episode.example.target not in episode.retrieved:
+        # Counted in tokens of the text as it was encoded: the line's beginning may join with the tag before it.
         before = len(mask) - len(codec.encode(text))
         line = f"{opening}{TAGS.begin_list}\n1. "
         start = before + len(codec.encode(line))
@@ -256,10 +257,11 @@ def _preference(
     sources = (history[-1:], history[-5:]) if is_wide else ((episode.example.target,), history[-5:])
     fewest, most = WIDE_PHRASES if is_wide else NARROW_PHRASES
     text = ""
-    for _ in range(4):
+    for _ in range(4):  # tries for one that was not asked for yet; a poor item may have no other
         items = sources[rng.integers(len(sources))]
         phrases = list(dict.fromkeys(phrase for item in items for phrase in _phrases(catalog, item, rarity)))
         phrases = phrases or [catalog[items[-1]].label]
+        # The root of one over the count: by the count itself nothing but the rarest would be asked for.
         share = np.array([rarity.get(phrase, 1.0) for phrase in phrases]) ** 0.5
         size = min(len(phrases), int(rng.integers(fewest, most + 1)))
         chosen = sorted(rng.choice(len(phrases), size=size, replace=False, p=share / share.sum()))

@@ -48,6 +48,7 @@ class Selection:
 def select(dataset: Dataset, retriever: Retriever, config: SelectionConfig, seed: int) -> Selection:
     """Drop RL targets that the TRM ranks below `max_rank`; share the rest out by user.
 
+    A target that the TRM has no idea of is found by chance alone, and rewards nothing that could be learned.
     All examples of a user go to one stage, so that no user's tastes are met in both. Users
     are shuffled by the seed; stage 1 takes whole users until it holds its share of the
     examples. The order within a pool is by that shuffle, then by time. Raises
@@ -75,7 +76,7 @@ def _share_out(
     by_user: dict[str, list[Example]] = {}
     for example in examples:
         by_user.setdefault(example.user_id, []).append(example)
-    users = sorted(by_user)
+    users = sorted(by_user)  # the order of the source must not decide who is in which stage
     order = np.random.default_rng(seed).permutation(len(users))
     first: list[Example] = []
     second: list[Example] = []

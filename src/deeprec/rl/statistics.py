@@ -110,6 +110,7 @@ def information(phrases: Sequence[Sequence[str]], rollouts_per_user: int) -> dic
     owner = np.repeat(np.arange(len(phrases)), [len(texts) for texts in phrases])  # (P,) trajectories
     users = np.arange(len(phrases)) // rollouts_per_user
     found = _mutual_information(codes, users[owner], len(words))
+    # The same shuffles every time: figures of two iterations differ by what was written alone.
     rng = np.random.default_rng(0)
     shuffled = [
         _mutual_information(codes, rng.permutation(users)[owner], len(words)) for _ in range(_SHUFFLES)
@@ -125,7 +126,10 @@ def information(phrases: Sequence[Sequence[str]], rollouts_per_user: int) -> dic
 
 
 def _mutual_information(codes: NDArray[np.int64], users: NDArray[np.int64], words: int) -> float:
-    """H(phrase) - mean H(phrase | user) in bits, each user weighing as many phrases as it has."""
+    """H(phrase) - mean H(phrase | user) in bits, each user weighing as many phrases as it has.
+
+    H(c) = - sum of p log2 p with p = c / sum c, of counts c.
+    """
     if not len(codes):
         return 0.0
     counts = np.bincount(users * words + codes, minlength=(int(users.max()) + 1) * words).reshape(-1, words)

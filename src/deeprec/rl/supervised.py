@@ -123,14 +123,14 @@ def _arguments(
         lr_scheduler_type="cosine",
         warmup_steps=max(1, steps // 20),
         max_grad_norm=1.0,
-        train_sampling_strategy="sequential",
+        train_sampling_strategy="sequential",  # batches of like length were made and shuffled here
         save_steps=max(50, -(-steps // _CHECKPOINTS)),
-        save_total_limit=1,
+        save_total_limit=1,  # the former one goes once the next is whole
         logging_steps=max(1, steps // 20),
-        logging_nan_inf_filter=False,
+        logging_nan_inf_filter=False,  # it would show the last good loss in place of a lost one
         report_to="none",
         disable_tqdm=True,
-        remove_unused_columns=False,
+        remove_unused_columns=False,  # rows are no columns: our own collator reads them
         dataloader_pin_memory=torch.cuda.is_available(),
         bf16=model.dtype == torch.bfloat16,
         seed=seed,
@@ -167,6 +167,7 @@ def batched_by_length(documents: Sequence[Row], size: int, seed: int) -> list[Ro
     for start in range(0, len(shuffled), size * _NEIGHBOURS):
         block = sorted(shuffled[start : start + size * _NEIGHBOURS], key=lambda document: len(document.ids))
         batches += [block[at : at + size] for at in range(0, len(block) - size + 1, size)]
+    # Else lengths would rise and fall in waves, and with them what is learned.
     rng.shuffle(batches)
     return [document for batch in batches for document in batch]
 

@@ -70,6 +70,7 @@ class StagePlan:
                 f"{self.trajectories_per_step} trajectories (rl.users_per_step x rl.rollouts_per_user)"
             )
         per_update = self.trajectories_per_step // updates
+        # Equal passes: TRL weighs each alike, so that a short last one would count for too much.
         fitting = range(1, min(per_update, self.config.trajectories_per_pass) + 1)
         return max(size for size in fitting if per_update % size == 0)
 

@@ -26,5 +26,6 @@ def whiten_together(accelerator: Accelerator, rows: Sequence[NDArray[np.float64]
     for place, row in enumerate(rows):
         advantages[place, : len(row)] = row
     own = torch.from_numpy(token_sums(advantages, mask)).to(sampled.device)
+    # Moments of this process alone would give equal rewards another advantage on another machine.
     sums = accelerator.gather(own[None]).sum(dim=0).cpu().numpy()
     return torch.from_numpy(whiten(advantages, mask, sums)).float().to(sampled.device)

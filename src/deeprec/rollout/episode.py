@@ -144,6 +144,7 @@ class Episode:
         if len(self._ids) + len(ids) >= self._room:
             self._stop = StopReason.TOKEN_LIMIT
             return
+        # Masked: the environment's tokens carry no gradient, so that no one learns to recite the TRM.
         self._append(ids, [0.0] * len(ids), sampled=False)
 
     def has_room(self, tokens: int) -> bool:
@@ -189,6 +190,7 @@ class Episode:
         """The finished record."""
         if self._stop is None:
             raise ValueError(f"episode {self.key}: not done yet")
+        # A list from memory alone is not what is trained: whoever never asks has not explored.
         errors = self._errors if self._turns else [*self._errors, "no retrieval"]
         items = resolve_lines(self._lines, self.catalog)
         return Trajectory(

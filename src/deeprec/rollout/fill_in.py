@@ -69,6 +69,7 @@ def fill_gaps(
     left = [dataset.catalog.n_items - len(set(items)) for items in excluded]
     missing = [min(gap.k - len(gap.taken), most) for gap, most in zip(gaps, left, strict=True)]
     found: list[tuple[int, ...]] = [()] * len(gaps)
+    # Who has few items left is asked for alone: one call gives everybody the same number.
     together = [place for place, most in enumerate(left) if most >= max(missing)]
     alone = [[place] for place, most in enumerate(left) if most < max(missing)]
     for places in (together, *alone):
@@ -87,7 +88,7 @@ def fill_gaps(
 
 
 def merge_rankings(rankings: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """One ranking of several: by the sum of reciprocal ranks, equals by where they come first.
+    """One ranking of several: by the sum over rankings of 1 / rank, equals by where they come first.
 
     >>> merge_rankings([(1, 2, 3), (2, 1, 4), (2, 5, 1)])
     (2, 1, 5, 3, 4)

@@ -49,6 +49,7 @@ class ListWriter:
                 [item for item in pool if item not in set(mine)]
                 for pool, mine in zip(pools, listed, strict=True)
             ]
+            # A small pool ends its list early; the others go on without it.
             writing = [row for row, items in enumerate(left) if items]
             if not writing:
                 break

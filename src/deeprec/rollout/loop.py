@@ -76,6 +76,7 @@ class EpisodeLoop:
             started = time.perf_counter()
             segments = environment.engine.generate([one.request() for one in writing], self._sampling)
             clock.engine += time.perf_counter() - started
+            # All are fed before anybody is told: an error of a watcher must not lose a segment.
             for episode, segment in zip(writing, segments, strict=True):
                 episode.feed(segment)
             self._notify(writing)

@@ -149,6 +149,7 @@ class MaskedLists:
 
     def _sources(self, examples: Sequence[Example]) -> dict[int, Plain]:
         """The TRM's plain list and scores for each distinct example, by its identity."""
+        # By identity: the rollouts of one user share their example.
         distinct = list({id(example): example for example in examples}.values())
         size = max(self._config.retrieved, self._config.recommended)
         lists = fill_gaps([Gap(example, size) for example in distinct], self._dataset, self._retriever)
@@ -156,6 +157,7 @@ class MaskedLists:
         found = {}
         for example, items, row in zip(distinct, lists, scores, strict=True):
             allowed = np.asarray(row, dtype=np.float64).copy()
+            # Shares are of what may be recommended: what a user knows takes nothing from the rest.
             allowed[[0, *self._dataset.exclusions(example)]] = -np.inf
             whole = np.logaddexp.reduce(allowed)
             shares = allowed - whole if np.isfinite(whole) else allowed
@@ -214,6 +216,7 @@ class MaskedLists:
         if greedy:
             places = greedy_lists(logits, size)
         else:
+            # Greedy lists need none: a temperature changes no order.
             logits = logits / self._config.temperature
             places = draw_lists(logits, self._uniforms(episode, len(known.pool)), size)
         logs = line_log_probs(logits, places)[0]

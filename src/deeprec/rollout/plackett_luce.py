@@ -16,6 +16,7 @@ NEVER = -1e9  # finite: the gradient of a softmax over nothing but infinities is
 
 def greedy_lists(logits: Tensor, size: int) -> Tensor:
     """The likeliest list of each row: places (B, 1, K) by falling logit, equals in order."""
+    # Stable: of equals the one found first leads, on a processor as on a GPU.
     order = torch.sort(logits, dim=-1, descending=True, stable=True).indices[:, None, :size]
     return _cut(order, logits)
 
@@ -35,13 +36,17 @@ def draw_lists(logits: Tensor, uniforms: Tensor, size: int) -> Tensor:
 
 def _cut(order: Tensor, logits: Tensor) -> Tensor:
     """Lines behind the last place that may be listed become -1."""
+    # Half way: a temperature or a prior may have moved a logit away from `NEVER` itself.
     left = (logits > NEVER / 2).sum(dim=-1)[:, None, None]
     lines = torch.arange(order.shape[-1], device=order.device)
     return torch.where(lines < left, order, -1)
 
 
 def line_log_probs(logits: Tensor, lists: Tensor) -> Tensor:
-    """Natural-log probability (B, L, K) of each line given the lines above it; 0 where a line is -1."""
+    """Natural-log probability (B, L, K) of each line given the lines above it; 0 where a line is -1.
+
+    log p(l_k | l_1 ... l_k-1) = z(l_k) - log sum of exp z(i) over the places i that no line above holds.
+    """
     lists, written = lists.clamp(min=0), lists >= 0
     every = logits[:, None].expand(-1, lists.shape[1], -1)
     chosen = every.gather(2, lists)
@@ -49,7 +54,10 @@ def line_log_probs(logits: Tensor, lists: Tensor) -> Tensor:
 
 
 def line_entropies(logits: Tensor, lists: Tensor) -> Tensor:
-    """Entropy (B, L, K) in nats of the distribution that each line was drawn from; 0 where a line is -1."""
+    """Entropy (B, L, K) in nats of the distribution that each line was drawn from; 0 where a line is -1.
+
+    H_k = - sum of p_k(i) log p_k(i) over the places i that are left for line k.
+    """
     found = []
     for shares in _shares(logits, lists):
         found.append(-torch.special.xlogy(shares, shares).sum(dim=-1))

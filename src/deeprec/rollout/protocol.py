@@ -16,10 +16,12 @@ from deeprec.types import Example
 from deeprec.wishes.text import clean_wish
 
 _NUMBER = re.compile(r"^\s*\d+\s*[.)]\s*")
+# Speakers of a chat: a policy that goes on in another's name has left the protocol.
 _ROLE = re.compile(
     r"<\|im_start\|>|<\|im_end\|>|<\|endoftext\|>|^\s*(?:user|assistant|system|human)\s*:",
     re.IGNORECASE | re.MULTILINE,
 )
+# What the instruction shows as an example: whoever copies it has understood nothing of the user.
 _PLACEHOLDERS = ("first phrase; second phrase", "title of the best item", "title of the next item")
 
 _FULL = """\

@@ -24,6 +24,7 @@ def write_retrieved(
     Who asks again for what was asked for before gets what comes next: the same list twice would tell nothing.
     What is retrieved never depends on the batch.
     """
+    # Known items are left out as in every other recommendation; else a policy would be shown what nobody may list.
     exclude = [
         (*dataset.exclusions(episode.example), *_shown(episode, config.new_items_only))
         for episode in episodes

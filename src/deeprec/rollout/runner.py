@@ -36,6 +36,7 @@ def run_episodes(
     environment.forget()
     try:
         while len(trajectories) < len(examples):
+            # Refilled turn by turn: waiting for the longest trajectory would leave most places empty.
             room = environment.config.users_per_batch - len(loop)
             for key, example in islice(waiting, room):
                 loop.add(_episode(key, example, environment))

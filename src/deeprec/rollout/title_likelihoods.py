@@ -56,7 +56,7 @@ class Likelihoods:
 
     def _single(self, contexts: Sequence[Ids], titles: Sequence[Sequence[Ids]]) -> list[NDArray[np.float64]]:
         """Titles of one token need no place of their own: one distribution tells them all."""
-        distinct = list(dict.fromkeys(contexts))
+        distinct = list(dict.fromkeys(contexts))  # greedy rollouts of one user may end alike
         logits = dict(zip(distinct, self.last_logits(distinct), strict=True))
         found = []
         for context, own in zip(contexts, titles, strict=True):
@@ -67,6 +67,7 @@ class Likelihoods:
 
     def last_logits(self, contexts: Sequence[Ids]) -> list[Tensor]:
         """Logits (V,) after the last token of each context."""
+        # By length: passes over neighbours need little padding.
         order = sorted(range(len(contexts)), key=lambda place: len(contexts[place]))
         found: dict[int, Tensor] = {}
         for part in portions([len(contexts[place]) for place in order], self._budget):

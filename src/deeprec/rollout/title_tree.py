@@ -39,9 +39,11 @@ def title_likelihoods(model: PreTrainedModel, rows: Sequence[tuple[Ids, Sequence
     asked = torch.zeros_like(ids)  # 1 behind each place whose logits are needed
     for row, (context, titles) in enumerate(rows):
         _place(row, context, titles, ids, positions, seen, asked)
+    # Added to the scores, not true and false: `eager` attention knows no other kind.
     mask = torch.zeros(seen.shape, dtype=model.dtype, device=device)
     mask.masked_fill_(~seen, torch.finfo(model.dtype).min)
     logits = logits_of(model, ids, mask[:, None], asked, positions)
+    # In float32: in bfloat16 a sum over tokens is off by whole places of a list.
     logs = torch.log_softmax(logits.float(), dim=-1)
     found, first = [], 0
     for _, titles in rows:

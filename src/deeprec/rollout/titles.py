@@ -44,6 +44,7 @@ class TitleTexts:
         """Ids of as many of the latest titles as fit into `room` tokens with what stands in front; None: of all."""
         if room is None:
             return self.context(history)
+        # Whole titles from the latest on: half a title is another item, or none.
         ends = accumulate(len(self.title(item)) for item in reversed(history))
         fitting = sum(len(self.start) + end <= room for end in ends)
         return self.context(history[len(history) - fitting :])

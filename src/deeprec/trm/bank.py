@@ -44,7 +44,7 @@ class PhraseBank:
         A row is empty where the item has no phrase, and in a few rows the phrase is small talk.
         """
         picked = _draw(self.tags, self.tag_counts, items, PHRASES, rng)
-        wanted = rng.integers(1, PHRASES + 1, len(items))
+        wanted = rng.integers(1, PHRASES + 1, len(items))  # as a policy asks: for one thing, or several
         picked[np.arange(PHRASES) >= wanted[:, None]] = 0
         piece = _draw(self.pieces, self.piece_counts, items, 1, rng)[:, 0]
         instead = (piece > 0) & ((rng.random(len(items)) < _TITLE_SHARE) | (self.tag_counts[items] == 0))

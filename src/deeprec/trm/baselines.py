@@ -117,6 +117,7 @@ class ItemKNN(Scored):
         """Summed similarities plus a tiny popularity term, (B, n_items + 1); column 0 is -inf."""
         check_histories(histories, self.n_items)
         check_preferences(preferences, len(histories))
+        # Older items weigh next to nothing: they would cost time alone.
         recent = recency_matrix([items[-self._history :] for items in histories], self.n_items, self._decay)
         scores: NDArray[np.float32] = np.asarray((recent @ self._neighbours).todense(), dtype=np.float32)
         scores = scores + self._prior

@@ -114,6 +114,7 @@ def _run_epoch(
         return record
     found = validate(weights)
     course.waited += 1
+    # Strictly better: of equals the earlier epoch has been fitted less.
     if found.ndcg > course.best_ndcg:
         course.best, course.best_ndcg, course.waited = weights, found.ndcg, 0
     return record | found.record()
@@ -126,7 +127,7 @@ def running_mean(decay: float) -> Callable[[_Tensors, _Tensors, Tensor | int], N
     """Exponential mean that remembers `decay` a step at most, and less while there is little to remember."""
 
     def update(averaged: _Tensors, current: _Tensors, steps: Tensor | int) -> None:
-        count = int(steps)
+        count = int(steps)  # (1 + n) / (10 + n) rises to the decay: the first steps are soon forgotten
         torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + count) / (10 + count)))
 
     return update

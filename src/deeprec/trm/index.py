@@ -133,6 +133,7 @@ class ApproximateIndex:
             step = max(1, _FLOATS // (fetch * queries.shape[1]))
             for rows in np.split(alike, range(step, len(alike), step)):
                 part = None if exclude is None else [exclude[row] for row in rows]
+                # Comparing half of all by codes first costs more than comparing all at once.
                 if fetch > self.n_items // 2:
                     nearest = self._exact.search(queries[rows], k, part)
                 else:
@@ -144,6 +145,7 @@ class ApproximateIndex:
         self, queries: NDArray[np.float32], k: int, fetch: int, exclude: Histories | None
     ) -> Retrieval:
         """The k best of the `fetch` items with the best codes, by their exact scores."""
+        # Sorted first: then a stable sort by score breaks ties by index, as the exact search does.
         items = np.sort(self._codes.search(queries, fetch)[1] + 1, axis=1)  # (B, fetch), ties by index
         scores = np.einsum("bd,bcd->bc", queries, self._vectors[items])
         if exclude is not None:
@@ -183,7 +185,9 @@ def _learn_codes(faiss: Any, vectors: NDArray[np.float32], seed: int) -> Any:
     codes = faiss.IndexPQFastScan(width, width, 4, faiss.METRIC_INNER_PRODUCT)
     codes.pq.cp.seed = 1 + seed
     index = faiss.IndexPreTransform(turn, codes)
-    size = min(n_items, _SAMPLE)
+    size = min(
+        n_items, _SAMPLE
+    )  # sixteen values a feature are known well from far fewer than a million items
     sample = 1 + np.sort(np.random.default_rng(seed).choice(n_items, size, replace=False))
     with threadpool_limits(1, "blas"):  # thousands of tiny products: threads only wait for each other
         index.train(vectors[sample])

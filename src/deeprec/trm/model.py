@@ -129,6 +129,7 @@ class SequentialEncoder(nn.Module):
         """
         items = functional.embedding(histories, table)
         start = self.start.expand(len(histories), 1, -1)
+        # As in "Attention is all you need": else positions would drown the small item vectors.
         states = torch.cat([start, items], dim=1) * self.start.shape[0] ** 0.5
         states = states + self.positions.weight[: states.shape[1]]
         states = self.input_dropout(states)
@@ -175,6 +176,7 @@ class PreferenceBranch(nn.Module):
     def wanted(self, states: Tensor, phrases: Tensor) -> Tensor:
         """User states (N, W) and phrases (N, P, D), zero rows where there are fewer -> (N, M)."""
         mapped = phrases @ (self.basis + self.phrase_map)  # (N, P, M)
+        # The gate sees the mean of all phrases beside each, so that it can tell one that stands alone from one of many.
         count = phrases.any(dim=-1).sum(dim=1).clamp(min=1)[:, None, None]
         together = (mapped.sum(dim=1, keepdim=True) / count).expand_as(mapped)
         seen = torch.cat([states.unsqueeze(1).expand(-1, phrases.shape[1], -1), mapped, together], dim=-1)

@@ -119,6 +119,7 @@ def steering(
     phrases = sorted({phrase for item in dataset.catalog.items for phrase in item_phrases(item)})
     if len(phrases) < 2:
         raise RetrievalError(f"data set '{dataset.name}': items have no two different phrases to compare")
+    # Of the catalogue, not of the user: the same pair for everybody would measure that pair.
     drawn = [rng.choice(len(phrases), 2, replace=False) for _ in examples]
     histories = [example.history for example in examples]
     exclude = [dataset.exclusions(example) for example in examples]
@@ -171,6 +172,7 @@ def pool_recalls(
     hits = np.zeros(len(examples), dtype=np.bool_)
     recalls = []
     for preferences in turns:
+        # As in a rollout that asks for new items only: a second turn must not be paid for what the first found.
         exclude = [sorted(items) for items in known]
         for row, found in enumerate(retrieve_left(trm, histories, preferences, k, exclude)):
             hits[row] |= examples[row].target in found.items

@@ -91,6 +91,7 @@ class EpochCheckpoint:
     def save(self, trainer: Resumable, course: Course) -> None:
         """Write down the state after an epoch, unless the last writing was too dear to do it again already."""
         begun = time.monotonic()
+        # The last one always: what follows the epochs may be interrupted, too.
         if begun < self._due and not course.is_over:
             return
         tensors = {f"best.{name}": value for name, value in course.best.items()} | _state(trainer)
@@ -170,6 +171,7 @@ def _restore(trainer: Resumable, tensors: Mapping[str, Tensor], facts: Mapping[s
     for name, value in _named(tensors, "optimizer.").items():
         index, _, key = name.partition(".")
         entries.setdefault(int(index), {})[key] = value
+    # Groups come from the settings, which the folder's name stands for; only moments are restored.
     groups = trainer.optimizer.state_dict()["param_groups"]
     trainer.optimizer.load_state_dict({"state": entries, "param_groups": groups})
     trainer.steps = facts["steps"]

@@ -20,8 +20,9 @@ def fast_dtype(device: torch.device) -> torch.dtype:
 def softmax_backward(queries: Tensor, items: Tensor, wanted: Tensor, dtype: torch.dtype) -> Tensor:
     """Back-propagate the mean cross-entropy over all items; return that of each row (N,).
 
-    `queries` (N, D) times `items` (I, D) are the logits, `wanted` (N,) rows of `items`. The
-    gradient is softmax minus one-hot; written out it costs half of autograd's on a CPU, and
+    `queries` (N, D) times `items` (I, D) are the logits z, `wanted` (N,) rows of `items`: the loss is
+    log sum exp z - z(wanted), its gradient by z is d = softmax(z) - one-hot(wanted), by queries d E / N and by items
+    d^T Q / N; written out it costs half of autograd's on a CPU, and
     the logits (N, I) are made in blocks, so that a large catalogue costs time, not memory.
     Whichever of the two asks for no gradient gets none.
     `dtype` is that of the blocks; sums and gradients are float32 or wider.
@@ -35,6 +36,7 @@ def softmax_backward(queries: Tensor, items: Tensor, wanted: Tensor, dtype: torc
         step = max(1, (_LOGITS_PER_CHUNK if q.device.type == "cpu" else _LOGITS_PER_CHUNK_GPU) // len(e))
         for start in range(0, len(q), step):
             rows = slice(start, start + step)
+            # The largest logit is taken off first: its exponential alone would overflow.
             part = fast_q[rows] @ fast_e.T  # (n, I) logits, then their exponentials, in place
             top = part.amax(dim=1, keepdim=True)
             logit = part.gather(1, wanted[rows, None])

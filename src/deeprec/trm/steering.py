@@ -77,6 +77,7 @@ class BranchTrainer:
         picked = torch.from_numpy(self.rng.permutation(len(row))[:_QUESTIONS_PER_STEP]).to(self.device)
         targets = windows[row, place]
         asked = self._phrases(row.cpu().numpy(), targets.cpu().numpy(), picked.cpu().numpy())
+        # State 0 is that of an empty history: a newcomer's preference has to work without one.
         alone = torch.from_numpy(self.rng.random(len(picked)) < TEXT_ONLY_SHARE).to(self.device)
         place = torch.where(alone, 0, place[picked])
         queries = self.network.queries(states[row[picked], place], self.bank_vectors[asked.to(self.device)])
@@ -101,6 +102,7 @@ class BranchTrainer:
         sizes = np.bincount(row)
         starts = np.cumsum(sizes) - sizes
         owner = row[picked]
+        # Half of the wrong ones are near misses: a guess from the history is wrong in that way.
         same_user = starts[owner] + (self.rng.random(len(picked)) * sizes[owner]).astype(np.int64)
         other = np.where(self.rng.random(len(picked)) < 0.5, same_user, anybody)
         noise = self.rng.random(len(picked)) < NOISE_SHARE

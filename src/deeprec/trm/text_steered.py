@@ -14,9 +14,12 @@ from deeprec.trm.text import item_text
 class TextSteered:
     """Any Retriever, steered by the cosine of an item's text with the preference.
 
-    With a preference, the retriever's own scores are scaled so that the mean of the catalogue
-    is 0 and the best item 1, and `weight` times the cosine is added: at weight 1 a perfect
-    fit makes up for the whole way from a middling item to the best one. That reaches items
+    With a preference, the retriever's own scores s are scaled so that the mean of the catalogue
+    is 0 and the best item 1, and `weight` w times the cosine is added:
+
+        (s - mean s) / (max s - mean s) + w cos(text of the item, preference)
+
+    At weight 1 a perfect fit makes up for the whole way from a middling item to the best one. That reaches items
     which nobody has had yet. Without a preference the retriever answers as it is.
 
     With weight 0 nothing is added, and the retriever is given the preference itself. It is

@@ -75,6 +75,7 @@ def _best_of_rows(block: Block, rows: slice, n_items: int, k: int, excluded: Ite
         columns = slice(start, min(start + COLUMNS, n_items + 1))
         scores = block(rows, columns)
         within = slice(*np.searchsorted(excluded.items, (columns.start, columns.stop)))
+        # Before the best are looked for: a list that lost items afterwards would be too short.
         scores[excluded.rows[within], excluded.items[within] - start] = -np.inf
         if start == 0:
             scores[:, 0] = -np.inf

@@ -84,7 +84,7 @@ def fit(
         network = build_network(config, dataset.catalog.n_items, text_encoder.dim).to(place)
         examples = validation_examples(dataset, config.validation_users, seed)
         trainer = EncoderTrainer(network.encoder, texts, seen, config, rng)
-        shown = deepcopy(network)
+        shown = deepcopy(network)  # what is validated is the running mean; training goes on from the weights
 
         def validate(weights: dict[str, Tensor]) -> Validation:
             shown.encoder.load_state_dict(weights)
@@ -135,7 +135,7 @@ def fit_periods(trm: TRM, dataset: Dataset, examples: Sequence[Example]) -> None
         trm.periods = counted.with_weight(weight)
         trm.refresh()
         quality[weight] = measure(trm, dataset, dated, months).ndcg
-    best = max(quality, key=lambda weight: (quality[weight], -weight))
+    best = max(quality, key=lambda weight: (quality[weight], -weight))  # of equals the quieter
     trm.periods = counted.with_weight(best) if best else None
     trm.refresh()
 
@@ -172,6 +172,7 @@ class EncoderTrainer:
         self.rng = rng
         with torch.no_grad():  # ids of items that the fit never meets stay at zero: no gradient, no decay
             encoder.ids.weight.mul_(self.seen.unsqueeze(-1))
+        # Neither ids (a rare item's would shrink between its few steps) nor norms and biases decay.
         decay = [p for name, p in encoder.named_parameters() if p.ndim > 1 and "ids" not in name]
         rest = [p for name, p in encoder.named_parameters() if p.ndim <= 1 or "ids" in name]
         groups = [
@@ -212,7 +213,7 @@ class EncoderTrainer:
         """One optimizer step on windows (B, L + 1), padded with 0; the loss of each target."""
         self.optimizer.zero_grad(set_to_none=True)
         losses = self._losses(windows)
-        torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 1.0)  # one odd batch must not undo an epoch
         self.steps += 1
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * min(1.0, self.steps / self.warmup)
@@ -222,7 +223,7 @@ class EncoderTrainer:
 
     def _losses(self, windows: Tensor) -> Tensor:
         """The loss of each target, with the gradients of their sum added to the encoder's."""
-        keep = self.seen
+        keep = self.seen  # what the fit never meets lives by its text, in training as in use
         if self.config.id_dropout:
             keep = keep * (torch.rand_like(self.seen) >= self.config.id_dropout)
         table = self.encoder.item_table(self.text, keep)

@@ -47,12 +47,14 @@ class VectorRetriever:
         self._vectors = items
         self._has = np.any(items != 0, axis=1)
         filled = items.copy()
+        # The average item: zeros would rank above all that a user dislikes.
         filled[~self._has] = items[self._has].mean(axis=0)
         self._index = build_index(filled, large=large)
         self._popular = counts.astype(np.float32)
         self._popular[0] = -np.inf
         self._users = dict(users or {})
         self._starts: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+        # Longest first: of two users one of whom had more of the same, the one who fits better.
         for history in sorted(self._users, key=len, reverse=True):
             self._starts.setdefault(history[:_START], []).append(history)
 

@@ -43,7 +43,7 @@ class RowCache(Cache):  # type: ignore[misc]  # transformers ships no types
         """
         self._n_rows, self._rows, self._slots, self._width = n_rows, rows, slots, width
         self._widest = max(self._widest, width)
-        self._places = {}
+        self._places = {}  # by the shape of a layer's storage: most layers share one
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any

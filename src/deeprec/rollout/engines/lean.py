@@ -34,6 +34,7 @@ def lean_pass(model: PreTrainedModel, context_length: int) -> LeanPass | None:
     ):
         return None
     lean = LeanPass(model, context_length)
+    # TRL and others put functions of their own in its place, mostly with the same numbers: that is tried.
     if getattr(model.forward, "__func__", None) is type(model).forward:
         return lean
     with _exact_products():
@@ -161,6 +162,7 @@ class LeanPass:
         query = _turned(query, turns).view(rows, tokens, heads, self._shared, width)
         # Queries that share keys as if they were more tokens of one head: keys are read once for all.
         query = query.permute(0, 2, 3, 1, 4).reshape(rows, heads, -1, width)
+        # A single token's mask fits every head as it is.
         if self._shared > 1 and tokens > 1:
             mask = mask.repeat(1, 1, self._shared, 1)
         found = functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask)

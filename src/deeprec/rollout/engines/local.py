@@ -86,7 +86,7 @@ class LocalEngine:
     def forget(self) -> None:
         """Drop all keys and values, and go on to fresh random numbers."""
         self._rows.clear()
-        self._part += 1
+        self._part += 1  # else a second rollout of the same prompt would draw the first one's numbers
         self._is_stale = True
 
     def reseed(self, seed: int) -> None:

@@ -95,6 +95,7 @@ class Rows(list[Row]):
         done = [position for position in range(active) if self[position].is_done]
         if len(done) == active:
             return 0
+        # Moving keys and values costs more than feeding a few rows that are done.
         if len(done) * 8 < active:
             return active
         writing = active - len(done)

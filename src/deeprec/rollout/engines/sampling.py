@@ -26,7 +26,7 @@ def draw(logits: Tensor, uniforms: Tensor | None, temperature: float, top_p: flo
     scaled = logits if temperature == 1.0 else logits / temperature
     probabilities = scaled.softmax(dim=-1)
     sums = probabilities.cumsum(dim=-1)
-    whole = top_p >= 1.0
+    whole = top_p >= 1.0  # then there is nothing outside to fall into
     tokens = _invert(sums, uniforms[:, 0]) if whole else _nucleus(probabilities, sums, uniforms, top_p)
     if temperature == 1.0:
         # What was drawn moved a running sum of float32: it is far from vanishing.
