@@ -17,6 +17,7 @@ SETTINGS = (
     "trm.width=16",
     "trm.text_dim=16",
     "trm.epochs=2",
+    "trm.preference_steps=50",
     "policy.width=32",
     "policy.heads=2",
     "policy.key_value_heads=1",

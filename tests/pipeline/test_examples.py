@@ -20,6 +20,7 @@ SMALL = (
     "data.synthetic.items=60",
     "data.synthetic.interactions_per_user=12",
     "trm.epochs=1",
+    "trm.preference_steps=20",
     "policy.width=32",
     "policy.heads=2",
     "policy.key_value_heads=1",

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import math
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,11 @@ import torch
 from file_limits import files_up_to
 from safetensors.numpy import load_file
 
+from deeprec.data.format import read_dataset
 from deeprec.disk import read_jsonl, write_jsonl
 from deeprec.errors import PolicyError, RewardError, TrainingError
 from deeprec.run import Run
+from deeprec.trm.stage import load_trm
 
 
 def rows(file: Path, stage: str = "cold_start") -> list[dict]:
@@ -33,13 +36,16 @@ def timeless(run: Run) -> list[dict]:
     return [{k: v for k, v in row.items() if "seconds" not in k} for row in found]
 
 
-@pytest.fixture
-def straight(copy_run, load_parts) -> Run:
-    """A stage that nothing disturbed."""
+@pytest.fixture(scope="module")
+def straight(warm_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A stage that nothing disturbed, made once: tests compare with it, and leave it alone."""
     from deeprec.rl.stage import run_rl
 
-    run = copy_run("straight")
-    run_rl(run, *load_parts(run), "cold_start")
+    folder = tmp_path_factory.mktemp("straight") / "run"
+    shutil.copytree(warm_run, folder)
+    run = Run.open(folder)
+    dataset = read_dataset(run.data)
+    run_rl(run, dataset, load_trm(run, dataset), "cold_start")
     return run
 
 

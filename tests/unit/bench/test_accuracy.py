@@ -21,7 +21,7 @@ from deeprec.trm.baselines import Popularity
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     sizes = SyntheticConfig(users=30, items=40, genres=4, interactions_per_user=14)
-    config = RunConfig(data=DataConfig(synthetic=sizes), trm=TRMConfig(history=12))
+    config = RunConfig(data=DataConfig(synthetic=sizes), trm=TRMConfig(history=12, preference_steps=20))
     return Run.create(tmp_path_factory.mktemp("accuracy") / "run", config)
 
 

@@ -19,7 +19,7 @@ from deeprec.errors import ConfigError, RunError
 from deeprec.run import Run
 from deeprec.trm.encoders import build_text_encoder
 
-TINY = TRMConfig(width=16, layers=1, text_dim=16, history=12)
+TINY = TRMConfig(width=16, layers=1, text_dim=16, history=12, preference_steps=20)
 SMALL = [
     "--users",
     "6",

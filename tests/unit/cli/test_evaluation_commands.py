@@ -32,6 +32,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "data.synthetic.users=40",
         "data.synthetic.items=60",
         "trm.epochs=1",
+        "trm.preference_steps=20",
         "trm.width=16",
     ]
     run = Run.create(

@@ -74,7 +74,10 @@ def brute_force(model: ItemModel, history: tuple[int, ...]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("fit", [residual_kmeans, fit_rqvae], ids=["kmeans", "rq-vae"])
-def test_each_level_leaves_less(fit: Callable[[np.ndarray, int, int, int], Quantised]) -> None:
+def test_each_level_leaves_less(
+    fit: Callable[[np.ndarray, int, int, int], Quantised], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deeprec.rivals.item_tokens.rqvae.STEPS", 300)  # sixty vectors are learned sooner
     found = fit(clustered(), 3, 8, 0)
     assert found.codes.shape == (60, 3)
     assert list(found.errors) == sorted(found.errors, reverse=True)

@@ -34,7 +34,7 @@ SETTINGS = (
     "rollout.history=6", "rollout.recommended=3", "rollout.segment_tokens=40",
     "rl.users_per_step=4", "rl.rollouts_per_user=2", "rl.trajectories_per_pass=8", "rl.evaluate_users=10",
     "rivals.one_shot.candidates=10", "rivals.one_shot.epochs=2", "rivals.one_shot.rl_steps=2",
-    "rivals.enhanced_trm.short_history=9", "trm.epochs=1", "trm.width=16",
+    "rivals.enhanced_trm.short_history=9", "trm.epochs=1", "trm.preference_steps=20", "trm.width=16",
     "trm.layers=1",
 )  # fmt: skip
 

@@ -16,7 +16,7 @@ from deeprec.run import Run
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     sizes = SyntheticConfig(users=40, items=40, genres=5, interactions_per_user=14)
-    trm = TRMConfig(width=16, layers=1, text_dim=16, experts=1, history=12, epochs=1)
+    trm = TRMConfig(width=16, layers=1, text_dim=16, experts=1, history=12, epochs=1, preference_steps=20)
     run = Run.create(
         tmp_path_factory.mktemp("cli") / "run", RunConfig(data=DataConfig(synthetic=sizes), trm=trm)
     )

@@ -115,7 +115,9 @@ def test_unwritable_checkpoint_leaves_no_half_stage(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(TRM, "save", full)
-    run = Run.create(tmp_path / "run", RunConfig(trm=small_config.model_copy(update={"epochs": 1})))
+    run = Run.create(
+        tmp_path / "run", RunConfig(trm=small_config.model_copy(update={"epochs": 1, "preference_steps": 20}))
+    )
     with pytest.raises(RunError, match="No space left on device"):
         run_trm(run, small_dataset)
     assert not run.trm.exists()
@@ -125,7 +127,7 @@ def test_unwritable_checkpoint_leaves_no_half_stage(
 def test_stage_fits_once_and_again_when_settings_change(
     small_dataset: Dataset, small_config: TRMConfig, tmp_path: Path
 ) -> None:
-    config = RunConfig(trm=small_config.model_copy(update={"epochs": 1}))
+    config = RunConfig(trm=small_config.model_copy(update={"epochs": 1, "preference_steps": 20}))
     run = Run.create(tmp_path / "run", config)
     with pytest.raises(RunError, match="stage 'trm' has not been run; run `deeprec trm fit"):
         load_trm(run, small_dataset)

@@ -44,7 +44,7 @@ def test_training_does_not_depend_on_held_out_targets(
     small_dataset: Dataset, small_config: TRMConfig
 ) -> None:
     # Without validation examples nothing but the fit part can have an effect.
-    config = small_config.model_copy(update={"epochs": 1})
+    config = small_config.model_copy(update={"epochs": 1, "preference_steps": 20})
     fit_only = small_dataset.interactions.filter(pl.col("part") == "fit")
     rest = small_dataset.interactions.filter(pl.col("part").is_in(["fit", "rl", "test"]))
     vectors = []
@@ -56,7 +56,7 @@ def test_training_does_not_depend_on_held_out_targets(
 
 
 def test_seed_decides(small_dataset: Dataset, small_config: TRMConfig) -> None:
-    config = small_config.model_copy(update={"epochs": 1})
+    config = small_config.model_copy(update={"epochs": 1, "preference_steps": 20})
     encoder = build_text_encoder(config, small_dataset.catalog)
     first, second, other = (
         fit(small_dataset, encoder, config, seed=seed, device="cpu").item_vectors() for seed in (3, 3, 4)
@@ -66,7 +66,8 @@ def test_seed_decides(small_dataset: Dataset, small_config: TRMConfig) -> None:
 
 
 def test_measuring_a_step_changes_nothing(small_dataset: Dataset, small_config: TRMConfig) -> None:
-    encoder = build_text_encoder(small_config, small_dataset.catalog)
+    config = small_config.model_copy(update={"epochs": 2, "preference_steps": 20})
+    encoder = build_text_encoder(config, small_dataset.catalog)
     measured = []
 
     @contextmanager
@@ -76,7 +77,7 @@ def test_measuring_a_step_changes_nothing(small_dataset: Dataset, small_config: 
         yield
 
     plain, probed = (
-        fit(small_dataset, encoder, small_config, seed=3, device="cpu", threads=given).item_vectors()
+        fit(small_dataset, encoder, config, seed=3, device="cpu", threads=given).item_vectors()
         for given in (None, threads)
     )
     assert len(measured) == 1
@@ -91,7 +92,9 @@ def test_nothing_to_train_on_is_an_error(small_dataset: Dataset, small_config: T
 
 
 def test_epochs_are_logged_and_stop_early(small_dataset: Dataset, small_config: TRMConfig) -> None:
-    config = small_config.model_copy(update={"epochs": 40, "patience": 1, "learning_rate": 0.02})
+    config = small_config.model_copy(
+        update={"epochs": 40, "patience": 1, "learning_rate": 0.02, "preference_steps": 20}
+    )
     records: list[dict[str, float]] = []
     fit(
         small_dataset,
@@ -110,7 +113,8 @@ def test_epochs_are_logged_and_stop_early(small_dataset: Dataset, small_config: 
 
 def test_what_is_kept_is_the_best_epoch(small_trm: TRM, small_dataset: Dataset) -> None:
     records: list[dict[str, float]] = []
-    trm = fit(small_dataset, small_trm.encoder, small_trm.config, log=records.append, device="cpu")
+    config = small_trm.config.model_copy(update={"preference_steps": 0})
+    trm = fit(small_dataset, small_trm.encoder, config, log=records.append, device="cpu")
     best = max(record["ndcg"] for record in records if "epoch" in record)
     rows = {row.method: row for row in compare(trm, small_dataset, "validation")}
     assert rows["trm"].ndcg_at_10 == pytest.approx(best, abs=1e-5)
@@ -125,7 +129,7 @@ def test_a_lost_loss_is_named(small_dataset: Dataset, small_config: TRMConfig) -
 
 def test_padding_changes_no_loss(small_dataset: Dataset, small_config: TRMConfig) -> None:
     """Batches of other sizes train the same positions."""
-    config = small_config.model_copy(update={"epochs": 1})
+    config = small_config.model_copy(update={"epochs": 1, "preference_steps": 0})
     counts = []
     for tokens in (60, 600):
         records: list[dict[str, float]] = []
