@@ -53,36 +53,28 @@ def scripted() -> Engine:
     return ScriptedEngine(CODEC, dict.fromkeys(range(8), texts), context_length=CONTEXT, logprob=-0.5)
 
 
-def local() -> Engine:
+def small_model(width: int, heads: int) -> Qwen2ForCausalLM:
     shape = Qwen2Config(
         vocab_size=len(LETTERS),
-        hidden_size=32,
+        hidden_size=width,
         intermediate_size=64,
         num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        num_attention_heads=heads,
+        num_key_value_heads=heads // 2,
         max_position_embeddings=CONTEXT,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = Qwen2ForCausalLM(shape)
-    return LocalEngine(model, seed=0)
+        return Qwen2ForCausalLM(shape)
+
+
+def local() -> Engine:
+    return LocalEngine(small_model(32, 4), seed=0)
 
 
 def vllm() -> Engine:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
-    shape = Qwen2Config(
-        vocab_size=len(LETTERS),
-        hidden_size=64,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=CONTEXT,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = Qwen2ForCausalLM(shape)
+    model = small_model(64, 2)
     return VLLMEngine(model, seed=0, dtype="float32", memory=0.2, sequences=16)
 
 

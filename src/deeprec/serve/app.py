@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deeprec.distribution import installed_version
 from deeprec.errors import DeepRecError, RunError, StoreError
@@ -26,6 +26,7 @@ from deeprec.serve.problems import FieldError, Problem, clean, plain, problem_of
 from deeprec.serve.recommending import recommendation_routes
 from deeprec.serve.routes import catalogue_routes, run_routes, state_routes, user_routes
 from deeprec.serve.service import Service
+from deeprec.serve.statuses import StatusOf
 
 log = logging.getLogger("deeprec.serve")
 _TOLD = 10  # errors of a request at most
@@ -90,22 +91,17 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 499  # nothing was sent: the client has gone
-
-        async def watched(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
+        started, watched = time.perf_counter(), StatusOf(send)
         try:
             await self._app(scope, receive, watched)
         finally:
             seconds = time.perf_counter() - started
             # Without a route only its absence is told: a path may hold anything.
             route = getattr(scope.get("route"), "path", "none")
-            self._measures.request(scope["method"] if route != "none" else "any", route, status, seconds)
-            log.info("%s %s %d %.1f ms", scope["method"], route, status, 1000 * seconds)
+            self._measures.request(
+                scope["method"] if route != "none" else "any", route, watched.status, seconds
+            )
+            log.info("%s %s %d %.1f ms", scope["method"], route, watched.status, 1000 * seconds)
 
 
 def _handle_errors(app: FastAPI) -> None:

@@ -11,11 +11,12 @@ from logging.handlers import QueueHandler, QueueListener, WatchedFileHandler
 from pathlib import Path
 from typing import Any
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deeprec.errors import ConfigError, DataError
 from deeprec.serve.callers import caller_of, user_of
 from deeprec.serve.keys import network_of
+from deeprec.serve.statuses import StatusOf
 from deeprec.serve.users import StoreDoor
 
 log = logging.getLogger("deeprec.serve")
@@ -91,15 +92,8 @@ class Audited:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 499  # nothing was sent: the client has gone
-
-        async def watched(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
+        watched = StatusOf(send)
         try:
             await self._app(scope, receive, watched)
         finally:
-            self._audit.write(scope, status)
+            self._audit.write(scope, watched.status)

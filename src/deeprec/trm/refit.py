@@ -7,21 +7,17 @@ has seen them too.
 from __future__ import annotations
 
 import time
-from functools import partial
 
 from deeprec import stages
 from deeprec.data.dataset import Dataset
 from deeprec.data.split import refit_data
 from deeprec.ledger import write_ledger
 from deeprec.run import Run, writes
-from deeprec.threads import stage_threads
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.encoders import build_text_encoder
 from deeprec.trm.kinds import NETWORKS, build_retriever
-from deeprec.trm.resuming import FitLog
 from deeprec.trm.retriever import TRM
-from deeprec.trm.stage import fit_checkpoint, require_fit_space, save_network, stage_inputs
-from deeprec.trm.training import fit
+from deeprec.trm.stage import fit_checkpoint, fit_network, require_fit_space, stage_inputs
 
 STAGE = stages.TRM_REFIT
 
@@ -44,21 +40,7 @@ def run_trm_refit(run: Run, dataset: Dataset) -> ExplorableRetriever:
     checkpoint = fit_checkpoint(run.trm_refit, inputs.fingerprint)
     earlier = checkpoint.seconds
     if is_fitted:
-        config, seed = run.config.trm, run.config.fit_seed
-        log = FitLog(run, STAGE, checkpoint)
-        witness = partial(write_ledger, run, STAGE)
-        threads = partial(stage_threads, run, STAGE, inputs.fingerprint)
-        fitted = fit(
-            refit_data(dataset),
-            encoder,
-            config,
-            seed=seed,
-            log=log,
-            witness=witness,
-            threads=threads,
-            checkpoint=checkpoint,
-        )
-        save_network(fitted, run.trm_refit, cache)
+        fit_network(run, inputs, refit_data(dataset), encoder, run.trm_refit, checkpoint)
     else:
         write_ledger(run, STAGE, refit_data(dataset).fit_histories())
     inputs.finish(run, (earlier + time.monotonic() - started) / 60)

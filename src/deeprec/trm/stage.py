@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from deeprec.config import TRMConfig
 from deeprec.contents import model_files, present
@@ -62,39 +63,47 @@ def run_trm(run: Run, dataset: Dataset) -> ExplorableRetriever:
     inputs.refuse_earlier(run)
     started = time.monotonic()
     config = run.config.trm
-    cache = run.trm / "cache"
-    seed = run.config.fit_seed
-    encoder = build_text_encoder(config, dataset.catalog, seed, cache)
+    encoder = build_text_encoder(config, dataset.catalog, run.config.fit_seed, run.trm / "cache")
     require_fit_space(run, "trm", dataset, encoder)
     inputs.begin(run)  # an encoder that can't be had is refused before: the TRM that is there stays
     checkpoint = fit_checkpoint(run.trm, inputs.fingerprint)
     earlier = checkpoint.seconds
-    log = FitLog(run, "trm", checkpoint)
+    best: dict[str, Any] = {}
     if config.kind in NETWORKS:
-        witness = partial(write_ledger, run, "trm")
-        threads = partial(stage_threads, run, "trm", inputs.fingerprint)
-        fitted = fit(
-            dataset,
-            encoder,
-            config,
-            seed=seed,
-            log=log,
-            witness=witness,
-            threads=threads,
-            checkpoint=checkpoint,
-        )
-        save_network(fitted, run.trm, cache)
+        best = fit_network(run, inputs, dataset, encoder, run.trm, checkpoint)
     else:
         write_ledger(run, "trm", dataset.fit_histories())
         _save_other(build_retriever(dataset, config, encoder), config, dataset, encoder, run.trm)
     facts = {
-        key: log.best[key]
-        for key in ("epoch", "ndcg", "median_rank", "median_rank_true_phrase")
-        if key in log.best
+        key: best[key] for key in ("epoch", "ndcg", "median_rank", "median_rank_true_phrase") if key in best
     }
     inputs.finish(run, (earlier + time.monotonic() - started) / 60, validation=facts)
     checkpoint.remove()
     return load_trm(run, dataset)
+
+
+def fit_network(
+    run: Run,
+    inputs: Inputs,
+    dataset: Dataset,
+    encoder: CachedEncoder,
+    folder: Path,
+    checkpoint: EpochCheckpoint,
+) -> dict[str, Any]:
+    """Fit our network for the stage that `inputs` are of, and save it to `folder`; the figures of its best epoch."""
+    log = FitLog(run, inputs.stage, checkpoint)
+    fitted = fit(
+        dataset,
+        encoder,
+        run.config.trm,
+        seed=run.config.fit_seed,
+        log=log,
+        witness=partial(write_ledger, run, inputs.stage),
+        threads=partial(stage_threads, run, inputs.stage, inputs.fingerprint),
+        checkpoint=checkpoint,
+    )
+    save_network(fitted, folder, folder / "cache")
+    return log.best
 
 
 def fit_checkpoint(folder: Path, inputs: str) -> EpochCheckpoint:

@@ -8,8 +8,8 @@ from small_world import build_dataset
 
 from deeprec.config import TRMConfig
 from deeprec.trm.baselines import ItemKNN
+from deeprec.trm.encoders import build_text_encoder
 from deeprec.trm.mentions import LOWERED, MentioningTRM, Mentions, Titles
-from deeprec.trm.text import build_text_encoder
 from deeprec.trm.text_steered import TextSteered
 
 DATASET = build_dataset()
