@@ -32,10 +32,12 @@ from deeprec.evaluation.results import fit_commands
 from deeprec.evaluation.tables import Cell, FigureTable, render_table, write_table
 from deeprec.metrics import ndcg, recall
 from deeprec.run import Run, environment
+from deeprec.trm.encoders import build_text_encoder
+from deeprec.trm.item_texts import catalog_texts
 from deeprec.trm.model import SequentialEncoder
 from deeprec.trm.ranking import catalogue_ranks
-from deeprec.trm.retriever import TRM, build_network, catalog_texts
-from deeprec.trm.text import CachedEncoder, build_text_encoder
+from deeprec.trm.retriever import TRM, build_network
+from deeprec.trm.text import CachedEncoder
 from deeprec.trm.training import EncoderTrainer
 from deeprec.trm.windows import Window, cut_batches, cut_windows, pad_right
 

@@ -34,6 +34,7 @@ SETTINGS = (
     "trm.width=16",
     "trm.text_dim=16",
     "trm.epochs=2",
+    "trm.preference_steps=60",
     "policy.width=48",
     "policy.heads=2",
     "policy.key_value_heads=1",
