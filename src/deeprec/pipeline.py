@@ -136,13 +136,10 @@ def build_recommenders(
     """
     chosen = [find_method(name, askable_methods(run.config)) for name in methods]
     dataset, trm = stages or load_stages(run)
-    for method in chosen:
+    for method in chosen:  # all of them, before minutes go into the first
         for stage in method.needs:
             run.require(stage)
-    return {
-        method.name: load_reference(method.build, f"method '{method.name}'")(run, dataset, trm, method.name)
-        for method in chosen
-    }
+    return {method.name: _build(run, dataset, trm, method) for method in chosen}
 
 
 def build_wishing(
