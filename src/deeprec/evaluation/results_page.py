@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -15,8 +16,10 @@ from deeprec.evaluation.results_front import front_section, main_rows, standings
 from deeprec.evaluation.results_picture import picture
 from deeprec.evaluation.tables import FigureTable, load_tables, render_table
 from deeprec.methods import TRM, TRM_DATED, TRM_REFIT, TRM_RERANKED
+from deeprec.settings.gone import GONE
 from deeprec.stages import COLD_START, RECOMMENDATION, WARM_START
 
+_SETTING = re.compile(r"--set (?:'|\")?([\w.]+)=")
 # What is compared with what: metric, baseline, methods (none: all).
 _COMPARISONS = (
     ("ndcg@10", TRM, None),
@@ -146,6 +149,7 @@ def _table(rows: Sequence[ResultRow]) -> str:
         f"### {first.part}: {first.protocol}\n",
         f"{first.users} users, targets `{first.targets}`. Made by\n",
         f"```\n{first.recipe}\n```\n",
+        *_gone_settings(rows),
         *_grid(["Method", "Seeds", "History", *(column.title for column in shown), "Minutes"], [
             [name, str(len(group)), _history(group), *(_figure(group, column) for column in shown),
              _mean_minutes(group)]
@@ -161,6 +165,18 @@ def _table(rows: Sequence[ResultRow]) -> str:
         f"Seeds {seeds}; {machines}; commit {commits or 'unknown'}; {versions or 'versions unknown'}.\n"
     )
     return "\n".join(lines)
+
+
+def _gone_settings(rows: Sequence[ResultRow]) -> list[str]:
+    """What to know of a command that this version refuses: its settings that are gone, and which commit has them."""
+    asked = dict.fromkeys(_SETTING.findall(rows[0].recipe))
+    gone = [f"`{name}`" for name in asked if name in GONE]
+    if not gone:
+        return []
+    commits = " or ".join(
+        f"commit `{commit}`" for commit in sorted({row.commit for row in rows if row.commit})
+    )
+    return [f"Later versions refuse {', '.join(gone)}: the command is for {commits or 'an earlier one'}.\n"]
 
 
 def _by_method(rows: Sequence[ResultRow]) -> dict[str, list[ResultRow]]:

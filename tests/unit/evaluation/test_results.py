@@ -96,6 +96,15 @@ def test_other_targets_never_share_a_table(tmp_path: Path) -> None:
     assert page.count("100 users, targets `") == 3
 
 
+def test_a_command_that_later_versions_refuse_says_which_commit_takes_it(tmp_path: Path) -> None:
+    gone = "deeprec trm fit --set trm.dropout=0.2 --set trm.preference_noise=0.5 --set seed=0"
+    append_rows(tmp_path / "rows.json", [row(0, command=gone, commit="abc123"), row(1, targets="b" * 16)])
+    told = "Later versions refuse `trm.preference_noise`: the command is for commit `abc123`."
+    pages = "".join(render_pages(tmp_path).values())
+    assert pages.count("Later versions refuse") == 1
+    assert told in pages
+
+
 def test_one_hash_with_two_numbers_of_users_is_refused(tmp_path: Path) -> None:
     append_rows(tmp_path / "rows.json", [row(0), row(1, users=99)])
     with pytest.raises(EvaluationError, match=r"disagree on the number of users: \[99, 100\]"):
