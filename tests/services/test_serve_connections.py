@@ -6,7 +6,8 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -109,6 +110,22 @@ def test_a_long_head_is_refused(client: httpx.Client) -> None:
         found = read(one)
         assert b"application/problem+json" in found
         assert b"longer than 16384 bytes" in found
+
+
+@pytest.mark.parametrize("headers", [{}, {"Host": "elsewhere"}], ids=["too long", "another host"])
+def test_who_sends_more_than_is_read_away_is_told_to_connect_again(
+    client: httpx.Client, headers: dict[str, str]
+) -> None:
+    """A client that keeps its connection would find it closed under its next request."""
+    with closing(HTTPConnection(client.base_url.host, client.base_url.port)) as one:
+        for size, closes in ((2 * 2**20, True), (2**19, False)):
+            kind = {"Content-Type": "application/json", **headers}
+            one.request("POST", "/v1/recommendations", b" " * size, kind)
+            response = one.getresponse()
+            assert (response.status, b"detail" in response.read()) == (400 if headers else 413, True)
+            assert (response.getheader("connection") == "close") is closes
+            one.request("GET", "/healthz")
+            assert one.getresponse().read() == b'{"status":"ok"}'
 
 
 def test_more_connections_than_there_may_be(client: httpx.Client) -> None:

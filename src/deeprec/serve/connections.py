@@ -7,6 +7,7 @@ requests, and where an answer isn't read, nothing but this bounds what a client 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import h11
@@ -17,7 +18,7 @@ from deeprec.serve.problems import MEDIA_TYPE, Problem
 HEAD_BYTES = 16_384  # of a request line and its headers
 _HEADERS = 100  # of a request
 _PIECES = 500  # in which a body may come: each costs the server's thread as much as a kilobyte does
-_UNREAD = 2**20  # bytes that may still come of a body which was refused: its client may be about to read why
+UNREAD = 2**20  # bytes that may still come of a body which was refused: its client may be about to read why
 _LINGER = 1.0  # seconds in which a client that sends on can read why it is refused
 
 
@@ -90,6 +91,21 @@ class BoundedParser(h11.Connection):
         raise h11.RemoteProtocolError(why)
 
 
+class _Lingering:
+    """A connection's transport, as an answer has it: closed a little later where the client is still sending."""
+
+    def __init__(self, transport: asyncio.Transport, hang_up: Callable[[], bool]) -> None:
+        self._transport, self._hang_up = transport, hang_up
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def close(self) -> None:
+        """Close it, but not before the client may have read why."""
+        if not self._hang_up():
+            self._transport.close()
+
+
 class BoundedProtocol(H11Protocol):
     """One connection, which is closed when it makes the service wait."""
 
@@ -99,7 +115,7 @@ class BoundedProtocol(H11Protocol):
         self._shared = connections
         self._timer: asyncio.TimerHandle | None = None
         self._is_leaving = False
-        self._unread = _UNREAD
+        self._unread = UNREAD
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The client may take its time for a head, but not for ever."""
@@ -122,11 +138,13 @@ class BoundedProtocol(H11Protocol):
                 self._hang_up()
                 return
         super().data_received(data)
+        if self.cycle is not None and self.cycle.transport is self.transport:
+            self.cycle.transport = _Lingering(self.transport, self._linger)
         self._account()
 
     def on_response_complete(self) -> None:
         """It is the client's turn again."""
-        self._unread = _UNREAD
+        self._unread = UNREAD
         super().on_response_complete()
         self._restart()
         self._account()
@@ -163,6 +181,13 @@ class BoundedProtocol(H11Protocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self._hang_up()
+
+    def _linger(self) -> bool:
+        """Hang up on a client who is still sending; False where it isn't."""
+        if not self._in_request():
+            return False
+        self._hang_up()
+        return True
 
     def _in_request(self) -> bool:
         return self.conn.their_state is h11.SEND_BODY

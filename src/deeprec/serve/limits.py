@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deeprec.serve.callers import set_caller
+from deeprec.serve.connections import UNREAD
 from deeprec.serve.keyring import Keyring
 from deeprec.serve.keys import Caller, network_of
 from deeprec.serve.problems import Problem, too_busy
@@ -87,14 +88,17 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        headers = Headers(scope=scope)
         try:
-            headers = Headers(scope=scope)
             self._check_host(headers)
             if scope["path"].startswith("/v1/") or scope["path"] == "/metrics":
                 self._check_client(scope, headers)
             receive = await self._with_body(headers, receive)
         except Problem as problem:
-            await problem.response(scope["path"])(scope, receive, send)
+            response = problem.response(scope["path"])
+            if _much_is_unread(headers):  # the connection can't be used again, and its client shall know
+                response.headers["connection"] = "close"
+            await response(scope, receive, send)
             return
         except _GoneError:
             return
@@ -163,6 +167,12 @@ class Gate:
 
     def _too_long(self) -> Problem:
         return Problem(413, f"the body is longer than {self._body_bytes} bytes; send less")
+
+
+def _much_is_unread(headers: Headers) -> bool:
+    """Whether a body that was refused unread may be longer than what is read away."""
+    size = headers.get("content-length", "0")
+    return "transfer-encoding" in headers or not size.isdigit() or int(size) > UNREAD
 
 
 def _key_of(authorization: str) -> str | None:

@@ -78,12 +78,12 @@ def describe(app: FastAPI, caps: ServeConfig, *, needs_key: bool) -> None:
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
-    text: list[str] = []  # written once: it doesn't change, and anybody may ask for it
+    text: list[bytes] = []  # written once: it doesn't change, and anybody may ask for it
 
     @app.get("/openapi.json", include_in_schema=False)
     async def send() -> Response:
         if not text:
-            text.append(json.dumps(document()))
+            text.append(json.dumps(document()).encode())
         return Response(text[0], media_type="application/json")
 
 
