@@ -47,6 +47,7 @@ SETTINGS = (
     "rl.recommendation.steps=3", "evaluation.bootstrap=100",
 )  # fmt: skip
 _QUICKSTART = ["quickstart", *(word for setting in SETTINGS for word in ("--set", setting))]
+_RECOMMEND = ["recommend", "--user", "u1", "--json"]
 _SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 _LOGS = ("metrics.jsonl", "trajectories.jsonl")
 
@@ -57,10 +58,11 @@ class Fault(Exception):  # noqa: N818
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: exit status (negative: a signal), and what it said on standard error."""
+    """How a command ended: exit status (negative: a signal), what it said on standard error, and its output."""
 
     code: int
     said: str
+    output: str
 
 
 def start(words: list[str], folder: Path, limit: int | None = None) -> tuple[int, Path]:
@@ -71,9 +73,9 @@ def start(words: list[str], folder: Path, limit: int | None = None) -> tuple[int
         return child, said
     code = 1
     try:
-        with said.open("w") as errors, Path(os.devnull).open("w") as nowhere:
+        with said.open("w") as errors, _output_of(said).open("w") as output:
             os.dup2(errors.fileno(), 2)
-            os.dup2(nowhere.fileno(), 1)
+            os.dup2(output.fileno(), 1)
         if limit is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         for number in _SIGNALS[1:]:
@@ -90,16 +92,23 @@ def start(words: list[str], folder: Path, limit: int | None = None) -> tuple[int
 
         traceback.print_exc()
     finally:
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _output_of(said: Path) -> Path:
+    return said.with_suffix(".stdout")
 
 
 def wait(child: int, said: Path) -> Ended:
     """The end of a child."""
     _, status = os.waitpid(child, 0)
-    text = said.read_text(errors="replace")
-    said.unlink()
-    return Ended(os.waitstatus_to_exitcode(status), text)
+    texts = []
+    for file in (said, _output_of(said)):
+        texts.append(file.read_text(errors="replace") if file.exists() else "")
+        file.unlink(missing_ok=True)
+    return Ended(os.waitstatus_to_exitcode(status), *texts)
 
 
 def run(words: list[str], folder: Path, limit: int | None = None) -> Ended:
@@ -272,14 +281,17 @@ def damage_round(rng: random.Random, place: Path, whole: Path, answer: str) -> s
     file = rng.choice(files)
     how = harm(rng, file)
     story = f"{file.relative_to(folder)} {how}"
-    for words in (["doctor"], ["recommend", "--user", "u1"]):
+    for words in (["doctor"], _RECOMMEND):
         ended = run(words, folder)
         if "Traceback" in ended.said:
             raise Fault(f"{story}: {words[0]} gave a traceback:\n{ended.said}")
-        if words[0] == "doctor" and ended.code == 0:
-            raise Fault(f"{story}: the doctor calls the run whole")
-        if words[0] == "recommend" and ended.code:
+        if words is not _RECOMMEND:
+            if ended.code == 0:
+                raise Fault(f"{story}: the doctor calls the run whole")
+        elif ended.code:
             one_line(ended)
+        elif ended.output != answer and file.name != "run.toml":  # other settings may ask for another answer
+            raise Fault(f"{story}: the answer is another one:\n{ended.output}")
     return story
 
 
@@ -323,6 +335,7 @@ def main() -> int:
     import deeprec.pipeline  # noqa: F401 - children find the libraries loaded
 
     torch.set_num_threads(1)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that disks are unmounted
     with tempfile.TemporaryDirectory(prefix="deeprec-crash-") as scratch:
         return rounds(asked, Path(scratch))
 
@@ -336,11 +349,12 @@ def rounds(asked: argparse.Namespace, scratch: Path) -> int:
         return 1
     seconds, wanted = time.monotonic() - begun, result_of(whole)
     need = int(2 * sum(file.stat().st_size for file in whole.rglob("*") if file.is_file()))
+    answer = run(_RECOMMEND, whole).output
     print(f"seed {asked.seed}; undisturbed: {seconds:.1f} s", flush=True)
     kinds: dict[str, Callable[[random.Random, Path], str]] = {
         "kills": lambda rng, place: kill_round(rng, place, seconds, wanted),
         "full": lambda rng, place: full_round(rng, place, need, seconds, wanted),
-        "damage": lambda rng, place: damage_round(rng, place, whole, ""),
+        "damage": lambda rng, place: damage_round(rng, place, whole, answer),
     }
     failed = 0
     for kind, play in kinds.items():
