@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from services.postgres import emptied
 
 from deeprec.store import Store, open_store
 
@@ -15,7 +16,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a store that is not there yet."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'store.db'}"
-    return request.getfixturevalue("postgres").emptied()
+    return emptied(request.getfixturevalue("postgres"))
 
 
 @pytest.fixture

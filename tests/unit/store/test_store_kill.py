@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from services.postgres import Postgres
+from services.postgres import Postgres, emptied
 
 from deeprec.store import Feedback, HistoryEntry, Store, open_store
 
@@ -106,7 +106,7 @@ def test_acknowledged_writes_survive_a_kill_of_the_program(store_url: str) -> No
 
 
 def test_acknowledged_writes_survive_a_kill_of_the_server(postgres: Postgres) -> None:
-    url = postgres.emptied()
+    url = emptied(postgres)
     with writer(url) as process:
         acknowledged = lines(process, KILLED_AFTER)
         postgres.kill()

@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from services.postgres import Postgres
+from services.postgres import Postgres, emptied, frozen
 
 from deeprec.distribution import install_command
 from deeprec.errors import StoreError, StoreUnavailable
@@ -91,7 +91,7 @@ def test_nothing_is_made_where_nothing_shall_be(tmp_path: Path, postgres: Postgr
         open_store(f"sqlite:///{file}", create=False)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(StoreError, match="holds no store"):
-        open_store(postgres.emptied(), create=False)
+        open_store(emptied(postgres), create=False)
 
 
 def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_a_thread_that_writes_for_long_holds_up_others_no_longer_than_the_wait(t
 
 
 def test_a_locked_row_is_an_error_after_the_wait(postgres: Postgres) -> None:
-    url = postgres.emptied()
+    url = emptied(postgres)
     with open_store(url, wait=0.1) as store:
         store.put_history("u1", ENTRIES)
         with psycopg.connect(connection_string(url)) as other:
@@ -223,7 +223,7 @@ def test_a_locked_row_is_an_error_after_the_wait(postgres: Postgres) -> None:
 
 
 def test_a_table_that_is_locked_whole_stops_readers_no_longer_than_the_wait(postgres: Postgres) -> None:
-    url = postgres.emptied()
+    url = emptied(postgres)
     with open_store(url, wait=0.1) as store, psycopg.connect(connection_string(url)) as other:
         other.execute("LOCK deeprec_users, deeprec_secret, deeprec_history, deeprec_feedback")
         for call in READS + WRITES:
@@ -241,17 +241,17 @@ def test_a_server_that_is_not_there_is_an_error_without_the_password(tmp_path: P
 
 
 def test_a_database_that_does_not_exist_is_named(postgres: Postgres) -> None:
-    url = postgres.emptied().replace("/postgres?", "/nosuch?")
+    url = emptied(postgres).replace("/postgres?", "/nosuch?")
     with pytest.raises(StoreError, match=r'database "nosuch.*does not exist'):
         open_store(url)
 
 
 def test_a_server_that_is_frozen_is_given_up(postgres: Postgres) -> None:
-    url = postgres.emptied()
+    url = emptied(postgres)
     with open_store(url, wait=0.1) as store:
         store.put_history("u1", ENTRIES)
         with (
-            postgres.frozen(),
+            frozen(postgres),
             within(6),
             pytest.raises(StoreUnavailable, match="check that the database runs"),
         ):
@@ -261,7 +261,7 @@ def test_a_server_that_is_frozen_is_given_up(postgres: Postgres) -> None:
 
 
 def test_a_server_that_was_started_again_is_no_error(postgres: Postgres) -> None:
-    url = postgres.emptied()
+    url = emptied(postgres)
     with open_store(url, wait=0.5) as store:
         store.put_history("u1", ENTRIES)
         postgres.kill()
@@ -278,7 +278,7 @@ def test_a_server_that_was_started_again_is_no_error(postgres: Postgres) -> None
 
 def test_an_answer_that_does_not_come_is_given_up(postgres: Postgres) -> None:
     """In the middle of a transaction, where no new connection hides it."""
-    with open_store(postgres.emptied(), wait=0.1) as store:
+    with open_store(emptied(postgres), wait=0.1) as store:
         opened: Any = store
         with within(5), pytest.raises(StoreUnavailable, match=r"no reply within 1\.1 s"):  # noqa: SIM117
             with opened._connections.to_read() as connection:
