@@ -1,6 +1,6 @@
 # `make quickstart` and `make test` work on a fresh machine with Python 3.11 or newer; nothing else is needed.
 .DEFAULT_GOAL := help
-.PHONY: help venv peers quickstart pretrained test engines lint site docs clean
+.PHONY: help venv peers quickstart pretrained test engines lint crash soak site docs clean
 
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
@@ -55,6 +55,12 @@ lint: venv ## Style, formatting and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+crash: venv ## Many runs that are killed, find a full disk or a damaged file (half an hour; as root disks are real ones).
+	OMP_NUM_THREADS=1 $(BIN)/python tools/crash.py --kills 20 --full 20 --damage 100
+
+soak: venv ## An hour of requests to a service of RUN while its database is killed and its disk fills (the disk takes root).
+	$(BIN)/deeprec bench soak --run $(RUN) --minutes 60 $(if $(filter 0,$(shell id -u)),--disk-mib 1024)
 
 site: venv ## Build the documentation site into build/site; a broken link fails.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
 from itertools import cycle, islice
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -125,10 +126,12 @@ def service_of(
     store: str | None = None,
     arguments: Sequence[str] = (),
     preexec: Callable[[], None] | None = None,
+    log: IO[str] | None = None,
 ) -> Iterator[Measured]:
     """A `deeprec serve` of this run with these settings and further `arguments`.
 
-    `store` is a URL; none: an empty one. Raises EngineError where it doesn't start.
+    `store` is a URL; none: an empty one. Its log goes to `log`, or where ours goes. Raises EngineError where it
+    doesn't start.
     """
     with tempfile.TemporaryDirectory(prefix="deeprec-bench-") as folder:
         program = "from deeprec.cli import main; main()"
@@ -139,7 +142,7 @@ def service_of(
         # Keys that others use must not lock the benchmark out.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DEEPREC_")}
         with subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env=environment, preexec_fn=preexec
+            command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment, preexec_fn=preexec
         ) as process:
             timer = threading.Timer(_START, process.kill)
             timer.start()

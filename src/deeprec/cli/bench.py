@@ -11,6 +11,7 @@ import typer
 from deeprec.cli import bench_service
 from deeprec.cli.bench_rows import print_lines, print_table
 from deeprec.cli.options import JsonOption, SetOption
+from deeprec.cli.soak import soak_command
 from deeprec.threads import MOST_THREADS
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ def rollout_command(
 
 app.command("serve")(bench_service.serve_command)
 app.command("attack")(bench_service.attack_command)
+app.command("soak")(soak_command)
 
 
 def _rollouts_of(
