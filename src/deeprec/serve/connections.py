@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -139,7 +139,7 @@ class BoundedProtocol(H11Protocol):
                 return
         super().data_received(data)
         if self.cycle is not None and self.cycle.transport is self.transport:
-            self.cycle.transport = _Lingering(self.transport, self._linger)
+            self.cycle.transport = cast(asyncio.Transport, _Lingering(self.transport, self._linger))
         self._account()
 
     def on_response_complete(self) -> None:
