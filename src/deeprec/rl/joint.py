@@ -77,7 +77,7 @@ class JointTrainer:
         plan: JointPlan,
         heard: Callable[[int], Sequence[Document]] | None = None,
     ) -> None:
-        """`heard` gives further texts of each iteration, for a step of their own: what users' words mean."""
+        """`heard` gives further texts, for two more steps of each iteration: what users' words mean."""
         self.items, self.scripts, self.histories, self.plan = items, scripts, histories, plan
         self.device, self.dtype = items.device, fast_dtype(items.device)
         self.positions = context_limit(items.model)
@@ -99,7 +99,7 @@ class JointTrainer:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(int(rng.integers(2**31)))
             spoken, listed = self.speak(scripts, self.plan.learning_rate * share)
-            heard = self.hear(number, self.plan.learning_rate * share) if self.heard else 0.0
+            heard = sum(self.hear(2 * number + part, self.plan.learning_rate * share) for part in (0, 1)) / 2
             rate = READING_RATE * (READING_FLOOR + (1 - READING_FLOOR) * share)
             read = self.read([()] * len(windows), windows, rate)
             behind = self.read(*self._behind(rng), rate)
@@ -125,7 +125,7 @@ class JointTrainer:
         return said.item(), listed.item()
 
     def hear(self, number: int, rate: float) -> float:
-        """A step on the further texts of this iteration; the loss of a token that is written."""
+        """Step `number` on further texts, if there are any; the loss of a token that is written."""
         texts = self.heard(number) if self.heard else ()
         if not texts:
             return 0.0

@@ -22,11 +22,12 @@ from deeprec.trm.phrases import item_phrases, join_phrases, spoken_phrases
 from deeprec.types import Example, Item
 from deeprec.wishes.forms import FORMS, TALK, sentences
 from deeprec.wishes.together import Together
-from deeprec.wishes.words import VAGUE, decade_names, misspell, title_words, words
+from deeprec.wishes.words import VAGUE, decade_names, loosen, misspell, title_words, words
 
 KINDS = tuple(FORMS)
 PROTOCOL = "simulated wish"  # what tables and rows call it
 TALK_SHARE = 0.3  # of the wishes, those with words around them
+LOOSE_SHARE = 0.5  # of those in sentences of training, those with words put in and left out
 _RECENT = 10  # latest items of a history that "like TITLE" may name
 _TRIES = 8  # sentences that are tried before a wish is given up whose words stand in the target's title
 _DECADE = re.compile(r"\d{4}s")
@@ -80,9 +81,15 @@ class Wisher:
                 return found
         return None
 
-    def wish_about(self, item_index: int, rng: np.random.Generator, kind: str) -> Wish | None:
-        """A wish about an item of the catalogue, by nobody in particular: to learn the words from."""
-        return self._say(kind, item_index, Example("", (), item_index), rng, held_out=False, guard=False)
+    def wish_about(
+        self, item_index: int, rng: np.random.Generator, kind: str, *, loose: bool = True
+    ) -> Wish | None:
+        """A wish about an item of the catalogue, by nobody in particular: to learn the words from.
+
+        Sentences that are not `loose` are as they stand in the table.
+        """
+        example = Example("", (), item_index)
+        return self._say(kind, item_index, example, rng, held_out=False, guard=False, loose=loose)
 
     def _say(
         self,
@@ -93,6 +100,7 @@ class Wisher:
         *,
         held_out: bool,
         guard: bool = True,
+        loose: bool = True,
     ) -> Wish | None:
         taken = title_words(self.catalog[example.target]) if guard and example.target else frozenset()
         for _ in range(_TRIES):
@@ -100,7 +108,10 @@ class Wisher:
             if slots is None:
                 return None
             known = sentences(FORMS[kind], held_out=held_out)
-            text = known[int(rng.integers(len(known)))].format(**slots.said)
+            sentence = known[int(rng.integers(len(known)))]
+            if loose and not held_out and rng.random() < LOOSE_SHARE:
+                sentence = loosen(sentence, rng)
+            text = sentence.format(**slots.said)
             if rng.random() < TALK_SHARE:
                 talk = sentences(TALK, held_out=held_out)
                 text = talk[int(rng.integers(len(talk)))].format(text)

@@ -57,6 +57,37 @@ FUNCTION_WORDS = frozenset(
 )  # fmt: skip
 
 
+# Common English words that say nothing of an item, nor turn what is said: what stands between those that do.
+COMMON = (
+    "the", "of", "to", "and", "in", "that", "is", "was", "he", "for", "it", "with", "on", "be", "at", "by",
+    "had", "are", "from", "or", "have", "an", "they", "which", "you", "were", "all", "her", "she", "there",
+    "would", "their", "we", "him", "been", "has", "when", "who", "will", "if", "out", "so", "up", "said",
+    "what", "its", "about", "into", "them", "can", "only", "other", "time", "some", "could", "these", "two",
+    "may", "first", "then", "do", "any", "my", "now", "over", "such", "our", "man", "me", "even", "most",
+    "made", "after", "also", "well", "many", "must", "before", "back", "see", "through", "way", "where", "get",
+    "much", "go", "how", "work", "life", "us", "take", "day", "come", "little", "very", "down", "make",
+    "still", "own", "under", "last", "right", "really", "please", "maybe", "tonight", "just", "friend", "home",
+    "thing", "think", "know", "say", "look", "need", "feel", "try", "keep", "let", "put", "seem", "help",
+    "show", "start", "again", "always", "something", "nothing", "everybody",
+)  # fmt: skip
+
+_PUT_IN, _LEFT_OUT = 3, 0.15  # common words put into a sentence, at most; share of its common words that go
+
+
+def loosen(sentence: str, rng: np.random.Generator) -> str:
+    """The sentence with common words put in, and some of its own left out: nobody says a thing as a book does.
+
+    Slots in braces stay, and so does every word that is not common.
+
+    >>> loosen("show me {a}, no {n}", np.random.default_rng(3))
+    'me {a}, no {n}'
+    """
+    kept = [word for word in sentence.split(" ") if word.lower() not in COMMON or rng.random() >= _LEFT_OUT]
+    for _ in range(int(rng.integers(_PUT_IN + 1))):
+        kept.insert(int(rng.integers(len(kept) + 1)), COMMON[int(rng.integers(len(COMMON)))])
+    return " ".join(kept)
+
+
 def decade_names(decade: int) -> tuple[str, ...]:
     """How people say a decade.
 
