@@ -128,15 +128,22 @@ def test_the_two_protocols_share_no_method_that_hears(run: Run) -> None:
 def test_how_far_a_wish_is_followed_is_a_setting(run: Run) -> None:
     dataset = read_dataset(run.data)
     trm = load_trm(run, dataset)
-    example = replace(dataset.examples("validation")[0], wish="comedy")
-    lists = []
+    examples = [replace(example, wish="comedy") for example in dataset.examples("validation")[:20]]
+    answers = []
     for weight in (0.0, 50.0):
         config = override_config(run.config, [f"wishes.weight={weight}"])
-        found = build_deeprec(Run(run.folder, config), dataset, trm, WARM_START)
-        lists.append(found.recommend([example], 3)[0])
-    assert all(one.trajectory is not None and one.trajectory.is_valid for one in lists)
-    priors = [np.array(one.trajectory.draw.prior) for one in lists if one.trajectory and one.trajectory.draw]
-    assert np.ptp(priors[1]) > np.ptp(priors[0])
+        answers.append(
+            build_deeprec(Run(run.folder, config), dataset, trm, WARM_START).recommend(examples, 3)
+        )
+    draws = [
+        (weak.trajectory.draw, strong.trajectory.draw)
+        for weak, strong in zip(*answers, strict=True)
+        if weak.trajectory and strong.trajectory and weak.trajectory.draw and strong.trajectory.draw
+    ]
+    assert draws  # what is said is the same: it is the list that weighs it
+    for weak, strong in draws:
+        assert weak.pool == strong.pool
+        assert np.ptp(strong.prior) > np.ptp(weak.prior)
 
 
 def test_nothing_is_made_again_for_who_wants_no_wishes() -> None:

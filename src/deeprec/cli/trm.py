@@ -78,7 +78,7 @@ def refit_command(
 
 @app.command("show")
 def show_command(
-    preference: Annotated[str, typer.Option(help="What to ask for, e.g. 'Action; 1990s'.")],
+    preference: Annotated[str, typer.Option(help="What to ask for, e.g. 'Action; 1990s; not Drama'.")],
     user: Annotated[str | None, typer.Option(help="User id; none: a user without a history.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Items to show.")] = 10,
     run: RunOption = DEFAULT_RUN,

@@ -138,11 +138,8 @@ Columns = dict[str, NDArray[np.float64]]  # ndcg, recall, broken (NaN where noth
 
 def _columns(found: Recommender, asked: Sequence[Asked], dataset: Dataset, k: int) -> dict[str, Columns]:
     """Per kind, and for the mixture of all true ones."""
-    hears = found.name == TRM_MEANT or describe(found.name).hears_wish
     columns: dict[str, Columns] = {}
-    for one in asked:
-        given = one.examples if hears else [replace(example, wish="") for example in one.examples]
-        rankings = [counted_ranking(answer)[:k] for answer in found.recommend(given, k)]
+    for one, rankings in zip(asked, _rankings(found, asked, k), strict=True):
         rows = [
             _row(ranking, example.target, wish, dataset)
             for ranking, example, wish in zip(rankings, one.examples, one.wishes, strict=True)
@@ -152,6 +149,23 @@ def _columns(found: Recommender, asked: Sequence[Asked], dataset: Dataset, k: in
     true = [values for kind, values in columns.items() if kind != MISLEADING]
     columns[MIXTURE] = {name: np.concatenate([values[name] for values in true]) for name in true[0]}
     return columns
+
+
+def _rankings(found: Recommender, asked: Sequence[Asked], k: int) -> list[list[tuple[int, ...]]]:
+    """Of each kind of wish; who doesn't hear them is asked once for each user and target."""
+    hears = found.name == TRM_MEANT or describe(found.name).hears_wish
+    if hears:
+        return [[counted_ranking(answer)[:k] for answer in found.recommend(one.examples, k)] for one in asked]
+    silent = {
+        (example.user_id, example.target): replace(example, wish="")
+        for one in asked
+        for example in one.examples
+    }
+    answers = dict(zip(silent, found.recommend(list(silent.values()), k), strict=True))
+    return [
+        [counted_ranking(answers[example.user_id, example.target])[:k] for example in one.examples]
+        for one in asked
+    ]
 
 
 def _row(ranking: Sequence[int], target: int, wish: Wish, dataset: Dataset) -> tuple[float, float, float]:
