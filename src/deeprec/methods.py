@@ -161,7 +161,7 @@ METHODS: tuple[Method, ...] = (
     _wishing(TRM_WISH, "TRM asked with the user's words", "build_wish"),
     _wishing(TRM_WISH_RULE, "TRM asked by a rule that reads the words", "build_wish_rule"),
     _wishing(
-        TRM_WISH_RERANKED, "TRM asked with the user's words, reranked by the reader", "build_wish_reranked",
+        TRM_WISH_RERANKED, "TRM asked with the user's words, reranked by title likelihood", "build_wish_reranked",
         stages.WARM_START,
     ),
     *(told for policy in _POLICIES for told in _told(policy)),

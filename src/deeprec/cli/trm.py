@@ -119,7 +119,7 @@ def evaluate_command(
 ) -> None:
     """Measure the TRM: beside its baselines, with every kind of preference, and as a pool to explore.
 
-    Rows with a true phrase, and the pools called oracle, are told something about the answer:
+    Rows with a true phrase, and the pools called oracle, are told something about the target:
     they show what a preference can do, not what the TRM can do alone.
 
     Example: deeprec trm evaluate --run runs/ml-100k --part validation

@@ -7,7 +7,7 @@ What a preference says besides phrases of items is answered here, on top of any 
 - `like TITLE`: an item gains by the cosine of its item vector, and of its text vector, with the title's.
 - `newer`, `older`, beside `like`: items that are not from a later (earlier) year than the title are lowered.
 
-A preference without any of these is handed on as it is: the retriever's own answer, exactly.
+A preference without any of these is handed on as it is: the retriever's own ranking, exactly.
 """
 
 from __future__ import annotations
@@ -144,13 +144,13 @@ class MentioningTRM:
         rest = [row for row, one in enumerate(found) if not one.says_more]
         items = np.zeros((len(histories), k), dtype=np.int64)
         scores = np.zeros((len(histories), k), dtype=np.float32)
-        for rows, answers in ((rest, False), (said, True)):
+        for rows, has_said in ((rest, False), (said, True)):
             if not rows:
                 continue
             chosen = [histories[row] for row in rows]
             asked = [preferences[row] if preferences is not None else None for row in rows]
             out = None if exclude is None else [exclude[row] for row in rows]
-            if answers:
+            if has_said:
                 part = top_items(self.score(chosen, asked), k, out)
             else:
                 part = self.retriever.retrieve(chosen, asked, k, out)

@@ -11,7 +11,7 @@ from deeprec.rollout.engines.limits import new_token_cap
 
 
 class ScriptedEngine:
-    """Answers each episode key with its own texts, one a call, in order.
+    """Writes each episode key's own texts, one a call, in order.
 
     A text is cut where real sampling would stop: after the first stop token, or
     at the cap on new tokens. What is cut off is lost. Every token gets `logprob`.
