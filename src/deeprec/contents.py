@@ -7,6 +7,7 @@ fingerprints of the stages that are made from it; what is named by the hub, or b
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib.util import find_spec
@@ -37,13 +38,13 @@ def model_files(name: str) -> dict[str, str]:
     if name in _BUILT_IN or not folder.is_dir():
         return {}
     # A text encoder lies in several folders; beside a language model there may be checkpoints, which are others.
-    is_encoder = (folder / "modules.json").is_file()
-    files = sorted(folder.rglob("*") if is_encoder else folder.iterdir())
-    return {
-        file.relative_to(folder).as_posix(): _hash(file)
-        for file in files
-        if file.suffix in _READ and file.is_file()
-    }
+    try:
+        is_encoder = (folder / "modules.json").is_file()
+        files = sorted(folder.rglob("*") if is_encoder else folder.iterdir())
+        read = [file for file in files if file.suffix in _READ and file.is_file()]
+        return {file.relative_to(folder).as_posix(): _hash(file) for file in read}
+    except PermissionError:
+        return {}  # whoever loads it says what is wrong
 
 
 def module_files(references: Iterable[str]) -> dict[str, str]:
@@ -53,7 +54,9 @@ def module_files(references: Iterable[str]) -> dict[str, str]:
     """
     modules = sorted({name.partition(":")[0] for name in references if is_reference(name)})
     found = {module: module_file(module) for module in modules}
-    return {module: file_hash(file) for module, file in found.items() if file is not None}
+    return {
+        module: _hash(file) for module, file in found.items() if file is not None and os.access(file, os.R_OK)
+    }
 
 
 def module_file(module: str) -> Path | None:

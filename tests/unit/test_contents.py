@@ -68,3 +68,17 @@ def test_modules_by_name_whatever_else_stands_among_the_names(
     monkeypatch.syspath_prepend(tmp_path)
     names = ["hit", "my_own_part:a", "my_own_part:b", "no_such_module_here:c", "sys:path"]
     assert module_files(names) == {"my_own_part": sha(b"PART = 1")}
+
+
+def test_what_may_not_be_read_is_for_whoever_loads_it(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "my_closed_part.py").write_text("PART = 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(contents, "_hash_of", refused)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert model_files(str(model)) == {}
+    assert module_files(["my_closed_part:a"]) == {}
