@@ -70,15 +70,13 @@ class Turn:
 class Draw:
     """What a list was drawn from, and what was drawn: the policy's own choice among items, not among tokens.
 
-    Where the list opened the environment wrote the user's history again; `opened` and `read` are the
-    indices in `response_ids` of its first token, and of the first one behind it. The logit of the
-    item `pool[p]` was the log-likelihood of its title there plus `prior[p]`, what the environment
+    `context` is all that the policy had read before it drew, as ids (`rollout.masked` says what that is). The logit
+    of the item `pool[p]` was the log-likelihood of its title behind it plus `prior[p]`, what the environment
     knows of it. `lists` holds L lists of items drawn from that, best first, of which the first is
     the trajectory's, and `logprobs` the natural-log probability of each line given those above.
     """
 
-    opened: int
-    read: int
+    context: tuple[int, ...]
     pool: tuple[int, ...]
     prior: tuple[float, ...]
     lists: tuple[tuple[int, ...], ...]
@@ -94,8 +92,7 @@ class Trajectory:
     0.0 there). `lines` are the recommended lines as written, `ranking` the catalogue items
     that they resolve to, first occurrence only, unresolved lines left out. Where the list was drawn
     under a mask (`draw`), its lines were chosen whole: their tokens count as the environment's, the
-    choice and its probability stand in `draw`. `response` leaves out the history that was written
-    again there.
+    choice and its probability stand in `draw`.
     """
 
     user_id: str

@@ -39,6 +39,7 @@ SETTINGS = (
     "rollout.temperature=0.9",
     "rollout.response_tokens=240",
     "selection.stage_one_share=0.5",
+    "rl.collapse={validity=0.05,entropy=0.01,repetition=0.5}",  # begins however little it can say yet
     "rl.users_per_step=4",
     "rl.rollouts_per_user=4",
     "rl.trajectories_per_pass=8",

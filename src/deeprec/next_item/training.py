@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,13 +22,24 @@ from deeprec.trm.epochs import Log, Validation, run_epochs, running_mean
 from deeprec.trm.resuming import EpochCheckpoint
 from deeprec.trm.softmax import fast_dtype, softmax_backward
 from deeprec.trm.training import fit_histories, validation_examples
-from deeprec.trm.windows import Window, cut_batches, cut_windows, pad_right
+from deeprec.trm.windows import Window, cut_batches, cut_windows, leave_out, pad_right
 from deeprec.types import Example
 
 _WARMUP_STEPS = 100  # at most; little data warms up within two epochs
 VALIDATION_USERS = 2000  # that early stopping looks at, at most
 AVERAGED = 0.999  # memory of the running mean of the weights, a step
 WEIGHT_DECAY = 1e-4
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How a model reads that starts from what is known of its items, and should not unlearn it."""
+
+    left_out: float = 0.0  # share of a window's items that a step doesn't see, on the mean (`leave_out`)
+    title_rate: float = 1.0  # learning rate of the embeddings, as a share of that of the layers
+
+
+PLAIN = Habits()
 
 
 def fit_items(
@@ -41,6 +53,7 @@ def fit_items(
     title: str = "fit item tokens",
     checkpoint: EpochCheckpoint | None = None,
     precision: Precision = "auto",
+    habits: Habits = PLAIN,
 ) -> None:
     """Train `model` in place on `dataset.fit_histories()`; keeps the epoch that is best on validation.
 
@@ -53,7 +66,7 @@ def fit_items(
     examples = validation_examples(dataset, VALIDATION_USERS, seed)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        trainer = ItemTrainer(model, config, np.random.default_rng(seed), precision)
+        trainer = ItemTrainer(model, config, np.random.default_rng(seed), precision, habits)
         shown = ItemModel(deepcopy(model.model), model.tokenizer, model.names)
 
         def validate(weights: dict[str, Tensor]) -> Validation:
@@ -81,8 +94,9 @@ class ItemTrainer:
         config: ItemTokensConfig,
         rng: np.random.Generator,
         precision: Precision = "auto",
+        habits: Habits = PLAIN,
     ) -> None:
-        self.items, self.config, self.rng = model, config, rng
+        self.items, self.config, self.rng, self.habits = model, config, rng, habits
         self.device = model.device
         self.dtype = fast_dtype(self.device) if precision == "auto" else torch.float32
         # On a CPU only the product with the vocabulary gains: torch's bfloat16 attention is several times
@@ -93,10 +107,12 @@ class ItemTrainer:
         whole = self.network = model.model
         tables = {id(layer.weight) for layer in (whole.get_input_embeddings(), whole.get_output_embeddings())}
         decay = [p for p in whole.parameters() if p.ndim > 1 and id(p) not in tables]
-        rest = [p for p in whole.parameters() if p.ndim <= 1 or id(p) in tables]
+        rest = [p for p in whole.parameters() if p.ndim <= 1]
+        titles = [p for p in whole.parameters() if id(p) in tables]
         groups = [
-            {"params": decay, "weight_decay": WEIGHT_DECAY},
-            {"params": rest, "weight_decay": 0.0},
+            {"params": decay, "weight_decay": WEIGHT_DECAY, "share": 1.0},
+            {"params": rest, "weight_decay": 0.0, "share": 1.0},
+            {"params": titles, "weight_decay": 0.0, "share": habits.title_rate},
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
         self.averaged = AveragedModel(whole, multi_avg_fn=running_mean(AVERAGED))
@@ -105,6 +121,8 @@ class ItemTrainer:
     def epoch(self, histories: Sequence[Window]) -> tuple[float, int]:
         """One pass over freshly cut windows; the mean loss of an item and the number of trained items."""
         windows = cut_windows(histories, self.config.history + 1, self.rng)
+        if self.habits.left_out:
+            windows = leave_out(windows, self.habits.left_out, self.rng)
         most = max(1, self.config.tokens_per_batch // self.items.names.levels)  # items
         steps = sum(len(window) for window in windows) // most + 1
         self.warmup = min(_WARMUP_STEPS, 2 * steps)
@@ -147,7 +165,7 @@ class ItemTrainer:
         torch.nn.utils.clip_grad_norm_(self.items.model.parameters(), 1.0)
         self.steps += 1
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * min(1.0, self.steps / self.warmup)
+            group["lr"] = group["share"] * self.config.learning_rate * min(1.0, self.steps / self.warmup)
         self.optimizer.step()
         self.averaged.update_parameters(self.items.model)
         return losses

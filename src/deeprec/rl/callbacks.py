@@ -20,7 +20,7 @@ from deeprec.errors import TrainingError
 from deeprec.progress import Bar
 from deeprec.rl.best import BestPolicy
 from deeprec.rl.sampling import Sampler
-from deeprec.rl.symptoms import Symptom, symptoms
+from deeprec.rl.symptoms import Symptom, refuse_unready, symptoms
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -63,8 +63,10 @@ class IterationLog(TrainerCallback):  # type: ignore[misc]
         evaluate: Evaluate | None,
         evaluate_every: int,
         best: BestPolicy | None = None,
+        least: float = 0.0,
     ) -> None:
-        self._best = best
+        """`least` is the share of valid held-out trajectories that a stage begins with."""
+        self._best, self._least = best, least
         self._sampler, self._metrics, self._writer, self._bar = sampler, metrics, writer, bar
         self._updates, self._evaluate, self._every = updates_per_step, evaluate, evaluate_every
         self._heldout: dict[str, float] = {}
@@ -73,6 +75,7 @@ class IterationLog(TrainerCallback):  # type: ignore[misc]
         """Step 0 is the policy that the stage starts from; a resumed stage has its row already."""
         if state.global_step == 0 and self._evaluate is not None:
             figures = dict(self._evaluate())
+            refuse_unready(self._sampler.stage, figures, self._least)
             if self._best is not None:
                 self._best.note(0, figures, model)
             self._write(0, figures)  # else nothing would say where the stage set out from

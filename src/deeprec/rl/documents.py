@@ -25,20 +25,6 @@ class Document:
     mask: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ListDocument:
-    """A script up to where its list is drawn: the words (loss by `mask`), then the history again, then the next item.
-
-    `ids` and `mask` are parallel; behind the last id stands the title of item `target`. The list opens
-    with id number `opened - 1`.
-    """
-
-    ids: tuple[int, ...]
-    mask: tuple[int, ...]
-    target: int
-    opened: int
-
-
 def facts(catalog: Catalog) -> list[str]:
     """One line of text per item: label, then the phrases that describe it."""
     return [f"{item.label} | {'; '.join(item_phrases(item))}\n" for item in catalog.items]

@@ -18,7 +18,7 @@ from deeprec.rollout.list_prior import ListPrior, set_prior
 from deeprec.rollout.masked import Evidence, MaskedLists
 from deeprec.rollout.runner import run_episodes
 from deeprec.trm.training import validation_examples
-from deeprec.types import Example
+from deeprec.types import Example, Trajectory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -67,22 +67,22 @@ def find_prior(environment: Environment, examples: Sequence[Example]) -> ListPri
     if not examples:
         return ListPrior()
     with progress_bar("How much to trust the TRM", len(examples)) as bar:
-        evidence = gather_evidence(environment, examples, bar)
+        evidence, _ = gather_evidence(environment, examples, bar)
     return choose_prior(evidence, [example.target for example in examples])[0]
 
 
 def gather_evidence(
     environment: Environment, examples: Sequence[Example], bar: Bar | None = None
-) -> list[Evidence | None]:
-    """What greedy episodes of these examples may list; None for one that opened no list.
+) -> tuple[list[Evidence | None], list[Trajectory]]:
+    """What greedy episodes of these examples may list, None for one that opened no list; and the trajectories.
 
     Raises TypeError for an environment whose lists are not masked.
     """
     if not isinstance(environment.lists, MaskedLists):
         raise TypeError("only masked lists have a prior")
     recorder = Recorder(environment.lists)
-    run_episodes(examples, environment.with_lists(recorder), greedy=True, bar=bar)
-    return [recorder.evidence.get(key) for key in range(len(examples))]
+    trajectories = run_episodes(examples, environment.with_lists(recorder), greedy=True, bar=bar)
+    return [recorder.evidence.get(key) for key in range(len(examples))], trajectories
 
 
 def choose_prior(

@@ -21,11 +21,11 @@ from torch.nn import functional
 from deeprec.data.catalog import Catalog
 from deeprec.policy.loading import Policy
 from deeprec.rl.list_credit import ListPlan
-from deeprec.rl.scoring import Scores
+from deeprec.rollout.likelihood import last_logits
 from deeprec.rollout.masked import list_logits
 from deeprec.rollout.plackett_luce import NEVER, line_entropies, line_log_probs
 from deeprec.rollout.title_tree import title_likelihoods
-from deeprec.rollout.titles import Ids, TitleTexts
+from deeprec.rollout.titles import TitleTexts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -142,23 +142,20 @@ class ListTerm:
         self,
         model: PreTrainedModel,
         plans: Sequence[ListPlan | None],
-        contexts: Sequence[Ids],
-        scores: Scores,
-        score: Callable[[PreTrainedModel], Scores],
+        spoken: Tensor | None,
+        score: Callable[[PreTrainedModel], Tensor],
     ) -> tuple[Tensor, dict[str, float]]:
         """What is added to the loss, and figures to watch.
 
-        `plans` are those of the batch's rows, None without a list; `contexts` all ids before each list that there is;
-        `scores` what `model` says of the batch, with the
-        logits behind those contexts; `score` asks another model the same.
+        `plans` are those of the batch's rows, None without a list; `spoken` the logits (N, V) of its sampled tokens
+        as `model` gave them, None where nobody kept them; `score` asks another model the same.
         """
         figures: dict[str, float] = {}
-        # A zero that hangs on the weights: a batch without lists must still go backward.
-        total = scores.spoken.sum() * 0.0
         drawn = [plan for plan in plans if plan is not None]
-        batch = ListBatch.of(drawn, scores.opened.device) if drawn else None
-        titles = self._title_logits(model, scores, batch, contexts)
+        batch = ListBatch.of(drawn, model.device) if drawn else None
+        total = torch.zeros((), device=model.device)
         if batch is not None:
+            titles = self._title_logits(model, drawn, batch)
             low, high = self._clip
             likelihood = self._of_pool(titles, batch)
             found = list_loss(likelihood, batch, temperature=self._temperature, clip_low=low, clip_high=high)
@@ -170,24 +167,27 @@ class ListTerm:
                 "list_clipped": found.clipped,
             }
         if self._weight:
-            with torch.no_grad(), self._without_training(model) as start:
-                former = score(start)
-                before = self._title_logits(start, former, batch, contexts)
-            pulled = pull(scores.spoken, former.spoken)
-            if batch is not None:
+            pulled = torch.zeros((), device=model.device)
+            with self._without_training(model) as start, torch.no_grad():
+                said = None if spoken is None else score(start)
+                before = None if batch is None else self._title_logits(start, drawn, batch)
+            if spoken is not None and said is not None:
+                pulled = pulled + pull(spoken, said)
+            if before is not None:
                 pulled = pulled + pull(titles, before)
             total = total + self._weight * pulled
             figures["pull"] = pulled.item()
         return total, figures
 
-    def _title_logits(
-        self, model: PreTrainedModel, scores: Scores, batch: ListBatch | None, contexts: Sequence[Ids]
-    ) -> Tensor:
+    def _title_logits(self, model: PreTrainedModel, plans: Sequence[ListPlan], batch: ListBatch) -> Tensor:
         """Logits of the whole catalogue's titles (B, n_items), or of the pool's alone (B, P) where they are long."""
+        contexts = [plan.draw.context for plan in plans]
         if self._tokens is not None:
-            return scores.opened[:, self._tokens.to(scores.opened.device)]
-        if batch is None:
-            return scores.opened
+            distinct = {
+                context: place for place, context in enumerate(dict.fromkeys(contexts))
+            }  # groups share one
+            logits = last_logits(model, list(distinct))[:, self._tokens.to(model.device)]
+            return logits[[distinct[context] for context in contexts]]
         rows = [
             (ids, [self._titles.title(item) for item in pool if item])
             for ids, pool in zip(contexts, batch.pool.tolist(), strict=True)

@@ -13,7 +13,7 @@ from deeprec.data.dataset import Dataset
 from deeprec.errors import ConfigError
 from deeprec.next_item.model import ItemModel
 from deeprec.next_item.recommender import ItemTokensRecommender
-from deeprec.next_item.training import fit_items
+from deeprec.next_item.training import Habits, fit_items
 from deeprec.next_item.trie import Trie
 from deeprec.next_item.vocabulary import ItemNames
 from deeprec.policy.context import longer_context
@@ -23,6 +23,19 @@ from deeprec.rollout.titles import TitleTexts
 from deeprec.settings.rivals import ItemTokensConfig
 from deeprec.trm.epochs import Log
 from deeprec.trm.resuming import EpochCheckpoint
+
+# Chosen on validation users of the simulated data (docs/log.md). Titles that start from noise need the whole rate.
+LEFT_OUT, TITLE_RATE = 0.15, 0.3
+
+
+def habits_of(config: RunConfig) -> Habits:
+    """How this run's policy reads."""
+    return Habits(LEFT_OUT, TITLE_RATE if config.policy.title_vectors else 1.0)
+
+
+def half_of(minutes: float | None) -> float | None:
+    """What reading, and then speaking, has of the stage's minutes; None: no limit."""
+    return None if minutes is None else minutes / 2
 
 
 def read_histories(
@@ -38,7 +51,7 @@ def read_histories(
     settings = ItemTokensConfig(
         history=config.rollout.list_history,
         epochs=config.warm_start.reading_epochs,
-        max_minutes=config.warm_start.reading_minutes,
+        max_minutes=half_of(config.warm_start.minutes),
     )
     if config.warm_start.reading_learning_rate:
         settings = settings.model_copy(update={"learning_rate": config.warm_start.reading_learning_rate})
@@ -66,6 +79,7 @@ def read_histories(
         title="Warm start: reading",
         checkpoint=checkpoint,
         precision=config.trm.precision,
+        habits=habits_of(config),
     )
 
 

@@ -19,13 +19,12 @@ class Scores:
     """What a model says of some positions of a batch.
 
     `log_probabilities` and `entropies` (B, T) of sampled tokens, 0.0 elsewhere; `spoken` (N, V) the logits that
-    they come from, and `opened` (M, V) those that predict further positions; row by row, as the model gave them.
+    they come from, row by row, as the model gave them.
     """
 
     log_probabilities: Tensor
     entropies: Tensor
     spoken: Tensor
-    opened: Tensor
 
 
 def score_sampled(
@@ -34,36 +33,29 @@ def score_sampled(
     attention_mask: Tensor,
     sampled: Tensor,
     temperature: float,
-    opened: Tensor | None = None,
 ) -> Scores:
-    """Log-probability and entropy at each position of `sampled` (B, T), and logits at those of `opened` (B, T).
+    """Log-probability and entropy at each position of `sampled` (B, T).
 
     Position t holds what the tokens before t say of token t. `input_ids` and
-    `attention_mask` are (B, T), padded on either side. No position is both sampled and opened.
+    `attention_mask` are (B, T), padded on either side.
     Log-probabilities and logits carry a gradient, entropies don't (they are only watched).
     """
     where = sampled.bool()
-    # One pass for both: tokens and what lists are drawn from stand in the same trajectory.
-    asked = where if opened is None else where | opened.bool()
     packed, order = _pack(attention_mask)
-    ids, wanted = input_ids.gather(1, order)[:, :packed], asked.gather(1, order)[:, :packed]
+    ids, wanted = input_ids.gather(1, order)[:, :packed], where.gather(1, order)[:, :packed]
     # Padding stands behind every row now, where causal attention never looks: no mask is
     # needed, which lets attention take its fast path.
-    every = logits_of(model, ids, torch.ones_like(ids), wanted).float()
+    spoken = logits_of(model, ids, torch.ones_like(ids), wanted).float()
     # Packing keeps the order of tokens within a row, so both layouts list the same tokens alike.
-    is_spoken = where[asked]
-    spoken = every[is_spoken]
     logits = spoken if temperature == 1.0 else spoken / temperature
-    targets = ids[:, 1:][wanted[:, 1:]][is_spoken]
+    targets = ids[:, 1:][wanted[:, 1:]]
     log_probabilities = torch.log_softmax(logits, dim=-1)  # (N, V)
     chosen = log_probabilities.gather(1, targets.unsqueeze(1)).squeeze(1)  # (N,)
     # Watched alone: with a gradient they would keep all (N, V) of them in memory.
     with torch.no_grad():
         entropies = -(log_probabilities.exp() * log_probabilities).sum(dim=-1)
     blank = torch.zeros(sampled.shape, dtype=torch.float32, device=chosen.device)
-    return Scores(
-        blank.masked_scatter(where, chosen), blank.masked_scatter(where, entropies), spoken, every[~is_spoken]
-    )
+    return Scores(blank.masked_scatter(where, chosen), blank.masked_scatter(where, entropies), spoken)
 
 
 def score_in_tiles(

@@ -22,15 +22,14 @@ import numpy as np
 from deeprec.config import RolloutConfig
 from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
-from deeprec.rl.documents import Document, ListDocument, facts, script_examples
+from deeprec.rl.documents import Document, facts, script_examples
 from deeprec.rl.wish_scripts import WishScripts
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.base import Segment
-from deeprec.rollout.episode import Choice, Episode
+from deeprec.rollout.episode import Episode
 from deeprec.rollout.protocol import render_ranking
 from deeprec.rollout.retrieval import write_retrieved
 from deeprec.rollout.tags import TAGS
-from deeprec.rollout.titles import TitleTexts
 from deeprec.trm.base import Retriever
 from deeprec.trm.periods import NOW, month_phrase
 from deeprec.trm.phrases import item_phrases, join_phrases, spoken_phrases
@@ -69,14 +68,11 @@ class Script:
         return Document(ids + self.trajectory.response_ids, (0,) * len(ids) + self.mask)
 
     @property
-    def list_document(self) -> ListDocument:
-        """Up to where a masked list is drawn. Raises ValueError for a script without one."""
-        prompt, draw = self.trajectory.prompt_ids, self.trajectory.draw
-        if draw is None:
-            raise ValueError(f"user '{self.example.user_id}': the script has no masked list")
-        ids = prompt + self.trajectory.response_ids[: draw.read]
-        mask = (0,) * len(prompt) + self.mask[: draw.read]
-        return ListDocument(ids, mask, self.example.target, len(prompt) + draw.opened)
+    def spoken(self) -> Document:
+        """The same up to the last id with a loss: what is read behind it teaches nothing."""
+        whole = self.document
+        end = len(whole.mask) - whole.mask[::-1].index(1) if 1 in whole.mask else 0
+        return Document(whole.ids[:end], whole.mask[:end])
 
 
 class Taught(NamedTuple):
@@ -113,12 +109,11 @@ def scripted_trajectories(
     `wishes` gives a share of them a wish, and says what is written then.
     """
     held_back = dataset.examples("script")  # once: on a large set it takes its time
-    titles = TitleTexts(codec, dataset.catalog)
     for start in range(0, count, chunk):
         examples = script_examples(dataset, held_back, min(chunk, count - start), rng)
         examples = examples if wishes is None else wishes.given(examples, rng)
         episodes = _explore(examples, dataset, retriever, codec, config, context_length, rng, wishes)
-        yield [_finish(episode, codec, config, titles) for episode in episodes]
+        yield [_finish(episode, codec, config) for episode in episodes]
 
 
 def _explore(
@@ -154,7 +149,7 @@ def _explore(
     return episodes
 
 
-def _finish(episode: Episode, codec: Codec, config: RolloutConfig, titles: TitleTexts) -> Script:
+def _finish(episode: Episode, codec: Codec, config: RolloutConfig) -> Script:
     """Write the final list, if the episode got so far."""
     if episode.is_done:
         trajectory = episode.finish()
@@ -162,7 +157,7 @@ def _finish(episode: Episode, codec: Codec, config: RolloutConfig, titles: Title
     ranking, catalog = _rank(episode, config), episode.catalog
     opening = f"{_CLOSING}{TAGS.end_think}\n"
     if config.list != "free":
-        return _open_list(episode, codec, config, titles, f"{opening}{TAGS.begin_list}", tuple(ranking))
+        return _open_list(episode, codec, f"{opening}{TAGS.begin_list}", tuple(ranking))
     text = f"{opening}{render_ranking(ranking, catalog)}"
     _speak(episode, codec, text)
     trajectory = episode.finish()
@@ -177,20 +172,11 @@ def _finish(episode: Episode, codec: Codec, config: RolloutConfig, titles: Title
     return Script(trajectory, tuple(mask), episode.example)
 
 
-def _open_list(
-    episode: Episode,
-    codec: Codec,
-    config: RolloutConfig,
-    titles: TitleTexts,
-    text: str,
-    ranking: tuple[int, ...],
-) -> Script:
-    """The policy opens the list and writes no more; where it is masked the history stands there once more."""
+def _open_list(episode: Episode, codec: Codec, text: str, ranking: tuple[int, ...]) -> Script:
+    """The policy opens the list and writes no more."""
     _speak(episode, codec, text)
     if episode.awaits_list:
-        again = titles.context(episode.example.history[-config.list_history :])
-        choice = Choice(again, (), (), (ranking,), ((0.0,) * len(ranking),))
-        episode.write_list(ranking, choice if config.list == "masked" else None)
+        episode.write_list(ranking)
     trajectory = episode.finish()
     return Script(trajectory, trajectory.loss_mask, episode.example)
 

@@ -205,6 +205,8 @@ def build_plan(run: Run, stage: StageName, inputs: str) -> StagePlan:
         checkpoints=checkpoints,
         metrics=run.metrics,
         tensorboard=run.folder / "tensorboard",
+        # Without a warm start it is RL that teaches the form.
+        least=run.config.rl.collapse.get("start", 0.0) if run.config.warm_start.enabled else 0.0,
     )
 
 

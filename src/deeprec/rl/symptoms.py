@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deeprec.config import RLConfig
+from deeprec.errors import TrainingError
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,23 @@ def symptoms(config: RLConfig) -> tuple[Symptom, ...]:
     return tuple(
         Symptom(figure, limit, figure != "repetition", f"rl.collapse.{figure}", *_TOLD[figure])
         for figure, limit in config.collapse.items()
+        if figure in _TOLD
     )
+
+
+def refuse_unready(stage: str, figures: Mapping[str, float], least: float) -> None:
+    """Raise TrainingError for a policy of whose validation trajectories too few are valid for RL to begin.
+
+    What is not valid earns nothing but for its form: the stage would learn to speak, slowly, from a handful of lists.
+    """
+    validity = figures.get("heldout/validity", math.nan)
+    if validity < least:
+        raise TrainingError(
+            f"stage '{stage}': only {validity:.0%} of the trajectories on validation users are valid, less than "
+            f"rl.collapse.start = {least:g}, so nothing was trained. Let the warm start speak longer "
+            "(warm_start.script_steps, and warm_start.minutes where it is set), or, to train all the same, "
+            "set rl.collapse={validity = 0.05, entropy = 0.01, repetition = 0.5}"
+        )
 
 
 # In words, and what to do.

@@ -57,7 +57,6 @@ class DeepRecTrainer(GRPOTrainer):  # type: ignore[misc]
         self._sampler, self._term = sampler, term
         self._updates_per_step = updates_per_step
         self._sampled: Tensor | None = None  # (B, C), of the loss being computed
-        self._opened: Tensor | None = None  # (B, C), 1 behind each place where a list is drawn
         self._scores: Scores | None = None  # of the loss being computed
         self._rolled_out: list[list[int]] = []  # masks of the latest rollouts
         super().__init__(rollout_func=_roll_out, reward_funcs=[reward], **options)
@@ -82,13 +81,12 @@ class DeepRecTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         self._sampled = _sampled_mask(inputs)
-        self._opened = _opened_mask(inputs)
         try:
             loss: Tensor = super()._compute_loss(model, inputs)
             if self._term is not None:
                 loss = loss + self._added(self._term, model, inputs)
         finally:
-            self._sampled = self._opened = self._scores = None
+            self._sampled = self._scores = None
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"stage '{self._sampler.stage}': the loss is {loss.item()} after step "
@@ -99,30 +97,18 @@ class DeepRecTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def _added(self, term: ListTerm, model: Any, inputs: dict[str, Any]) -> Tensor:
         """What lists and the pull add to the loss; the mean over trajectories, as TRL takes one over tokens."""
-        prompts, masks = inputs["prompt_ids"], inputs["prompt_mask"]
-        before = torch.zeros_like(prompts)
-        sampled, opened = _sampled_mask(inputs), torch.cat([before, _opened_mask(inputs)], dim=1)
+        prompts, sampled = inputs["prompt_ids"], _sampled_mask(inputs)
         ids = torch.cat([prompts, inputs["completion_ids"]], dim=1)
-        seen = torch.cat([masks, inputs["completion_mask"]], dim=1)
+        seen = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
+        spoken = torch.cat([torch.zeros_like(prompts), sampled], dim=1)
 
-        # Where TRL computed the tokens itself, only what a list is drawn from is asked for.
-        spoken = torch.cat([before, sampled if self._scores else torch.zeros_like(sampled)], dim=1)
+        def score(asked: Any) -> Tensor:
+            return score_sampled(asked, ids, seen, spoken, 1.0).spoken
 
-        def score(asked: Any) -> Scores:
-            with self._precision():
-                return score_sampled(asked, ids, seen, spoken, 1.0, opened)
-
-        scores = self._scores or score(model)
-        plans = inputs[_PLANS]
-        contexts = [
-            (
-                *prompts[row][masks[row].bool()].tolist(),
-                *inputs["completion_ids"][row, : plan.draw.read].tolist(),
-            )
-            for row, plan in enumerate(plans)
-            if plan is not None
-        ]
-        added, figures = term.added(model, plans, contexts, scores, score)
+        # Where TRL computed the tokens itself, there are no logits that the start could be held against.
+        own = self._scores.spoken if self._scores else None
+        with self._precision():
+            added, figures = term.added(model, inputs[_PLANS], own, score)
         for name, value in figures.items():
             self._metrics["train"][name].append(value)
         share: Tensor = added / self.current_gradient_accumulation_steps
@@ -149,7 +135,6 @@ class DeepRecTrainer(GRPOTrainer):  # type: ignore[misc]
             sampled = pad(masks, padding_value=0, padding_side="right")
         before = torch.zeros_like(input_ids[:, :-logits_to_keep])
         wanted = torch.cat([before, sampled], dim=1)
-        opened = None if self._opened is None else torch.cat([before, self._opened], dim=1)
         rows = batch_size or len(input_ids)
         in_tiles = self._needs_tiles(model, max(int(part.sum()) for part in torch.split(sampled, rows)))
         found = []
@@ -160,11 +145,9 @@ class DeepRecTrainer(GRPOTrainer):  # type: ignore[misc]
                 if in_tiles:
                     found.append(score_in_tiles(model, *batch))
                     continue
-                scores = score_sampled(
-                    model, *batch, self.temperature, None if opened is None else opened[part]
-                )
+                scores = score_sampled(model, *batch, self.temperature)
                 found.append((scores.log_probabilities, scores.entropies))
-                if opened is not None and rows >= len(input_ids):
+                if self._sampled is not None and self._term is not None and rows >= len(input_ids):
                     self._scores = scores
         logps = torch.cat([chosen for chosen, _ in found])[:, -logits_to_keep:]
         entropies = torch.cat([entropy for _, entropy in found])[:, -logits_to_keep:]
@@ -198,15 +181,6 @@ class DeepRecTrainer(GRPOTrainer):  # type: ignore[misc]
 
 def _roll_out(prompts: list[str], trainer: DeepRecTrainer) -> dict[str, Any]:
     return trainer.roll_out(prompts)
-
-
-def _opened_mask(batch: dict[str, Any]) -> Tensor:
-    """1 (B, C) at the first token behind what was read before a list was drawn."""
-    mask = torch.zeros_like(batch["completion_mask"])
-    for row, plan in enumerate(batch[_PLANS]):
-        if plan is not None:
-            mask[row, plan.draw.read] = 1
-    return mask
 
 
 def _sampled_mask(batch: dict[str, Any]) -> Tensor:

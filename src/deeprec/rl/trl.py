@@ -51,6 +51,7 @@ class StagePlan:
     checkpoints: Path
     metrics: Path
     tensorboard: Path
+    least: float = 0.0  # share of valid validation trajectories that the stage begins with
 
     @property
     def trajectories_per_step(self) -> int:
@@ -120,6 +121,7 @@ def train_stage(
             evaluate=evaluate,
             evaluate_every=plan.config.evaluate_every,
             best=best,
+            least=plan.least,
         )
         guard = CollapseGuard(sampler, plan.metrics, plan.config, collapsed)
         marker = CheckpointMarker(sampler.stage, logs)

@@ -20,31 +20,34 @@ from deeprec.inputs import Inputs, constants_of
 from deeprec.ledger import write_ledger
 from deeprec.next_item import training
 from deeprec.next_item.model import ItemModel
-from deeprec.policy import tiny, tokenizer
+from deeprec.policy import tiny, title_vectors, tokenizer
 from deeprec.policy.context import longer_context
 from deeprec.policy.environment import build_environment
 from deeprec.policy.loading import Policy, load_policy, save_policy
 from deeprec.policy.probe import training_piece
 from deeprec.policy.sizes import checkpoint_size, policy_size
 from deeprec.policy.tiny import build_tiny, start_titles
+from deeprec.policy.title_vectors import fact_vectors
 from deeprec.policy.titles import check_titles
 from deeprec.policy.tokenizer import build_tokenizer
 from deeprec.progress import progress_bar
-from deeprec.rl import joint, list_prior, recipe, scripts, supervised, wish_scripts
+from deeprec.rl import course, joint, list_prior, reading, recipe, scripts, supervised, wish_scripts
+from deeprec.rl.course import fit_jointly
 from deeprec.rl.documents import fact_documents, history_documents
 from deeprec.rl.extras import require_extra
-from deeprec.rl.joint import JointPlan, JointTrainer, fit_jointly
+from deeprec.rl.joint import JointPlan, JointTrainer
 from deeprec.rl.list_prior import set_priors
-from deeprec.rl.reading import label_names, read_histories
+from deeprec.rl.reading import habits_of, half_of, label_names, read_histories
 from deeprec.rl.scripts import Script, Taught, corpus, scripted_trajectories
 from deeprec.rl.supervised import fit_documents
+from deeprec.rl.warm_check import build_check
 from deeprec.rl.wish_scripts import WishScripts, build_wish_scripts, wish_corpus
 from deeprec.run import Run, writes
 from deeprec.space import LOGS, require_space
 from deeprec.stages import READING, TRM, WARM_START
 from deeprec.threads import stage_threads
 from deeprec.trm import resuming as trm_resuming
-from deeprec.trm.base import Retriever
+from deeprec.trm.base import ExplorableRetriever, Retriever
 from deeprec.trm.resuming import FitLog
 from deeprec.trm.stage import fit_checkpoint
 from deeprec.trm.training import fit_histories
@@ -61,7 +64,7 @@ _INPUTS = "inputs.txt"  # beside the weights that have read: what they depend on
 
 
 @writes
-def run_warm_start(run: Run, dataset: Dataset, trm: Retriever) -> None:
+def run_warm_start(run: Run, dataset: Dataset, trm: ExplorableRetriever) -> None:
     """Leave a policy at `run.policy("warm_start")`; does nothing if that is up to date.
 
     With `warm_start.enabled` off the untrained policy is saved as it is. Raises MissingExtraError without the
@@ -83,7 +86,8 @@ def run_warm_start(run: Run, dataset: Dataset, trm: Retriever) -> None:
     require_space(run.folder, _space(run, policy), f"stage '{STAGE}'", [_checkpoints(run)])
     inputs.begin(run)  # a model that can't be had is refused before: what is there stays
     if config.policy.model == "tiny" and config.policy.title_vectors:
-        start_titles(policy.model, policy.tokenizer, dataset.catalog, trm.item_vectors(), config.seed)
+        vectors = fact_vectors(dataset.catalog, trm.text_vectors(), config.policy.width)
+        start_titles(policy.model, policy.tokenizer, dataset.catalog, vectors, config.seed)
     earlier = 0.0
     if config.warm_start.enabled:
         with stage_threads(run, STAGE, inputs.fingerprint, training_piece(policy.model)):
@@ -103,9 +107,9 @@ def _space(run: Run, policy: Policy) -> int:
     if not settings.enabled:
         return saved + LOGS
     # Two at a time: the next checkpoint is written before the last one goes. One of reading and speaking side
-    # by side holds two optimizers and a running mean.
+    # by side holds two optimizers, a running mean and the best weights.
     side_by_side = settings.reads and run.config.rollout.list == "masked"
-    speaking = (4 if side_by_side else 2) * checkpoint_size(policy, with_tokenizer=False)
+    speaking = (5 if side_by_side else 2) * checkpoint_size(policy, with_tokenizer=False)
     reading = trm_resuming.checkpoint_size(policy.model) if settings.reads else 0
     return max(reading, speaking + settings.reads * saved) + saved + LOGS
 
@@ -122,7 +126,9 @@ def stage_inputs(config: RunConfig, trm: str) -> Inputs:
         STAGE,
         TRM=trm,
         tokenizer=recipe.tokenizer(config.policy),
-        constants_of_the_policy=constants_of(tiny, tokenizer, scripts, supervised, joint, list_prior),
+        constants_of_the_policy=constants_of(
+            tiny, title_vectors, tokenizer, scripts, supervised, reading, joint, course, list_prior
+        ),
         **present(files_of_the_model=model_files(config.policy.model)),
         **taught,
     )
@@ -156,7 +162,7 @@ def _train(run: Run, dataset: Dataset, trm: Retriever, policy: Policy, inputs: s
     taught = Taught(whole_scripts(run, dataset, trm, policy, given, wishes), wishes)
     write_ledger(run, STAGE, given)
     if settings.reads and run.config.rollout.list == "masked":
-        _speak_and_read(run, dataset, policy, taught, place, log)
+        _speak_and_read(run, dataset, trm, policy, taught, place, log)
     else:
         _speak(run, dataset, policy, taught, place, log)
     if run.config.rollout.list == "masked":
@@ -189,7 +195,7 @@ def _speak(run: Run, dataset: Dataset, policy: Policy, taught: Taught, place: Pa
 
 
 def _speak_and_read(
-    run: Run, dataset: Dataset, policy: Policy, taught: Taught, place: Path, log: Log
+    run: Run, dataset: Dataset, trm: Retriever, policy: Policy, taught: Taught, place: Path, log: Log
 ) -> None:
     """Scripts and histories side by side, so that the same weights read, speak and rank."""
     config, settings = run.config, run.config.warm_start
@@ -200,14 +206,14 @@ def _speak_and_read(
         history=config.rollout.list_history,
         seed=config.seed,
         folder=place,
+        habits=habits_of(config),
+        minutes=half_of(settings.minutes),
     )
     policy.model.to(best_device())
     items = ItemModel(policy.model, policy.tokenizer, label_names(policy, dataset))
     heard = None if taught.wishes is None else taught.wishes.texts
-    trainer = JointTrainer(
-        items, [one.list_document for one in taught.scripts], fit_histories(dataset), plan, heard
-    )
-    fit_jointly(trainer, log)
+    trainer = JointTrainer(items, [one.spoken for one in taught.scripts], fit_histories(dataset), plan, heard)
+    fit_jointly(trainer, log, build_check(run, dataset, trm, policy))
 
 
 def _read(run: Run, dataset: Dataset, policy: Policy) -> float:
@@ -242,7 +248,7 @@ def reading_inputs(config: RunConfig, dataset: Dataset, tokenizer: PreTrainedTok
         READING,
         data=dataset.fingerprint,
         tokenizer=tokenizer.get_vocab(),
-        constants=constants_of(tiny, training),
+        constants=constants_of(tiny, title_vectors, training, reading),
         **present(files_of_the_model=model_files(config.policy.model)),
     )
 

@@ -8,7 +8,7 @@ the items that it retrieved behind it, masked. Sampled ids are kept as they are 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from deeprec.config import RolloutConfig
 from deeprec.data.catalog import Catalog
@@ -40,17 +40,6 @@ def stop_sampling(codec: Codec, config: RolloutConfig, *, greedy: bool, writes_l
         max_new_tokens=config.segment_tokens,
         stop_ids=frozenset({codec.eos_id, *(codec.tag_ids[tag] for tag in closing)}),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """How a list was drawn: the history's ids that were read first, and the rest as in `Draw`."""
-
-    history_ids: tuple[int, ...]
-    pool: tuple[int, ...]
-    prior: tuple[float, ...]
-    lists: tuple[tuple[int, ...], ...]
-    logprobs: tuple[tuple[float, ...], ...]
 
 
 class Episode:
@@ -160,24 +149,20 @@ class Episode:
         if not self.awaits_list:
             raise ValueError(f"episode {self.key}: no list is open")
 
-    def write_list(self, item_indices: Sequence[int], choice: Choice | None = None) -> None:
+    def write_list(self, item_indices: Sequence[int], draw: Draw | None = None) -> None:
         """Close the opened list with these items, best first, as tokens that the policy didn't sample: masked.
 
-        `choice` is how the policy drew them, and what it had read behind `context` before it did.
+        `draw` is how the policy drew them.
         """
         self._check_opened()
         text = render_ranking(item_indices, self.catalog).removeprefix(TAGS.begin_list)
         ids = self._codec.encode(text)
-        opened, again = len(self._ids), () if choice is None else choice.history_ids
-        if not self.has_room(len(again) + len(ids)):
+        if not self.has_room(len(ids)):
             self.leave_list()
             return
         self.awaits_list = False
-        self._append((*again, *ids), [0.0] * (len(again) + len(ids)), sampled=False)
-        if choice is not None:
-            self._draw = Draw(
-                opened, opened + len(again), choice.pool, choice.prior, choice.lists, choice.logprobs
-            )
+        self._append(ids, [0.0] * len(ids), sampled=False)
+        self._draw = draw
         self._take_list(self._opening + text)
         self._stop = StopReason.FINISHED
 
@@ -200,7 +185,7 @@ class Episode:
             loss_mask=tuple(self._mask),
             logprobs=tuple(self._logprobs),
             prompt=self._prompt,
-            response=self._codec.decode(self._spoken()),
+            response=self._codec.decode(self._ids),
             turns=self.turns,
             lines=self._lines,
             ranking=tuple(dict.fromkeys(item for item in items if item)),
@@ -208,12 +193,6 @@ class Episode:
             format_errors=tuple(errors),
             draw=self._draw,
         )
-
-    def _spoken(self) -> list[int]:
-        """The response's ids without the history that was written again before its list."""
-        if self._draw is None:
-            return self._ids
-        return self._ids[: self._draw.opened] + self._ids[self._draw.read :]
 
     def _append(
         self, ids: tuple[int, ...] | list[int], logprobs: tuple[float, ...] | list[float], *, sampled: bool

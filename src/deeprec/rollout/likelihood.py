@@ -6,10 +6,12 @@ tokens of a trajectory were written by the environment: their logits are never n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
     from transformers import PreTrainedModel
 
@@ -43,3 +45,15 @@ def logits_of(
     finally:
         handle.remove()
     return logits
+
+
+def last_logits(model: PreTrainedModel, contexts: Sequence[tuple[int, ...]]) -> Tensor:
+    """Logits (B, V) behind the last token of each context."""
+    # One more column: `logits_of` gives what predicts a token, here one that isn't there yet.
+    width = max(len(context) for context in contexts) + 1
+    options: dict[str, Any] = {"dtype": torch.long, "device": model.device}
+    ids = torch.tensor([[*context, *[0] * (width - len(context))] for context in contexts], **options)
+    wanted = torch.zeros_like(ids)
+    wanted[torch.arange(len(contexts)), torch.tensor([len(context) for context in contexts])] = 1
+    # Padding stands behind, where causal attention never looks.
+    return logits_of(model, ids, torch.ones_like(ids), wanted)

@@ -1,15 +1,17 @@
 """The policy's own list: titles drawn under a mask, with the TRM as a prior.
 
-Where the list opens the environment writes the user's latest titles once more, since a small policy
-reads best right behind them. The items that may be listed are those that any turn retrieved and
-those of the TRM's plain list. From there on one position tells all: the list is K draws without
-replacement from
+The items that may be listed are those that any turn retrieved and those of the TRM's plain list (or the
+catalogue's). One position tells all: the list is K draws without replacement from
 
-    log pi(i) = log p(title of i | everything so far) + a log asked(i) + b log plain(i)
+    log pi(i) = log p(title of i | what was read) + a log asked(i) + b log plain(i)
 
-renormalised over the pool. `asked` is the item's share in the softmax of the retrieval that it is
-likeliest in, `plain` its share in the softmax of the TRM's scores without a preference. a and b
-belong to the policy (`rollout.list_prior`). So a list is distinct, known and as long as the pool allows by
+renormalised over the pool. What was read ends with the user's latest titles, written once more, since a
+policy tells what comes next right behind them. In front of them stands everything so far; nothing, where each
+title is one token of the policy: a small one takes titles that it was shown for titles that the user had, and
+ranks the worse for every list that it reads (docs/log.md). What exploring found reaches it by the pool
+and by `asked`, the item's share in the softmax of the retrieval that it is likeliest in; `plain` is its share in
+the softmax of the TRM's scores without a preference. a and b belong to the policy
+(`rollout.list_prior`). So a list is distinct, known and as long as the pool allows by
 construction, its probability is exact, and training sees the distribution that drew it.
 """
 
@@ -29,7 +31,7 @@ from deeprec.data.dataset import Dataset
 from deeprec.errors import PolicyError
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.engines.sampling import uniforms_for
-from deeprec.rollout.episode import Choice, Episode
+from deeprec.rollout.episode import Episode
 from deeprec.rollout.fill_in import Gap, fill_gaps
 from deeprec.rollout.list_prior import ListPrior, prior_of
 from deeprec.rollout.plackett_luce import NEVER, draw_lists, greedy_lists, line_log_probs
@@ -37,7 +39,7 @@ from deeprec.rollout.retrieval import asked_text, log_shares
 from deeprec.rollout.title_likelihoods import Likelihoods
 from deeprec.rollout.titles import Ids, TitleTexts
 from deeprec.trm.base import Retriever
-from deeprec.types import Example
+from deeprec.types import Draw, Example
 from deeprec.wishes.text import clean_wish
 
 if TYPE_CHECKING:
@@ -127,25 +129,27 @@ class MaskedLists:
         sources = self._sources([episode.example for episode in episodes])
         pools = [self._pool(episode, sources[id(episode.example)]) for episode in episodes]
         rows = [
-            (episode.context + self._again(episode), [self._titles.title(item) for item in pool])
+            (self._context(episode), [self._titles.title(item) for item in pool])
             for episode, (pool, _, _) in zip(episodes, pools, strict=True)
         ]
         found: list[Evidence | None] = [None] * len(episodes)
         # A model has no positions behind its context: some families fail there, others say anything.
-        fitting = [place for place, row in enumerate(rows) if self._fits(episodes[place], row[1])]
+        fitting = [place for place, row in enumerate(rows) if self._fits(*row)]
         likelihoods = self._likelihoods.behind([rows[place] for place in fitting])
         for place, likelihood in zip(fitting, likelihoods, strict=True):
             pool, asked, plain = pools[place]
             found[place] = Evidence(pool, likelihood, asked, plain)
         return found
 
-    def _fits(self, episode: Episode, titles: Sequence[Ids]) -> bool:
+    def _fits(self, context: Ids, titles: Sequence[Ids]) -> bool:
+        most = self._likelihoods.context_length
         longest = max((len(title) for title in titles), default=0)
-        return episode.has_room(len(self._again(episode)) + longest)
+        return most is None or len(context) + longest <= most
 
-    def _again(self, episode: Episode) -> tuple[int, ...]:
-        """Ids of the history as it is written again."""
-        return self._titles.context(episode.example.history[-self._config.list_history :])
+    def _context(self, episode: Episode) -> Ids:
+        """All that is read before the list is drawn."""
+        again = self._titles.context(episode.example.history[-self._config.list_history :])
+        return again if self._titles.is_compact else episode.context + again
 
     def _sources(self, examples: Sequence[Example]) -> dict[int, Plain]:
         """The TRM's plain list and scores for each distinct example, by its identity."""
@@ -209,7 +213,7 @@ class MaskedLists:
 
     def _choose(
         self, episode: Episode, known: Evidence, weights: ListPrior, *, greedy: bool
-    ) -> tuple[tuple[int, ...], Choice]:
+    ) -> tuple[tuple[int, ...], Draw]:
         prior = torch.from_numpy(known.prior(weights)).float()[None]
         logits = list_logits(torch.from_numpy(known.likelihood).float()[None], prior, torch.ones_like(prior))
         size = self._config.recommended
@@ -221,8 +225,8 @@ class MaskedLists:
             places = draw_lists(logits, self._uniforms(episode, len(known.pool)), size)
         logs = line_log_probs(logits, places)[0]
         lists = tuple(tuple(known.pool[place] for place in row if place >= 0) for row in places[0].tolist())
-        return lists[0], Choice(
-            history_ids=self._again(episode),
+        return lists[0], Draw(
+            context=self._context(episode),
             pool=known.pool,
             prior=tuple(prior[0].tolist()),
             lists=lists,

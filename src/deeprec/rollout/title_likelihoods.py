@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from deeprec.rollout.engines.causal_lm import context_limit, evaluating
 from deeprec.rollout.engines.limits import portions
-from deeprec.rollout.likelihood import logits_of
+from deeprec.rollout.likelihood import last_logits
 from deeprec.rollout.title_tree import title_likelihoods, tree_tokens
 
 if TYPE_CHECKING:
@@ -72,23 +72,11 @@ class Likelihoods:
         found: dict[int, Tensor] = {}
         for part in portions([len(contexts[place]) for place in order], self._budget):
             places = order[part]
-            # One more column: `logits_of` gives what predicts a token, here one that isn't there yet.
-            ids, seen, wanted = self._rectangle([(*contexts[place], 0) for place in places])
-            for row, place in enumerate(places):
-                wanted[row, len(contexts[place])] = 1
             with evaluating(self._model):
-                logits = logits_of(self._model, ids, seen, wanted)
+                logits = last_logits(self._model, [contexts[place] for place in places])
             found.update(zip(places, logits, strict=True))
         return [found[place] for place in range(len(contexts))]
 
     @property
     def _budget(self) -> int:
         return _PASS_TOKENS_CPU if self._model.device.type == "cpu" else _PASS_TOKENS
-
-    def _rectangle(self, rows: Sequence[Ids]) -> tuple[Tensor, Tensor, Tensor]:
-        """Right-padded ids, attention mask and an empty mask, each (B, T)."""
-        width = max(len(row) for row in rows)
-        options: dict[str, Any] = {"dtype": torch.long, "device": self._model.device}
-        ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], **options)
-        # Padding stands behind, where causal attention never looks.
-        return ids, torch.ones_like(ids), torch.zeros_like(ids)

@@ -16,6 +16,10 @@ def upgrade(values: Mapping[str, Any], place: str) -> dict[str, Any]:
     Raises RunError for a run whose lists were filled in a way that is gone.
     """
     upgraded = {name: dict(own) if isinstance(own, Mapping) else own for name, own in values.items()}
+    warm_start = upgraded.get("warm_start", {})
+    if isinstance(warm_start, dict) and "reading_minutes" in warm_start:
+        minutes = warm_start.pop("reading_minutes")
+        warm_start.setdefault("minutes", 2 * minutes)
     rollout, inference = upgraded.get("rollout", {}), upgraded.get("inference", {})
     if not isinstance(rollout, dict) or not isinstance(inference, dict) or "list" in rollout:
         return upgraded

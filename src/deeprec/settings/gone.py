@@ -54,6 +54,7 @@ GONE: Mapping[str, Gone] = {
     "trm.text_only_share": _constant("TEXT_ONLY_SHARE", "trm/steering.py", 0.1),
     "warm_start.facts": Gone("a tiny policy is taught facts wherever warm_start.text_epochs is not 0", True),
     "warm_start.weight_decay": _constant("WEIGHT_DECAY", "rl/supervised.py", 0.01),
+    "warm_start.reading_minutes": Gone("set warm_start.minutes, of which half is for reading", None),
     "rl.clip_low": Gone("set rl.clip = [LOW, HIGH]", 0.2),
     "rl.clip_high": Gone("set rl.clip = [LOW, HIGH]", 0.28),
     "rl.max_grad_norm": _constant("MAX_GRAD_NORM", "rl/trl.py", 1.0),

@@ -45,7 +45,8 @@ class PolicyConfig(Section):
         192, description="Tiny: width of the feed-forward layer."
     )
     title_vectors: Annotated[bool, changes(READING, WARM_START, when=_is_tiny)] = Field(
-        False, description="Tiny: a title's embedding starts as the TRM's vector of the item."
+        False,
+        description="Tiny: a title's embedding starts as what the catalogue says of the item (categories, year, text).",
     )
     pieces: Annotated[Positive, _TINY, _TINY_WRITER] = Field(
         1000, description="Tiny: sub-word pieces for free text, besides whole titles."

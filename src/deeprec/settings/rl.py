@@ -133,10 +133,11 @@ class RLConfig(Section):
     collapse_steps: Annotated[Positive, SHOWN] = Field(
         10, description="Stop when a limit of `collapse` is passed in this many iterations in a row."
     )
-    collapse: Annotated[dict[Literal["validity", "entropy", "repetition"], float], SHOWN] = Field(
-        default={"validity": 0.05, "entropy": 0.01, "repetition": 0.5},
+    collapse: Annotated[dict[Literal["start", "validity", "entropy", "repetition"], float], SHOWN] = Field(
+        default={"start": 0.9, "validity": 0.05, "entropy": 0.01, "repetition": 0.5},
         description="Limits by figure: collapsed is what has fewer valid trajectories than that, less entropy (nats "
-        "per sampled token), or more repeated 4-grams. Figures left out are not watched.",
+        "per sampled token), or more repeated 4-grams. A stage behind a warm start doesn't begin where fewer "
+        "validation trajectories than `start` are valid. Figures left out are not watched.",
     )
     cold_start: ColdStartConfig = ColdStartConfig()
     recommendation: RecommendationConfig = RecommendationConfig()

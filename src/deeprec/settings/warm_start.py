@@ -30,8 +30,11 @@ class WarmStartConfig(Section):
         description="Tiny: epochs of next-title prediction on fit histories before anything else, at most; it stops "
         "as soon as validation NDCG@10 no longer rises. Then scripts and reading go on side by side.",
     )
-    reading_minutes: Annotated[float | None, _READS] = Field(
-        None, gt=0, description="Tiny: no such epoch begins after so many minutes."
+    minutes: Annotated[float | None, _READS] = Field(
+        None,
+        gt=0,
+        description="Tiny, where it reads: the minutes of the stage, at most. Half are for reading, the other half for "
+        "speaking, which ends sooner once validation users get valid trajectories and lists that get no better.",
     )
     reading_learning_rate: Annotated[float | None, _READS] = Field(
         None, gt=0, description="Tiny: its learning rate; none: 4e-3, which suits widths of about a hundred."

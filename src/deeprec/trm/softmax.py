@@ -50,3 +50,30 @@ def softmax_backward(queries: Tensor, items: Tensor, wanted: Tensor, dtype: torc
     asking = [(tensor, gradient) for tensor, gradient in pairs if tensor.requires_grad]
     torch.autograd.backward([tensor for tensor, _ in asking], [gradient for _, gradient in asking])
     return losses
+
+
+def imitation_backward(
+    queries: Tensor, items: Tensor, shown: tuple[Tensor, Tensor], dtype: torch.dtype
+) -> Tensor:
+    """Back-propagate the mean divergence KL(teacher || own) over all items; return that of each row (N,) in nats.
+
+    `queries` (N, D) and `items` (I, D) as for `softmax_backward`; `shown` are the teacher's, of whatever width, and get
+    no gradient, which is softmax minus the teacher's softmax here.
+    """
+    with torch.no_grad():
+        wide = queries.dtype
+        q, e = queries.detach(), items.detach()
+        fast_q, fast_e, fast_shown, fast_known = (part.to(dtype) for part in (q, e, *shown))
+        q_grad, e_grad = torch.empty_like(q), torch.zeros_like(e)
+        losses = torch.empty(len(q), dtype=wide, device=q.device)
+        step = max(1, (_LOGITS_PER_CHUNK if q.device.type == "cpu" else _LOGITS_PER_CHUNK_GPU) // len(e))
+        for start in range(0, len(q), step):
+            rows = slice(start, start + step)
+            own = (fast_q[rows] @ fast_e.T).to(wide).log_softmax(dim=1)
+            told = (fast_shown[rows] @ fast_known.T).to(wide).log_softmax(dim=1)
+            losses[rows] = (told.exp() * (told - own)).sum(dim=1)
+            excess = (own.exp_() - told.exp()).to(dtype)
+            q_grad[rows] = (excess @ fast_e).to(wide)
+            e_grad += (excess.T @ fast_q[rows]).to(wide)
+    torch.autograd.backward([queries, items], [q_grad / len(q), e_grad / len(q)])
+    return losses

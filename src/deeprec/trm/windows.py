@@ -28,6 +28,20 @@ def cut_windows(histories: Sequence[Window], length: int, rng: np.random.Generat
     return windows
 
 
+def leave_out(windows: Sequence[Window], share: float, rng: np.random.Generator) -> list[Window]:
+    """Windows without a random `share` of their items on the mean: each loses its own share, up to twice that.
+
+    Windows of which fewer than two items are left are left out whole: nothing would be read.
+    """
+    kept: list[Window] = []
+    for window in windows:
+        items = np.asarray(window, dtype=np.int64)
+        left = items[rng.random(len(items)) >= 2 * share * rng.random()]
+        if len(left) > 1:
+            kept.append(left)
+    return kept
+
+
 def cut_batches(windows: Sequence[Window], tokens: int, rng: np.random.Generator) -> Iterator[list[Window]]:
     """Every window once, in random batches of at most `tokens` places, padding included.
 

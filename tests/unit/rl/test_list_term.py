@@ -26,7 +26,7 @@ def plans(
         places = draw_lists(logits, torch.rand(1, lists, len(pool), generator=generator), lines)
         logs = line_log_probs(logits, places)[0]
         drawn = tuple(tuple(pool[place] for place in line) for line in places[0].tolist())
-        draw = Draw(0, 1, pool, tuple(prior[0].tolist()), drawn, tuple(map(tuple, logs.tolist())))
+        draw = Draw((1,), pool, tuple(prior[0].tolist()), drawn, tuple(map(tuple, logs.tolist())))
         advantages = np.random.default_rng(row).normal(size=(lists, lines))
         found.append(ListPlan(draw, advantages))
     return found
