@@ -8,20 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from deeprec.config import RolloutConfig, RunConfig
+from deeprec.config import RunConfig
 from deeprec.contents import model_files, present
 from deeprec.data.dataset import Dataset
 from deeprec.device import best_device
 from deeprec.disk import append_jsonl, drop_rows, read_jsonl
-from deeprec.errors import TrainingError
 from deeprec.inputs import Inputs, constants_of
 from deeprec.ledger import write_ledger
 from deeprec.next_item import training
 from deeprec.next_item.model import ItemModel
 from deeprec.policy import tiny, title_vectors, tokenizer
-from deeprec.policy.context import longer_context
 from deeprec.policy.environment import build_environment
 from deeprec.policy.loading import Policy, load_policy, save_policy
 from deeprec.policy.probe import training_piece
@@ -30,7 +26,6 @@ from deeprec.policy.tiny import build_tiny, start_titles
 from deeprec.policy.title_vectors import fact_vectors
 from deeprec.policy.titles import check_titles
 from deeprec.policy.tokenizer import build_tokenizer
-from deeprec.progress import progress_bar
 from deeprec.rl import course, joint, list_prior, reading, recipe, scripts, supervised, wish_scripts
 from deeprec.rl.course import fit_jointly
 from deeprec.rl.documents import fact_documents, history_documents
@@ -38,10 +33,11 @@ from deeprec.rl.extras import require_extra
 from deeprec.rl.joint import JointPlan, JointTrainer
 from deeprec.rl.list_prior import set_priors
 from deeprec.rl.reading import habits_of, half_of, label_names, read_histories
-from deeprec.rl.scripts import Script, Taught, corpus, scripted_trajectories
+from deeprec.rl.scripts import Taught, corpus
 from deeprec.rl.supervised import fit_documents
 from deeprec.rl.warm_check import build_check
-from deeprec.rl.wish_scripts import WishScripts, build_wish_scripts, wish_corpus
+from deeprec.rl.whole_scripts import whole_scripts
+from deeprec.rl.wish_scripts import build_wish_scripts, wish_corpus
 from deeprec.run import Run, writes
 from deeprec.space import LOGS, require_space
 from deeprec.stages import READING, TRM, WARM_START
@@ -51,7 +47,6 @@ from deeprec.trm.base import ExplorableRetriever, Retriever
 from deeprec.trm.resuming import FitLog
 from deeprec.trm.stage import fit_checkpoint
 from deeprec.trm.training import fit_histories
-from deeprec.types import Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -263,43 +258,3 @@ def _logged(run: Run, place: Path) -> set[float]:
 
 def _checkpoints(run: Run) -> Path:
     return run.folder / "policy" / f"{STAGE}.checkpoints"
-
-
-def whole_scripts(
-    run: Run,
-    dataset: Dataset,
-    trm: Retriever,
-    policy: Policy,
-    given: list[Example] | None = None,
-    wishes: WishScripts | None = None,
-) -> list[Script]:
-    """As many scripted trajectories as the settings ask for.
-
-    The examples that they are made from are appended to `given`.
-
-    Left out are those that a cap cuts off, or whose list is short for want of retrieved
-    items. Raises TrainingError when they are most.
-    """
-    settings = run.config.warm_start
-    count = settings.script_steps * settings.trajectories_per_step
-    rng = np.random.default_rng((run.config.seed, 101))
-    context_length = policy.model.config.max_position_embeddings
-    whole: list[Script] = []
-    with progress_bar("Warm start: writing scripts", count) as bar:
-        for chunk in scripted_trajectories(
-            dataset, trm, policy.codec, run.config.rollout, count, context_length, rng, wishes=wishes
-        ):
-            bar.advance(len(chunk))
-            if given is not None:
-                given += [script.example for script in chunk]
-            whole += [script for script in chunk if _is_whole(script, run.config.rollout)]
-    if 2 * len(whole) < count:
-        raise TrainingError(
-            f"warm start: only {len(whole)} of {count} scripts are whole; raise rollout.segment_tokens, "
-            f"rollout.response_tokens or rollout.retrieved, or {longer_context(run.config.policy)}"
-        )
-    return whole
-
-
-def _is_whole(script: Script, config: RolloutConfig) -> bool:
-    return script.trajectory.is_valid and len(script.trajectory.lines) == config.recommended
