@@ -13,17 +13,28 @@ if TYPE_CHECKING:
     from services.postgres import Postgres
 
 
-# Each of these has something costly that its tests share: a browser and its run, a service, a database.
-_TOGETHER = ("tests/browser/", "tests/services/", "tests/unit/store/")
+# Each of these has something costly that its tests share: a browser and its run, a service, a database, a fit.
+_TOGETHER = (
+    "tests/browser/",
+    "tests/services/",
+    "tests/unit/store/",
+    "tests/pipeline/test_toy_rl.py",
+    "tests/pipeline/test_wishes.py",
+    "tests/unit/cli/test_evaluation_commands.py",
+    "tests/unit/evaluation/test_batches.py",
+    "tests/unit/rivals/test_item_tokens_fit.py",
+    "tests/unit/rivals/test_joined_fit.py",
+    "tests/unit/trm/test_resuming.py",
+)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup` one worker gets all tests of such a folder, so that it is made once."""
+    """With `--dist loadgroup` one worker gets all tests of such a folder or file, so that it is made once."""
     for item in items:
-        for folder in _TOGETHER:
-            if folder in item.path.as_posix():
-                item.add_marker(pytest.mark.xdist_group(folder))
+        for place in _TOGETHER:
+            if place in item.path.as_posix():
+                item.add_marker(pytest.mark.xdist_group(place))
 
 
 @pytest.fixture(scope="session")
