@@ -2,11 +2,14 @@
 
     python tools/check_install.py build                  # what the wheel and the archive hold
     python tools/check_install.py plain                  # no extras: data, TRM, a clear line for the rest
-    python tools/check_install.py extras serve,train     # each extra in an environment of its own
+    python tools/check_install.py extras serve,train     # each extra by itself, over an environment with the core
     python tools/check_install.py lowest                 # the oldest versions allowed: a whole tiny run
+    python tools/check_install.py newest                 # the newest that can be had: the same
+    python tools/check_install.py all                    # one after the other; `make installs`
 
 Each works in a folder of its own below a temporary one, outside the checkout, so that nothing is found by accident.
-torch keeps the version of constraints.txt in all of them: other versions bring gigabytes of CUDA along.
+torch keeps the version of constraints.txt in all of them: other versions bring gigabytes of CUDA along. `vllm` is
+left out for the same reason: it needs a GPU.
 """
 
 from __future__ import annotations
@@ -14,10 +17,12 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import tomllib
 import zipfile
 from collections.abc import Callable, Sequence
@@ -39,13 +44,15 @@ IMPORTED_BY = {
     "serve": ["fastapi", "sqlalchemy", "deeprec.serve.app"],
     "postgres": ["psycopg", "deeprec.store"],
     "baselines": ["implicit"],
+    "pretrained": ["gguf"],
+    "docs": ["mkdocs", "material", "mkdocstrings_handlers.python"],
 }
 
 
 def main() -> None:
     """Run one of the checks; ends with the first thing that is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("check", choices=["build", "plain", "extras", "lowest"])
+    parser.add_argument("check", choices=["build", "plain", "extras", "lowest", "newest", "all"])
     parser.add_argument(
         "extras", nargs="?", default=",".join(IMPORTED_BY), help="for `extras`: which, by commas"
     )
@@ -55,12 +62,15 @@ def main() -> None:
         wheel, archive = build(folder / "dist")
         checks: dict[str, Callable[[], None]] = {
             "build": lambda: check_contents(wheel, archive),
-            "plain": lambda: check_plain(folder, wheel),
+            "plain": lambda: check_plain(core(folder, wheel), wheel),
             "extras": lambda: check_extras(folder, wheel, chosen.extras.split(",")),
             "lowest": lambda: check_lowest(folder, wheel),
+            "newest": lambda: check_newest(folder, wheel),
         }
-        checks[chosen.check]()
-    print(f"{chosen.check}: as it should be")
+        for name in checks if chosen.check == "all" else [chosen.check]:
+            started = time.monotonic()
+            checks[name]()
+            print(f"{name}: as it should be, {time.monotonic() - started:.0f} s", flush=True)
 
 
 def build(folder: Path) -> tuple[Path, Path]:
@@ -96,9 +106,14 @@ def check_contents(wheel: Path, archive: Path) -> None:
     require(not stray, f"archive: holds {stray}")
 
 
-def check_plain(folder: Path, wheel: Path) -> None:
+def core(folder: Path, wheel: Path) -> Path:
+    """The environment without extras, made once."""
+    here = folder / "core"
+    return here if here.is_dir() else environment(here, str(wheel), "-c", str(ROOT / "constraints.txt"))
+
+
+def check_plain(here: Path, wheel: Path) -> None:
     """Without extras: everything up to the TRM works, and the rest says in one line what it needs."""
-    here = environment(folder / "plain", str(wheel), "-c", str(ROOT / "constraints.txt"))
     python, deeprec = here / "bin" / "python", here / "bin" / "deeprec"
     version = PROJECT["version"]
     require(
@@ -123,13 +138,15 @@ def check_plain(folder: Path, wheel: Path) -> None:
 
 def check_extras(folder: Path, wheel: Path, extras: Sequence[str]) -> None:
     """Each extra alone brings what its part of the package imports; `train` makes a whole tiny run."""
+    below = core(folder, wheel)
     for extra in extras:
         require(extra in IMPORTED_BY, f"unknown extra '{extra}'; known: {', '.join(IMPORTED_BY)}")
         wanted = f"{PROJECT['name']}[{extra}] @ {wheel.as_uri()}"
-        here = environment(folder / extra, wanted, "-c", str(ROOT / "constraints.txt"))
+        here = environment(folder / extra, wanted, "-c", str(ROOT / "constraints.txt"), below=below)
         run([here / "bin" / "python", "-c", f"import {', '.join(IMPORTED_BY[extra])}"], here)
         if extra == "train":
-            run([here / "bin" / "deeprec", "quickstart", "--run", "run", *TINY_RUN], here)
+            tiny_run(here)
+        shutil.rmtree(here)
 
 
 def check_lowest(folder: Path, wheel: Path) -> None:
@@ -138,7 +155,22 @@ def check_lowest(folder: Path, wheel: Path) -> None:
     lines = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["train"]]
     pins.write_text("\n".join([*lowest(lines), newest_torch()]) + "\n", encoding="utf-8")
     here = environment(folder / "lowest", f"{PROJECT['name']}[train] @ {wheel.as_uri()}", "-c", str(pins))
-    run([here / "bin" / "deeprec", "quickstart", "--run", "run", *TINY_RUN], here)
+    tiny_run(here)
+    shutil.rmtree(here)
+
+
+def check_newest(folder: Path, wheel: Path) -> None:
+    """A whole tiny run on the newest versions that pip finds; only torch is pinned."""
+    here = environment(folder / "newest", f"{PROJECT['name']}[train] @ {wheel.as_uri()}", newest_torch())
+    tiny_run(here)
+    shutil.rmtree(here)
+
+
+def tiny_run(here: Path) -> None:
+    """Every stage, with the interpreter of an environment."""
+    program = "from deeprec.cli import main; main()"
+    run([here / "bin" / "python", "-c", program, "quickstart", "--run", "run", *TINY_RUN], here)
+    require((here / "run" / "report" / "report.html").is_file(), f"{here}: the tiny run left no report")
 
 
 def lowest(requirements: Sequence[str]) -> list[str]:
@@ -157,9 +189,15 @@ def newest_torch() -> str:
     return next(line for line in lines if line.startswith("torch=="))
 
 
-def environment(folder: Path, *wanted: str) -> Path:
-    """A fresh environment with what is wanted, and a folder to work in: the same one."""
+def environment(folder: Path, *wanted: str, below: Path | None = None) -> Path:
+    """A fresh environment with what is wanted, and a folder to work in: the same one.
+
+    It sees the packages of the environment `below` it, so that torch is not unpacked for each extra.
+    """
     run([sys.executable, "-m", "venv", str(folder)], ROOT)
+    if below is not None:
+        (packages,), (seen,) = folder.glob("lib/*/site-packages"), below.glob("lib/*/site-packages")
+        (packages / "below.pth").write_text(f"{seen}\n", encoding="utf-8")
     run([folder / "bin" / "python", "-m", "pip", "install", "--quiet", *wanted], folder)
     return folder
 

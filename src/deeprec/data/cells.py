@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -12,25 +13,15 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from deeprec.data.places import Place
-from deeprec.data.times import without_missing
+from deeprec.data.times import NO_VALUE, without_missing
 from deeprec.errors import DataError
 
-NO_CATEGORY = frozenset(
-    {
-        "",
-        "unknown",
-        "(no genres listed)",
-        "no genres listed",
-        "none",
-        "nan",
-        "null",
-        "n/a",
-        "<na>",
-        "\\n",
-        "[]",
-        "{}",
-    }
-)
+# What stands for no category: in the data sets that people use, as software writes it, and as people do.
+NO_CATEGORY = NO_VALUE | {
+    *("unknown", "(unknown)", "(none)", "n.a.", "undefined", "not available", "not applicable", "uncategorized"),
+    *("(no genres listed)", "no genres listed", "(no genre listed)", "no genre", "no genres", "no category"),
+    *("-", "--", "\u2013", "\u2014", "?", "[]", "{}", "unbekannt", "keine", "k.a."),
+}  # fmt: skip
 _LARGEST_EXACT = 2**53  # from here on a float no longer holds every whole number
 _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 _NUMPY = re.compile(rf"\[\s*(?:{_QUOTED})(?:\s+(?:{_QUOTED}))+\s*\]", re.DOTALL)
@@ -66,10 +57,12 @@ def texts(values: pl.Series, place: str, name: str) -> pl.Series:
 
 
 def numbers(values: pl.Series, lines: pl.Series, place: Place, name: str) -> pl.Series:
-    """The column as Float32; null where it says that there is no value; a decimal comma is understood.
+    """The column as Float32; null where it says that there is no value; a decimal comma is understood, true is 1.
 
     Raises DataError naming the first line whose value is no number.
     """
+    if isinstance(values.dtype, pl.Categorical | pl.Enum):
+        values = values.cast(pl.String)
     if values.dtype != pl.String:
         if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.Null)):
             raise DataError(f"{place}: column {name} is {values.dtype}, expected numbers")
@@ -78,11 +71,10 @@ def numbers(values: pl.Series, lines: pl.Series, place: Place, name: str) -> pl.
     found = text.cast(pl.Float32, strict=False)
     wrong = found.is_null() & text.is_not_null()
     if wrong.any():
-        comma = text.str.contains(r"^[+-]?\d+,\d+$")
-        found = text.str.replace(",", ".", literal=True).cast(pl.Float32, strict=False)
-        wrong = text.is_not_null() & (
-            found.is_null() | ~(comma | text.cast(pl.Float32, strict=False).is_not_null())
-        )
+        plain = text.str.replace(r"^([+-]?\d+),(\d+)$", "$1.$2")
+        plain = plain.str.replace(r"^[Tt]rue$|^TRUE$", "1").str.replace(r"^[Ff]alse$|^FALSE$", "0")
+        found = plain.cast(pl.Float32, strict=False)
+        wrong = found.is_null() & text.is_not_null()
     if wrong.any():
         at = wrong.arg_true()[0]
         raise DataError(f"{place.at(lines[at])}: {name} = {text[at]!r} is not a number; correct the line")
@@ -123,15 +115,31 @@ def _whole_numbers(values: pl.Series, place: str, name: str) -> pl.Series:
 
 def _listed(cell: str, separator: str | None) -> list[str]:
     """Names in one cell of text."""
+    if cell.casefold() in NO_CATEGORY:  # before it is cut: "N/A" at "/"
+        return []
     wrapped = _WRAPPED.match(cell)
     inner = wrapped.group(1) if wrapped else cell
     if inner[:1] in ("[", "(", "{") and inner[-1:] in ("]", ")", "}"):
         value = _literal(inner)
         if value is not None:
             return _flat(value)
-        if inner[0] == "[":  # as Java and Scala write lists: no quotes
-            return inner[1:-1].split(",")
+        if (
+            inner[0] != "("
+        ):  # as Java and Scala write lists, or PostgreSQL its arrays: quotes where they are needed
+            return _loosely_listed(inner[1:-1])
     return cell.split(separator) if separator else [cell]
+
+
+def _loosely_listed(inside: str) -> list[str]:
+    """Names separated by commas, some of them in quotes.
+
+    >>> _loosely_listed('Drama, "War, Peace"'), _loosely_listed("None, 'Drama'")
+    (['Drama', 'War, Peace'], ['None', 'Drama'])
+    """
+    quote = next((mark for mark in "\"'" if re.search(rf"(^|,)\s*{mark}", inside)), '"')
+    line = inside.replace("\r", " ").replace("\n", " ")
+    reader = csv.reader([line], quotechar=quote, escapechar="\\", skipinitialspace=True)
+    return [name for row in reader for name in row]
 
 
 def _literal(text: str) -> Any:

@@ -173,20 +173,27 @@ def _is_known(rows: pl.DataFrame, raw: RawData, config: DataConfig) -> pl.Series
         )
     if config.unknown_items == "refuse":
         first = rows[int(np.argmin(known))]
+        unknown = rows["item_id"].filter(pl.Series(~known)).unique(maintain_order=True).cast(pl.String)
+        alike = _alike(unknown, raw.items["item_id"])
         raise DataError(
             f"{place_at(raw.interactions_place, first['line'][0])}: item '{first['item_id'][0]}' is not in "
-            f"{raw.items_place} ({int((~known).sum()):,} of {rows.height:,} rows have such items); add it there, or "
-            "leave such rows out with data.unknown_items=drop"
+            f"{raw.items_place} ({int((~known).sum()):,} of {rows.height:,} rows have such items"
+            f"{'; ' + alike if alike else ''}); add it there, or leave such rows out with data.unknown_items=drop"
         )
     return pl.Series(known)
 
 
 def _difference(here: pl.Series, there: pl.Series) -> str:
     """One id of each side, two that mean the same if there are such."""
+    return _alike(here, there) or f"'{here[0]}' here, '{there[0]}' there"
+
+
+def _alike(here: pl.Series, there: pl.Series) -> str:
+    """Two ids that seem to mean the same, and what they differ by; empty where none do."""
     for problem, plain in _ALIKE.items():
         pairs = pl.DataFrame({"here": here, "id": plain(here)}).join(
             pl.DataFrame({"there": there, "id": plain(there)}), on="id", maintain_order="left"
         )
         if pairs.height:
             return f"'{pairs['here'][0]}' here, '{pairs['there'][0]}' there: {problem}"
-    return f"'{here[0]}' here, '{there[0]}' there"
+    return ""

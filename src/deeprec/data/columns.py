@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal, Protocol
 
 from deeprec.data.parsing.table import Head
@@ -24,34 +26,47 @@ HEADERS: dict[Role, str] = {
     "items": "data.item_header",
     "users": "data.user_header",
 }
-# Words that people call our columns by, the likeliest first; written without case, spaces and signs.
+# Words that people call our columns by, the likeliest first; compared without case, accents, spaces and signs.
 _USUAL: dict[str, tuple[str, ...]] = {
     "user_id": (
         "user", "customer", "reviewer", "member", "visitor", "client", "buyer", "account", "patron", "listener",
         "kunde", "kunden", "nutzer", "benutzer", "besucher", "mitglied", "kaeufer", "käufer", "usuario", "cliente",
-        "utilisateur", "person", "session",
+        "utilisateur", "person", "session", "uid", "utente", "usuário", "gebruiker", "klant", "пользователь",
+        "покупатель", "клиент", "用户", "会员", "顾客", "客户", "ユーザー", "ユーザ", "会員", "顧客",
     ),
     "item_id": (
         "item", "product", "sku", "asin", "article", "movie", "film", "book", "isbn", "song", "track", "artist",
         "game", "app", "business", "news", "video", "course", "recipe", "restaurant", "stockcode", "artikel",
-        "produkt", "ware", "buch", "spiel", "producto", "produit", "prodotto", "ean", "gtin",
+        "produkt", "ware", "buch", "spiel", "producto", "produit", "prodotto", "ean", "gtin", "iid", "pid", "mid",
+        "artículo", "libro", "película", "articolo", "produto", "livre", "товар", "фильм", "книга", "商品", "物品",
+        "产品", "电影", "图书", "映画", "作品",
     ),
     "timestamp": (
         "timestamp", "time", "datetime", "date", "unixreviewtime", "when", "ts", "created", "ordered", "bought",
         "purchased", "clicked", "viewed", "zeit", "zeitpunkt", "zeitstempel", "datum", "bestellt", "bestelldatum",
-        "kaufdatum", "gekauft", "fecha", "jour", "day",
+        "kaufdatum", "gekauft", "fecha", "jour", "day", "data", "дата", "время", "时间", "时间戳", "日期", "购买时间",
+        "日時", "日付", "時間",
     ),
-    "rating": ("rating", "stars", "score", "overall", "grade", "bewertung", "sterne", "wertung", "note", "puntuacion"),
+    "rating": (
+        "rating", "stars", "score", "overall", "grade", "bewertung", "sterne", "wertung", "note", "puntuacion", "voto",
+        "nota", "avaliação", "оценка", "рейтинг", "评分", "打分", "星级", "評価",
+    ),
     "title": (
         "title", "name", "label", "titel", "bezeichnung", "artikelname", "produktname", "productname", "itemname",
-        "nombre", "nom", "description", "beschreibung",
+        "nombre", "nom", "description", "beschreibung", "título", "titolo", "titre", "nome", "naam", "название",
+        "наименование", "标题", "名称", "商品名称", "书名", "电影名", "片名", "タイトル", "商品名", "題名",
     ),
     "categories": (
         "categories", "category", "genres", "genre", "tags", "class", "department", "kategorie", "kategorien",
-        "warengruppe", "rubrik", "categoria", "categorie", "topic",
+        "warengruppe", "rubrik", "categoria", "categorie", "topic", "genere", "категория", "жанр", "类别", "类型",
+        "分类", "标签", "カテゴリ", "カテゴリー", "ジャンル",
     ),
-    "year": ("year", "jahr", "released", "releasedate", "published", "erscheinungsjahr", "annee", "ano"),
+    "year": (
+        "year", "jahr", "released", "releasedate", "published", "erscheinungsjahr", "annee", "ano", "anno", "год",
+        "年份",
+    ),
 }  # fmt: skip
+_OF_IDS = ("id", "nr", "no", "nummer", "number", "code", "编号", "番号")
 
 
 class ColumnFinder(Protocol):
@@ -132,6 +147,8 @@ def check_names(columns: Mapping[str, str], setting: str) -> None:
 def guess_columns(names: Sequence[str], wanted: Sequence[str] = OURS) -> dict[str, str]:
     """Our column -> the file's, where a name says what it is. Each of theirs is used once.
 
+    A plain `id` is the first id that is wanted, where no other column is it: in an item file the item's.
+
     >>> guess_columns(["Kunde", "Artikel-Nr", "Name", "Gekauft am"])
     {'user_id': 'Kunde', 'item_id': 'Artikel-Nr', 'timestamp': 'Gekauft am', 'title': 'Name'}
     """
@@ -142,6 +159,9 @@ def guess_columns(names: Sequence[str], wanted: Sequence[str] = OURS) -> dict[st
     for ours, theirs in sorted(scores, key=lambda pair: -scores[pair]):
         if ours not in found and theirs not in found.values():
             found[ours] = theirs
+    free = (name for name in names if name.casefold().strip("_") == "id" and name not in found.values())
+    if wanted and wanted[0].endswith("_id") and (plain := next(free, None)):
+        found.setdefault(wanted[0], plain)
     return {ours: found[ours] for ours in wanted if ours in found}
 
 
@@ -152,29 +172,31 @@ def looks_like_a_row(names: Sequence[str]) -> bool:
 
 def _score(ours: str, theirs: str) -> float:
     """How surely a column is ours: its whole name counts most, then words in it, likely ones before others."""
-    plain = re.sub(r"[\W_]+", "", theirs.casefold())
+    plain = re.sub(r"[\W_]+", "", _folded(theirs))
     if plain == ours.replace("_", ""):
         return 10
-    words = [
-        word.casefold() for word in re.findall(r"[A-ZÄÖÜ]?[^\W\d_A-ZÄÖÜ]+|[A-ZÄÖÜ]+(?![a-zäöü])", theirs)
-    ]
-    usual = _USUAL[ours]
+    words = [_folded(word) for word in re.findall(r"[A-ZÄÖÜ]?[^\W\d_A-ZÄÖÜ]+|[A-ZÄÖÜ]+(?![a-zäöü])", theirs)]
     is_id = ours.endswith("_id")
-    if ours != "user_id" and set(words) & set(_USUAL["user_id"]):
+    if ours != "user_id" and set(words) & set(_usual("user_id")):
         return 0  # a customer's name is no title
-    for place, word in enumerate(usual):
+    for place, word in enumerate(_usual(ours)):
         rank = 1 - place / 100
-        ids = (
-            word + "id",
-            word + "nr",
-            word + "no",
-            word + "nummer",
-            word + "number",
-            word + "code",
-            "parent" + word,
-        )
+        ids = (*(word + end for end in _OF_IDS), "parent" + word)
         if plain == word or (is_id and plain in ids):
             return 8 + rank
         if word in words or (len(word) > 4 and plain.startswith(word)):
-            return 4 + rank + (1 if is_id and {"id", "nr", "no", "nummer", "code"} & set(words) else 0)
+            return 4 + rank + (1 if is_id and set(_OF_IDS) & set(words) else 0)
+        if len(word) > 4 and plain.endswith(word):  # as German puts words together: Bestellzeitpunkt
+            return 3 + rank
     return 0
+
+
+@cache
+def _usual(ours: str) -> tuple[str, ...]:
+    return tuple(_folded(word) for word in _USUAL[ours])
+
+
+def _folded(text: str) -> str:
+    """Without case and accents."""
+    parts = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(character for character in parts if not unicodedata.combining(character))

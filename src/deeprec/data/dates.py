@@ -1,4 +1,4 @@
-"""How dates are written: ISO, German, with slashes, or by a pattern; text to Unix seconds."""
+"""How dates are written: ISO, German, with slashes or names of months, or by a pattern; text to Unix seconds."""
 
 from __future__ import annotations
 
@@ -10,16 +10,39 @@ import polars as pl
 from deeprec.errors import ConfigError, DataError
 
 _CLOCK = (
-    r"(?:(?:\s*[Tt,]\s*|\s+)(?<H>\d{1,2}):?(?<M>\d{2})(?::?(?<S>\d{2})(?:[.,](?<f>\d{1,12}))?)?"
-    r"\s*(?<p>[AaPp]\.?[Mm]\.?)?)?"
+    r"(?:(?:\s*[Tt,]\s*|,?\s+(?:at|um)\s+|\s+)(?<H>\d{1,2}):?(?<M>\d{2})(?::?(?<S>\d{2})(?:[.,](?<f>\d{1,12}))?)?"
+    r"\s*(?<p>[AaPp]\.?[Mm]\.?)?(?:\s*Uhr)?)?"
 )
-_ZONE = r"\s*(?<z>Z|z|UTC|utc|GMT|gmt|[+-]\d{2}(?::?\d{2})?)?"
-_PIECES = ("Y", "m", "d", "H", "M", "S", "f", "p", "z")
+_ANY_ZONE = r"(?<z>Z|z|UTC|utc|GMT|gmt|[+\u{2212}-]\d{2}(?::?\d{2})?)"  # the minus of typographers, too
+_ZONE = rf"\s*{_ANY_ZONE}?"
+_PIECES = ("Y", "m", "b", "d", "H", "M", "S", "f", "p", "z")
+# The first letters of months, in English and German.
+_MONTHS = {
+    name: f"{number}"
+    for number, names in enumerate(
+        [
+            "jan",
+            "feb",
+            "mar|mär|mrz",
+            "apr",
+            "may|mai",
+            "jun",
+            "jul",
+            "aug",
+            "sep",
+            "oct|okt",
+            "nov",
+            "dec|dez",
+        ],
+        1,
+    )
+    for name in names.split("|")
+}
 
 
 @dataclass(frozen=True, slots=True)
 class DateForm:
-    """One way to write dates: a pattern with the groups Y m d H M S f p z, or one for `strptime`."""
+    """One way to write dates: a pattern with the groups Y m (b: by name) d H M S f p z, or one for `strptime`."""
 
     name: str
     example: str
@@ -44,8 +67,18 @@ _ISO = _form(
 _BASIC = _form("ISO date", "20240531T100000Z", r"(?<Y>\d{4})(?<m>\d{2})(?<d>\d{2})")
 _GERMAN = _form("date", "31.05.2024", r"(?<d>\d{1,2})\.(?<m>\d{1,2})\.(?<Y>\d{4})")
 _DAY_FIRST = _form("date, day first,", "31/05/2024", r"(?<d>\d{1,2})[-/](?<m>\d{1,2})[-/](?<Y>\d{4})")
+_WEEKDAY, _NAME, _DAY = (
+    r"(?:[A-Za-z]{2,9}\.?,?\s+)?", r"(?<b>[A-Za-zäÄ]{3,9})\.?", r"(?<d>\d{1,2})(?:st|nd|rd|th)?"
+)  # fmt: skip
+_DAY_NAMED = _form("date", "31 May 2024", rf"{_WEEKDAY}{_DAY}[\s.-]+{_NAME},?[\s-]+(?<Y>\d{{4}})")
+_NAMED_DAY = _form("date", "May 31, 2024", rf"{_WEEKDAY}{_NAME}\s+{_DAY},?\s+(?<Y>\d{{4}})")
+_YEAR_LAST = DateForm(
+    "date",
+    "Fri May 31 10:00:00 2024",
+    rf"^{_WEEKDAY}{_NAME}\s+{_DAY}\s+(?<H>\d{{1,2}}):(?<M>\d{{2}}):(?<S>\d{{2}})\s+(?:{_ANY_ZONE}\s+)?(?<Y>\d{{4}})$",
+)
 _MONTH_FIRST = _form("date, month first,", "05/31/2024", r"(?<m>\d{1,2})[-/](?<d>\d{1,2})[-/](?<Y>\d{4})")
-DATE_FORMS = (_ISO, _BASIC, _GERMAN)
+DATE_FORMS = (_ISO, _BASIC, _GERMAN, _DAY_NAMED, _NAMED_DAY, _YEAR_LAST)
 # What most files hold; a fixed layout is read fifty times faster than a pattern.
 _USUAL = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S%.f")
 
@@ -96,7 +129,9 @@ def _by_groups(text: pl.Series, pattern: str) -> pl.Series:
 
 def _seconds() -> pl.Expr:
     """From the columns of `_PIECES`; null where there is no such day or time of day."""
-    day = pl.concat_str(pl.col("Y"), pl.col("m").str.zfill(2), pl.col("d").str.zfill(2)).str.to_date(
+    named = pl.col("b").str.to_lowercase().str.head(3).replace_strict(_MONTHS, default=None)
+    month = pl.coalesce(pl.col("m"), named)
+    day = pl.concat_str(pl.col("Y"), month.str.zfill(2), pl.col("d").str.zfill(2)).str.to_date(
         "%Y%m%d", strict=False
     )
     hour, minute, second = (pl.col(name).fill_null("0").cast(pl.Int64) for name in "HMS")
@@ -114,8 +149,8 @@ def _offset() -> pl.Expr:
     minutes = digits.str.head(2).cast(pl.Int64, strict=False) * 60 + digits.str.tail(2).cast(
         pl.Int64, strict=False
     )
-    sign = pl.when(pl.col("z").str.starts_with("-")).then(-1).otherwise(1)
-    numbered = pl.col("z").str.contains(r"^[+-]")
+    sign = pl.when(pl.col("z").str.starts_with("+")).then(1).otherwise(-1)
+    numbered = pl.col("z").str.contains(r"^[^A-Za-z]")
     return pl.when(numbered).then(sign * minutes * 60).otherwise(0).fill_null(0)
 
 

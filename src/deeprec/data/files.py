@@ -11,11 +11,13 @@ from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
+from urllib.parse import unquote
 
-from deeprec.data.parsing.streams import is_sidecar, translated
+from deeprec.data.parsing.streams import is_sidecar, is_workbook, translated
 from deeprec.data.parsing.table import DataFile
 from deeprec.errors import DataError
 
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _PACKED = ("", ".gz", ".zip", ".zst", ".bz2", ".xz")
 _MOST_FILES = 20_000
 _DEEPEST = 4
@@ -122,7 +124,7 @@ class Source:
         return [name for name in names if not name.endswith("/") and not is_sidecar(name)]
 
     def _file(self, entry: PurePosixPath) -> DataFile:
-        above = dict(part.split("=", 1) for part in entry.parts[:-1] if "=" in part)  # as Hive names folders
+        above = _folder_columns(entry)
         if self._zip:
             self._used[self.path] = self.path.name
             opener = partial(_Member, self.path, str(entry))
@@ -131,6 +133,12 @@ class Source:
         path = self._root() / entry
         self._used[path] = entry.name
         return DataFile(str(path), partial(_open, path), _size(path), path, above)
+
+
+def _folder_columns(entry: PurePosixPath) -> dict[str, str]:
+    """What the names of folders say, as Hive and Spark write them: `day=2020-01-31`, with signs as in a URL."""
+    pairs = [part.split("=", 1) for part in entry.parts[:-1] if "=" in part]
+    return {unquote(name): "" if value == _NO_VALUE else unquote(value) for name, value in pairs}
 
 
 def source_exists(path: Path) -> bool:
@@ -179,7 +187,7 @@ def _is_archive(path: Path) -> bool:
             raise DataError(f"{path}: is not a readable zip archive; download it again")
         return False
     with translated(str(path)), zipfile.ZipFile(path) as archive:
-        return not any(name.startswith("xl/") for name in archive.namelist())
+        return not is_workbook(archive.namelist())
 
 
 def _place_in_order(entry: PurePosixPath) -> tuple[object, ...]:

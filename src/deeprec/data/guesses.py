@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from deeprec.data.cells import NO_CATEGORY
 from deeprec.data.columns import Role, looks_like_a_row
 from deeprec.data.parsing.table import DataFile, TextOptions, is_written_in, read_sample
 from deeprec.data.places import Place
@@ -105,7 +106,8 @@ def guess_separator(cells: pl.Series) -> dict[str, str]:
     """What cuts categories, where it is not the usual sign: the first that stands in a good part of the cells."""
     if cells.dtype != pl.String:
         return {}
-    plain = cells.drop_nulls().filter(~cells.drop_nulls().str.contains(r"^[\[({]"))
+    known = cells.drop_nulls()
+    plain = known.filter(~known.str.contains(r"^[\[({]") & ~known.str.to_lowercase().is_in(list(NO_CATEGORY)))
     for mark in _SEPARATORS:
         if len(plain) and plain.str.contains(mark, literal=True).mean() > 0.2:  # type: ignore[operator]
             return {} if mark == "|" else {"category_separator": mark}

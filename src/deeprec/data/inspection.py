@@ -19,7 +19,7 @@ from deeprec.data.guesses import (
     guess_header,
     guess_separator,
 )
-from deeprec.data.parsing.table import DataFile, TextOptions, read_sample
+from deeprec.data.parsing.table import DataFile, TextOptions, first_filled, read_sample
 from deeprec.data.prepare import READERS
 from deeprec.data.raw import RawData, check_raw
 from deeprec.data.readers.signs import recognise
@@ -110,9 +110,13 @@ def inspect_source(path: Path, items: Path | None = None, users: Path | None = N
 def _tables(path: Path, items: Path | None, users: Path | None) -> dict[Role, tuple[Path, DataFile]]:
     """The table of each role: as named, else by what the columns of the files in a folder are called."""
     named: dict[Role, Path | None] = {"items": items, "users": users}
-    others = {role: (place, Source(place).whole()[0]) for role, place in named.items() if place is not None}
+    others = {
+        role: (place, first_filled(Source(place).whole()))
+        for role, place in named.items()
+        if place is not None
+    }
     try:
-        return {"interactions": (path, Source(path).whole()[0]), **others}
+        return {"interactions": (path, first_filled(Source(path).whole())), **others}
     except DataError:
         found = _by_columns(path)
         if "interactions" not in found:
@@ -125,19 +129,28 @@ def _by_columns(path: Path) -> dict[Role, tuple[Path, DataFile]]:
     for name in Source(path).members():
         place = path / name
         try:
-            file = Source(place).whole()[0]
+            file = first_filled(Source(place).whole())
             encoding = guess_encoding(file)
             options = TextOptions(encodings=(encoding,) if encoding else ())
             names = set(guess_columns(read_sample(file, options, 1)[0].names))
         except DataError:
             continue  # a readme, a picture: no table
         if {"user_id", "item_id"} <= names:
-            found.setdefault("interactions", (place, file))
+            _take_once(found, place, file)
         elif {"item_id", "title"} <= names:
             found.setdefault("items", (place, file))
         elif "user_id" in names:
             found.setdefault("users", (place, file))
     return found
+
+
+def _take_once(found: dict[Role, tuple[Path, DataFile]], place: Path, file: DataFile) -> None:
+    if "interactions" in found:
+        raise DataError(
+            f"{place.parent}: {found['interactions'][0].name} and {place.name} both look like interactions; name one "
+            "of them, or call parts of one table part-1, part-2 and so on, in a folder of their own"
+        )
+    found["interactions"] = (place, file)
 
 
 def _has_own_items(role: Role, tables: Mapping[Role, object]) -> bool:

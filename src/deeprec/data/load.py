@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from deeprec.data.columns import ColumnFinder
+from deeprec.data.parsing.lines import joined
 from deeprec.data.parsing.table import DataFile, Head, TableRows, TextOptions, read_table
 from deeprec.data.parsing.text import check_encoding
 from deeprec.data.places import Place
@@ -64,7 +65,7 @@ def load_planned(
     rows, notes = table.plan.finish(table, place)
     if not table.plan.items:
         return Loaded(rows, place, (*_about(table, place), *notes))
-    first = pl.concat(table.plan.found).unique(["item_id"], keep="first", maintain_order=True)
+    first = joined(table.plan.found, str(place)).unique(["item_id"], keep="first", maintain_order=True)
     return Loaded(rows, place, (*_about(table, place), *notes), table.plan.items.finish(first, place))
 
 

@@ -14,6 +14,7 @@ from deeprec.data.raw import date_year, title_year
 from deeprec.data.times import TimeColumn, day_of
 
 _A_YEAR = 366 * 86_400
+_NO_TITLE = ["nan", "NaN", "<NA>"]  # as pandas writes a missing one; "None" and "Null" are songs
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +126,14 @@ class ItemPlan:
 
     def finish(self, rows: pl.DataFrame, place: Place) -> pl.DataFrame:
         """Rows of `take` with lists of categories, and years as numbers."""
-        titles = rows["title"].fill_null("")
+        titles = rows["title"].fill_null("").replace(_NO_TITLE, [""] * len(_NO_TITLE))
         lists = rows["categories"]
-        if lists.dtype == pl.String:
-            lists = self.lists(lists, self.separators, str(place))
+        if lists.dtype in (pl.String, pl.Null):
+            lists = self.lists(lists.cast(pl.String), self.separators, str(place))
+        elif lists.null_count():  # of a file in which the column has no value, hence no type
+            lists = rows.select(pl.col("categories").fill_null(pl.lit([], lists.dtype))).to_series()
         written = titles.map_elements(title_year, return_dtype=pl.Int32)
-        dated = rows["year"].fill_null("").map_elements(date_year, return_dtype=pl.Int32)
+        dated = rows["year"].cast(pl.String).fill_null("").map_elements(date_year, return_dtype=pl.Int32)
         year = pl.coalesce(written, dated) if self.title_first else pl.coalesce(dated, written)
         return rows.with_columns(titles.alias("title"), lists.alias("categories"), year.alias("year"))
 
@@ -146,6 +149,8 @@ class ItemPlan:
         column = rows[self.names[name]]
         if name == "categories" and (column.dtype.is_nested() or self.at_once):
             return self.lists(column, self.separators, place).alias(name)
+        if column.dtype == pl.Null:
+            return column.alias(name)
         return texts(column, place, name).alias(name)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 
@@ -13,6 +15,10 @@ from deeprec.data.places import Place
 from deeprec.data.times import check_seconds, latest_seconds
 from deeprec.errors import DataError
 
+# How software writes that there is no value, what pandas takes for none among them.
+_NO_ID = frozenset(
+    {"", "nan", "NaN", "NaT", "None", "null", "NULL", "<NA>", "NA", "N/A", "n/a", "#N/A", "\\N", "undefined"}
+)
 _YEAR = re.compile(r"\((\d{4})(?:[-–]\d{0,4})?\)(?:\s*\([A-Za-z]{1,3}\))?\s*$")
 
 
@@ -93,32 +99,31 @@ def _check_items(raw: RawData) -> None:
         raise DataError(f"{raw.interactions_place}: no interactions; name a file with at least one row")
     if not raw.items.height:
         raise DataError(f"{place}: the catalogue is empty; name a file with at least one item")
-    empty = raw.items.filter(pl.col("item_id").fill_null("").str.strip_chars() == "").head(1)
-    if empty.height:
-        raise DataError(
-            f"{place_at(place, empty['line'][0])}: empty item id; give the item an id or remove the line"
-        )
+    _refuse_no_ids(raw.items, "item_id", place, "give the item an id")
     again = raw.items.filter(pl.col("item_id").is_duplicated())
     if again.height:
         first, second = again.filter(pl.col("item_id") == again["item_id"][0]).head(2)["line"].to_list()
         raise DataError(
             f"{place_at(place, second)}: item id '{again['item_id'][0]}' is already on line {first}; keep one of them"
         )
+    _refuse_nested_titles(raw)
     if not raw.items.filter(pl.col("title").fill_null("").str.strip_chars() != "").height:
         raise DataError(f"{place}: no item has a title; name the column that holds titles")
+
+
+def _refuse_nested_titles(raw: RawData) -> None:
+    """Raise DataError for a title that is a list of texts or an object; `[1408]` may be one."""
+    for row in raw.items.filter(pl.col("title").str.contains(r"^\s*[\[{]")).iter_rows(named=True):
+        value = _nested(row["title"])
+        if isinstance(value, dict) or (value and not all(isinstance(part, int | float) for part in value)):
+            where, shown = place_at(raw.items_place, row["line"]), row["title"][:60]
+            raise DataError(f"{where}: title = {shown!r} is a list or an object; write plain text")
 
 
 def _check_ids(raw: RawData) -> None:
     place = raw.interactions_place
     for column in ("user_id", "item_id"):
-        blank = pl.col(column).is_null()
-        if raw.interactions.schema[column] == pl.String:
-            blank |= pl.col(column).str.strip_chars() == ""
-        empty = raw.interactions.filter(blank).head(1)
-        if empty.height:
-            raise DataError(
-                f"{place_at(place, empty['line'][0])}: empty {column}; fill it in or remove the line"
-            )
+        _refuse_no_ids(raw.interactions, column, place, "fill it in")
     for column in ("timestamp", "rating"):
         wrong = raw.interactions.filter(pl.col(column).is_nan() | pl.col(column).is_infinite()).head(1)
         if wrong.height:
@@ -126,6 +131,38 @@ def _check_ids(raw: RawData) -> None:
                 f"{place_at(place, wrong['line'][0])}: {column} = {wrong[column][0]} of user '{wrong['user_id'][0]}' "
                 "is not a finite number; correct or remove the line"
             )
+
+
+def _refuse_no_ids(rows: pl.DataFrame, column: str, place: Place | str, remedy: str) -> None:
+    """Raise DataError naming the first row whose id is missing, also where software wrote that as a word, or no id."""
+    different = rows[column].unique().cast(pl.String)
+    wrong = [text for text in different.to_list() if text is None or _is_no_id(text)]
+    if not wrong:
+        return
+    rows = rows.select("line", pl.col(column).cast(pl.String))
+    found = rows.filter(pl.col(column).is_in(wrong, nulls_equal=True))
+    text = found[column][0]
+    what = f"empty {column}" if text is None or not text.strip() else f"{column} = {text[:60]!r} is no id"
+    others = f" ({found.height:,} of {rows.height:,} rows have none)" if found.height > 1 else ""
+    raise DataError(f"{place_at(place, found['line'][0])}: {what}{others}; {remedy} or remove the line")
+
+
+def _is_no_id(text: str) -> bool:
+    text = text.strip()
+    if text in _NO_ID:
+        return True
+    if not text.startswith(("{", "[")):
+        return False
+    return _nested(text) is not None
+
+
+def _nested(text: str) -> list[Any] | dict[str, Any] | None:
+    """The list or the object that a text is, as those of JSON files come here; None for other text."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict | list) else None
 
 
 def _check_times(raw: RawData) -> None:

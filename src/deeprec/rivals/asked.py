@@ -137,6 +137,10 @@ def _others(run: Run) -> dict[str, Any]:
     return {"constants": constants_of(sys.modules[__name__], tuning)}
 
 
+def _check(run: Run, dataset: Dataset, trm: ExplorableRetriever) -> None:
+    tuning_examples(dataset, 1)
+
+
 def _fit(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> dict[str, Any]:
     examples = tuning_examples(dataset, tuning.VALIDATION_USERS)
     rules = _candidates(run)
@@ -173,4 +177,5 @@ TRM_ASKED = Rival(
     _others,
     _fit,
     _load,
+    _check,
 )

@@ -216,6 +216,11 @@ def _als(factors: int, regularization: float, iterations: int, seed: int) -> Any
     )
 
 
+def check_extra() -> None:
+    """Raise MissingExtraError without the library that factorises."""
+    _implicit("implicit.cpu.als")
+
+
 def _implicit(module: str) -> Any:
     try:
         return import_module(module)

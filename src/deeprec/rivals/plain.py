@@ -41,7 +41,8 @@ def _knn(dataset: Dataset, config: PlainConfig, seed: int) -> Iterator[tuple[Set
                 yield {"neighbours": neighbours, "shrink": shrink, "decay": decay}, fitted.with_decay(decay)
 
 
-def _ease(dataset: Dataset, config: PlainConfig, seed: int) -> Iterator[tuple[Settings, Model]]:
+def _check_memory(dataset: Dataset, config: PlainConfig) -> None:
+    """Raise EvaluationError where EASE needs more memory than the settings allow."""
     n_items = dataset.catalog.n_items
     needed = linear.ease_gigabytes(n_items)
     if needed > config.ease_memory_gb:
@@ -51,6 +52,9 @@ def _ease(dataset: Dataset, config: PlainConfig, seed: int) -> Iterator[tuple[Se
             "leave out rare items (data.min_item_interactions), or fit "
             f"{methods.ITEM_KNN} or {methods.ALS} in its place"
         )
+
+
+def _ease(dataset: Dataset, config: PlainConfig, seed: int) -> Iterator[tuple[Settings, Model]]:
     gram = linear.gram_matrix(dataset)
     for l2 in config.ease_l2:
         fitted = linear.EASE.fit(dataset, l2, gram=gram)
@@ -77,14 +81,19 @@ def _bpr(dataset: Dataset, config: PlainConfig, seed: int) -> Iterator[tuple[Set
                 yield common, fitted
 
 
+def _check_extra(dataset: Dataset, config: PlainConfig) -> None:
+    factors.check_extra()
+
+
 def _rival(
     name: str,
     summary: str,
     candidates: Candidates,
     load: Callable[[Path, Dataset], Model],
     grid: tuple[str, ...],
+    needs: Callable[[Dataset, PlainConfig], None] = lambda dataset, config: None,
 ) -> Rival:
-    """A rival whose settings are chosen from the product of `grid`, names of PlainConfig."""
+    """A rival whose settings are chosen from the product of `grid`, names of PlainConfig; `needs` raises what lacks."""
 
     def others(run: Run) -> dict[str, Any]:
         return {"constants": constants_of(sys.modules[__name__], tuning)}
@@ -110,7 +119,11 @@ def _rival(
     def load_recommender(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> Recommender:
         return wrap(dataset)(load(folder / _FILE, dataset))
 
-    return Rival(summary, others, fit, load_recommender)
+    def check(run: Run, dataset: Dataset, trm: ExplorableRetriever) -> None:
+        needs(dataset, run.config.rivals.plain)
+        tuning_examples(dataset, 1)
+
+    return Rival(summary, others, fit, load_recommender, check)
 
 
 ITEM_KNN = _rival(
@@ -127,6 +140,7 @@ EASE = replace(
         _ease,
         lambda file, dataset: linear.EASE.load(file, dataset.catalog.n_items),
         ("ease_l2", "decays"),
+        _check_memory,
     ),
     space=lambda run, dataset: 4 * (dataset.catalog.n_items + 1) ** 2,
 )
@@ -136,6 +150,7 @@ ALS = _rival(
     _als,
     lambda file, dataset: factors.ALS.load(file, dataset.catalog.n_items),
     ("als_factors", "als_regularization", "als_alpha", "decays"),
+    _check_extra,
 )
 BPR = _rival(
     methods.BPR,
@@ -143,4 +158,5 @@ BPR = _rival(
     _bpr,
     lambda file, dataset: factors.BPR.load(file, dataset),
     ("bpr_factors", "bpr_learning_rate", "bpr_regularization"),
+    _check_extra,
 )

@@ -127,16 +127,20 @@ def _write_histories(file: Path, histories: Sequence[Sequence[int]]) -> None:
     np.savez(file, items=items, ends=ends)
 
 
-def _run(python: Path, *words: object, bar: Bar | None = None) -> None:
-    """Run the worker; raises EvaluationError where its interpreter is missing, or with its last words.
-
-    `bar` moves on with each epoch.
-    """
+def _check_interpreter(python: Path) -> None:
     if not python.is_file():
         raise EvaluationError(
             f"{python}: no interpreter with RecTools there (rivals.plain.peers_python); make it with `make peers`, "
             "or name another with --set rivals.plain.peers_python=PATH"
         )
+
+
+def _run(python: Path, *words: object, bar: Bar | None = None) -> None:
+    """Run the worker; raises EvaluationError where its interpreter is missing, or with its last words.
+
+    `bar` moves on with each epoch.
+    """
+    _check_interpreter(python)
     # Absolute, but not resolved: the link is what tells Python of its environment. -P: this folder is not searched
     # for modules, where `rectools` would be this one.
     command = [str(python.absolute()), "-P", str(_WORKER), *(str(word) for word in words)]
@@ -187,7 +191,10 @@ def _rival(name: str, summary: str) -> Rival:
     def load(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> Recommender:
         return RecToolsRecommender(name, folder, Path(run.config.rivals.plain.peers_python), dataset)
 
-    return Rival(summary, others, fit, load)
+    def check(run: Run, dataset: Dataset, trm: ExplorableRetriever) -> None:
+        _check_interpreter(Path(run.config.rivals.plain.peers_python))
+
+    return Rival(summary, others, fit, load, check)
 
 
 SASREC = _rival(methods.RECTOOLS_SASREC, "SASRec of RecTools, in an environment of its own (make peers)")

@@ -40,7 +40,8 @@ class Rival:
     that say so themselves (`settings/effect.py`). `fit`
     gets the data set with everything before validation in its fit part, writes what it learned
     into an empty folder, and returns facts for `stages.json`. `load` gets the same data set and
-    that folder. `space` gives the bytes that a fit needs on the disk besides logs, where they are many.
+    that folder. `space` gives the bytes that a fit needs on the disk besides logs, where they are many. `check`
+    gets what `fit` gets, without a folder, and raises what would stop it: a rival that is there stays then.
     """
 
     summary: str
@@ -48,6 +49,7 @@ class Rival:
     fit: Callable[[Run, Dataset, ExplorableRetriever, Path], dict[str, Any]]
     load: Callable[[Run, Dataset, ExplorableRetriever, Path], Recommender]
     space: Callable[[Run, Dataset], int] = lambda run, dataset: 0
+    check: Callable[[Run, Dataset, ExplorableRetriever], None] = lambda run, dataset, trm: None
 
 
 @runtime_checkable
@@ -92,11 +94,13 @@ def _run_rival(run: Run, dataset: Dataset, trm: ExplorableRetriever, name: str) 
     inputs = rival_inputs(run, name, rival)
     if run.is_current(stage, inputs.fingerprint) and folder.is_dir():
         return
+    inputs.refuse_earlier(run)
+    known = refit_data(dataset)
+    rival.check(run, known, trm)
     checkpoints = folder.with_name(f"{folder.name}.checkpoints")
     require_space(run.folder, rival.space(run, dataset) + LOGS, f"rival '{name}'", [checkpoints])
     inputs.begin(run)
     started = time.monotonic()
-    known = refit_data(dataset)
     write_ledger(run, stage, known.fit_histories())
     with whole_folder(folder) as part:
         facts = rival.fit(run, known, trm, part)

@@ -15,7 +15,7 @@ from deeprec.ledger import write_ledger
 from deeprec.run import Run, writes
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.encoders import build_text_encoder
-from deeprec.trm.kinds import NETWORKS, build_retriever
+from deeprec.trm.kinds import NETWORKS, build_retriever, check_kind
 from deeprec.trm.retriever import TRM
 from deeprec.trm.stage import fit_checkpoint, fit_network, require_fit_space, stage_inputs
 
@@ -25,6 +25,7 @@ STAGE = stages.TRM_REFIT
 @writes
 def run_trm_refit(run: Run, dataset: Dataset) -> ExplorableRetriever:
     """Fit the refitted TRM and save it to `run.trm_refit`, or load it if it is up to date."""
+    check_kind(run.config.trm)
     inputs = stage_inputs(run, dataset, STAGE)
     is_fitted = run.config.trm.kind in NETWORKS  # others leave nothing
     if run.is_current(STAGE, inputs.fingerprint) and (
@@ -36,7 +37,7 @@ def run_trm_refit(run: Run, dataset: Dataset) -> ExplorableRetriever:
     cache = run.trm_refit / "cache"
     encoder = build_text_encoder(run.config.trm, dataset.catalog, run.config.fit_seed, cache)
     require_fit_space(run, STAGE, dataset, encoder)
-    inputs.begin(run)
+    inputs.begin(run)  # what is refused is refused before: the TRM that is there stays
     checkpoint = fit_checkpoint(run.trm_refit, inputs.fingerprint)
     earlier = checkpoint.seconds
     if is_fitted:

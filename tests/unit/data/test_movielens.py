@@ -78,7 +78,7 @@ def test_ml_1m_maps_codes_and_drops_unrated_items(tmp_path: Path) -> None:
         ("u.item", "1|A||||0|1|2\n", r"u\.item line 1: genre flag 'Drama' is '2'"),
         ("u.item", "1|A||||0|1|0\n1|B||||0|1|0\n", r"u\.item line 2: item id '1' is already on line 1"),
         ("u.item", "1|||||0|1|0\n", r"u\.item: no item has a title"),
-        ("u.item", "|A||||0|1|0\n", r"u\.item line 1: empty item id"),
+        ("u.item", "|A||||0|1|0\n", r"u\.item line 1: empty item_id"),
         ("u.user", "1|24|M|x|1\n1|24|M|x|1\n", r"user '1' appears twice"),
     ],
 )

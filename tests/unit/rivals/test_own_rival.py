@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,15 @@ from typer.testing import CliRunner
 
 from deeprec.cli.app import app
 from deeprec.config import RunConfig, override_config
+from deeprec.data.dataset import Dataset
 from deeprec.data.stage import run_data
 from deeprec.errors import ConfigError
 from deeprec.ledger import read_ledger
 from deeprec.pipeline import build_recommenders, load_stages, trained_methods
-from deeprec.rivals.registry import load_rival, run_rival
+from deeprec.rivals import registry
+from deeprec.rivals.registry import find_rival, load_rival, run_rival
 from deeprec.run import Run
+from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.stage import run_trm
 
 SETTINGS = ("data.synthetic.users=20", "data.synthetic.items=30", "data.synthetic.interactions_per_user=10",
@@ -72,6 +76,25 @@ def test_it_is_fitted_listed_and_built_like_ours(run: Run) -> None:
     assert found.recommend([], 3) == []
     again = CliRunner().invoke(app, ["evaluate", "--methods", name, "--run", str(run.folder), "--json"])
     assert json.loads(again.stdout)["methods"][name]["name"] == name
+
+
+def test_what_would_stop_a_fit_leaves_the_one_that_is_there(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "rival_of_mine:NEWEST"
+    dataset, trm = load_stages(run)
+    run_rival(run, dataset, trm, name)
+    before = run.finished()
+
+    def refuse(run: Run, dataset: Dataset, trm: ExplorableRetriever) -> None:
+        raise ConfigError("it lacks something")
+
+    changed = replace(find_rival(name), check=refuse, others=lambda run: {"a setting": 2})
+    monkeypatch.setattr(registry, "find_rival", lambda name: changed)
+    with pytest.raises(ConfigError, match="it lacks something"):
+        run_rival(run, dataset, trm, name)
+    assert run.finished() == before
+    assert (run.rival(name) / "fitted").is_file()
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_without_the_environment(tmp_path: Path) -> None:
     with pytest.raises(
         EvaluationError, match=r"no interpreter with RecTools there .* make it with `make peers`"
     ):
-        find_rival("rectools-sasrec").fit(run, DATASET, None, tmp_path)  # type: ignore[arg-type]
+        find_rival("rectools-sasrec").check(run, DATASET, None)  # type: ignore[arg-type]
 
 
 def test_what_the_worker_is_given_holds_no_test_target(tmp_path: Path) -> None:

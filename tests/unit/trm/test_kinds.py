@@ -14,16 +14,17 @@ import pytest
 from typer.testing import CliRunner
 
 from deeprec.cli.trm import app
-from deeprec.config import DataConfig, RunConfig, SyntheticConfig, TRMConfig
+from deeprec.config import DataConfig, RunConfig, SyntheticConfig, TRMConfig, override_config
 from deeprec.data.dataset import Dataset
 from deeprec.data.stage import run_data
 from deeprec.doctor import inspect_run
-from deeprec.errors import ConfigError, RetrievalError
+from deeprec.errors import ConfigError, DeepRecError, RetrievalError
 from deeprec.run import Run
 from deeprec.trm.base import ExplorableRetriever
 from deeprec.trm.baselines import ItemKNN, Popularity
 from deeprec.trm.encoders import build_text_encoder
 from deeprec.trm.kinds import build_retriever
+from deeprec.trm.refit import run_trm_refit
 from deeprec.trm.stage import load_trm, run_trm
 from deeprec.trm.text_steered import TextSteered
 
@@ -175,3 +176,14 @@ def test_without_weight_the_retriever_reads_the_preference(small_dataset: Datase
         steered = TextSteered(Listening.fit(small_dataset), encoder, small_dataset.catalog, weight)
         steered.retrieve([[1]], ["Comedy"], k=3)
     assert heard == [["Comedy"], None]
+
+
+@pytest.mark.parametrize("stage", [run_trm, run_trm_refit])
+def test_an_encoder_that_can_not_be_had_leaves_what_is_there(tmp_path: Path, stage: Any) -> None:
+    run, dataset = _run(tmp_path / "run", kind="popularity")
+    stage(run, dataset)
+    before = run.finished()
+    other = Run(run.folder, override_config(run.config, [f"trm.text_encoder={tmp_path / 'no-such-model'}"]))
+    with pytest.raises(DeepRecError):
+        stage(other, dataset)
+    assert run.finished() == before

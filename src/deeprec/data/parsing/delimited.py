@@ -16,6 +16,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from deeprec.data.parsing.dialect import Dialect
+from deeprec.data.parsing.lines import free_names, numbered
 from deeprec.data.parsing.text import Piece, count_lines
 from deeprec.errors import DataError
 
@@ -50,7 +51,7 @@ class Delimited:
             line, row = self._first_row()
             self.names = _names(row, f"{self._place} line {line}")
         else:
-            self.names = list(header) or self._numbered_names()
+            self.names = free_names(header) or self._numbered_names()
         self._numeric = self._number_columns()
 
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
@@ -115,7 +116,7 @@ class Delimited:
         if rows.height != content.count(b"\n") or marks - inside != rows.height * (n - 1):
             return None
         rows.columns = self.names
-        rows = _numbered(rows, range(piece.first_line, piece.first_line + rows.height))
+        rows = numbered(rows, range(piece.first_line, piece.first_line + rows.height))
         return self._without_blanks(self._unquoted(rows))
 
     def _without_blanks(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -209,7 +210,7 @@ class Delimited:
     def _frame(self, rows: list[list[str]], numbers: Sequence[int]) -> pl.DataFrame:
         columns = zip(self.names, zip(*rows, strict=True), strict=True)
         frame = pl.DataFrame([pl.Series(name, cells, dtype=pl.String) for name, cells in columns])
-        return self._unquoted(_numbered(frame.with_columns(pl.all().replace("", None)), numbers))
+        return self._unquoted(numbered(frame.with_columns(pl.all().replace("", None)), numbers))
 
 
 class _Lines:
@@ -273,13 +274,7 @@ def _names(row: Sequence[str], place: str) -> list[str]:
             f"{place}: column '{twice}' appears twice; rename one of them, or if the line is a row already, name the "
             "columns with data.header (for items data.item_header)"
         )
-    return names
-
-
-def _numbered(rows: pl.DataFrame, lines: Sequence[int] | range) -> pl.DataFrame:
-    # `line` is ours even if the file has such a column.
-    rows = rows.rename({"line": "line_"}) if "line" in rows.columns else rows
-    return rows.insert_column(0, pl.Series("line", lines, dtype=pl.Int64))
+    return free_names(names)
 
 
 def _count(cells: pl.Series, mark: str) -> int:

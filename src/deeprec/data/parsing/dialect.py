@@ -111,8 +111,11 @@ def _quotings(sample: str, delimiter: str) -> list[Quoting]:
     cells = _cells_with_quotes(sample, delimiter)
     quoted = [cell for cell in cells if _is_quoted(cell)]
     if delimiter == "\t":
-        sure = any('""' in cell[1:-1] for cell in quoted) or sample.lstrip().startswith('"')
-        return ["doubled", "literal"] if sure and len(quoted) == len(cells) else ["literal", "doubled"]
+        head = next(iter(_sample_rows(sample, Dialect(delimiter, "literal"))), [])
+        sure = all(_is_quoted(cell) for cell in head)  # names in quotes: a program wrote all cells so
+        like = sample.lstrip().startswith('"') or any('""' in cell[1:-1] for cell in quoted)
+        fits = sure or (like and len(quoted) == len(cells))
+        return ["doubled", "literal"] if fits else ["literal", "doubled"]
     kinds: list[Quoting] = ["backslash", "doubled"] if '\\"' in sample else ["doubled", "backslash"]
     return kinds if quoted else [*kinds, "literal"]
 

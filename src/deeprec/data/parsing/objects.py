@@ -13,11 +13,12 @@ from typing import Any
 import polars as pl
 from polars.exceptions import PolarsError
 
+from deeprec.data.parsing.lines import free_names, numbered
 from deeprec.data.parsing.text import Piece, whole_text
 from deeprec.errors import DataError
 
 _BATCH = 100_000
-_SEEN = 100  # objects whose keys are the columns that a message lists
+_SEEN = 10_000  # objects whose keys are the columns of the table: a key may be rare, but not that rare
 # Surrogates as escapes: a pair is two, one right behind the other.
 _PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
@@ -34,7 +35,11 @@ class Objects:
         self._first = next(pieces, None)
         self.blank_lines = 0
         self._is_array = self._first is not None and self._first.content.lstrip().startswith(b"[")
-        self.names = self._keys()
+        keys = self._keys()
+        if not keys:
+            raise DataError(f"{place}: holds no object with keys; expected one JSON object a line")
+        self.names = free_names(keys)
+        self._keys_of = dict(zip(self.names, keys, strict=True))
         self.blank_lines = 0
 
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
@@ -45,15 +50,16 @@ class Objects:
         """
         if self._first is None:
             return
+        keys = {name: self._keys_of[name] for name in columns}
         if self._is_array:
-            yield from _frames(self._array(), columns)
+            yield from _frames(self._array(), keys)
             return
         for piece in self._all():
-            frame = _quick(piece, columns)
+            frame = _quick(piece, keys)
             if frame is not None:
                 yield frame
             else:
-                yield from _frames(self._objects(piece), columns)
+                yield from _frames(self._objects(piece), keys)
 
     def _all(self) -> Iterator[Piece]:
         assert self._first is not None
@@ -111,18 +117,19 @@ def cell_text(value: Any) -> str | None:
     return str(value)
 
 
-def _quick(piece: Piece, columns: Sequence[str]) -> pl.DataFrame | None:
+def _quick(piece: Piece, keys: Mapping[str, str]) -> pl.DataFrame | None:
     """The piece as polars reads it; None where a line is no JSON object, or text is not whole."""
     content = piece.content.rstrip(b"\n") + b"\n"
     if b"\r" in content.replace(b"\r\n", b"\n") or _holds_half(content):
         return None
     try:
-        rows = pl.read_ndjson(io.BytesIO(content), schema=dict.fromkeys(columns, pl.String))
+        rows = pl.read_ndjson(io.BytesIO(content), schema=dict.fromkeys(keys.values(), pl.String))
     except PolarsError:
         return None
     if rows.height != content.count(b"\n"):
         return None
-    return _numbered(rows, range(piece.first_line, piece.first_line + rows.height))
+    rows.columns = list(keys)
+    return numbered(rows, range(piece.first_line, piece.first_line + rows.height))
 
 
 def _holds_half(content: bytes) -> bool:
@@ -148,14 +155,9 @@ def _object(line: bytes, place: str) -> Mapping[str, Any]:
 
 
 def _frames(
-    objects: Iterator[tuple[int, Mapping[str, Any]]], columns: Sequence[str]
+    objects: Iterator[tuple[int, Mapping[str, Any]]], keys: Mapping[str, str]
 ) -> Iterator[pl.DataFrame]:
     while batch := list(islice(objects, _BATCH)):
-        cells = {name: [cell_text(entry.get(name)) for _, entry in batch] for name in columns}
+        cells = {name: [cell_text(entry.get(key)) for _, entry in batch] for name, key in keys.items()}
         frame = pl.DataFrame([pl.Series(name, values, dtype=pl.String) for name, values in cells.items()])
-        yield _numbered(frame, [number for number, _ in batch])
-
-
-def _numbered(rows: pl.DataFrame, lines: Sequence[int] | range) -> pl.DataFrame:
-    rows = rows.rename({"line": "line_"}) if "line" in rows.columns else rows
-    return rows.insert_column(0, pl.Series("line", lines, dtype=pl.Int64))
+        yield numbered(frame, [number for number, _ in batch])

@@ -6,13 +6,12 @@ each, so that memory holds the columns in use and one batch of the rest.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, Protocol, TypeVar, cast
+from typing import BinaryIO, Generic, Protocol, TypeVar, cast
 
 import polars as pl
 
@@ -20,8 +19,9 @@ from deeprec.data.parsing.bombs import capped
 from deeprec.data.parsing.columnar import COLUMNAR, Columnar
 from deeprec.data.parsing.delimited import Delimited, DialectError
 from deeprec.data.parsing.dialect import Dialect, Quoting, guess_dialects
+from deeprec.data.parsing.lines import joined
 from deeprec.data.parsing.objects import Objects
-from deeprec.data.parsing.streams import translated, unpacked
+from deeprec.data.parsing.streams import Metered, translated, unpacked
 from deeprec.data.parsing.text import EncodingError, check_encoding, fits, guess_encoding, pieces, sample_of
 from deeprec.errors import DataError
 from deeprec.progress import Bar, progress_bar
@@ -112,7 +112,7 @@ def read_table(
     kept: list[pl.DataFrame] = []
     starts: list[tuple[int, str]] = []
     plan, head, blank, before = None, None, 0, 0
-    filled = [file for file in files if file.size] or list(files[:1])  # Spark leaves empty parts
+    filled = [file for file in files if len(files) == 1 or _holds_something(file)] or list(files[:1])
     for file in filled:
         frames, plan, found, skipped = _read_file(file, options, plan, make_plan)
         head = head or found
@@ -122,8 +122,20 @@ def read_table(
         blank += skipped
     assert plan is not None
     assert head is not None
-    rows = pl.concat(kept)
-    return TableRows(rows, plan, head, tuple(starts), blank)
+    return TableRows(joined(kept, head.place), plan, head, tuple(starts), blank)
+
+
+def first_filled(files: Sequence[DataFile]) -> DataFile:
+    """The first file of a table that is not empty, to look at; the first one if all are."""
+    return next((file for file in files if len(files) == 1 or _holds_something(file)), files[0])
+
+
+def _holds_something(file: DataFile) -> bool:
+    """Whether a part is not empty, also when unpacked: Spark leaves parts without a row."""
+    if not file.size:
+        return False
+    with _opened(file, None) as stream, translated(file.place):
+        return bool(sample_of(stream))
 
 
 def read_sample(file: DataFile, options: TextOptions, count: int) -> tuple[Head, pl.DataFrame]:
@@ -134,7 +146,8 @@ def read_sample(file: DataFile, options: TextOptions, count: int) -> tuple[Head,
             try:
                 rows = way.rows(stream)
                 head = _head(file, way, rows)
-                return head, rows.head(count) if isinstance(rows, Columnar) else _first_rows(rows, count)
+                sample = rows.head(count) if isinstance(rows, Columnar) else _first_rows(rows, count)
+                return head, sample.with_columns(_above(file, head.names))
             except (DialectError, EncodingError) as error:
                 first = first or str(error)
     raise DataError(first)
@@ -191,13 +204,18 @@ def _taken(file: DataFile, rows: _Rows, plan: Plan) -> Iterator[pl.DataFrame]:
             f"{file.place}: no column '{absent[0]}', which other files of this table have; "
             f"found: {', '.join(rows.names)}"
         )
-    above = [pl.lit(file.columns[name]).alias(name) for name in plan.columns if name in file.columns]
+    above = _above(file, plan.columns)
     batch = None
     for batch in rows.batches(inside):
         yield plan.take(batch.select("line", *inside, *above), file.place)
     if batch is None:  # a table without rows has its columns all the same
         batch = pl.DataFrame(schema={"line": pl.Int64, **dict.fromkeys(inside, pl.String)})
         yield plan.take(batch.with_columns(*above), file.place)
+
+
+def _above(file: DataFile, names: Sequence[str]) -> list[pl.Expr]:
+    """Columns in the names of the folders above."""
+    return [pl.lit(file.columns[name]).alias(name) for name in names if name in file.columns]
 
 
 def _head(file: DataFile, way: _Way, rows: _Rows) -> Head:
@@ -255,30 +273,4 @@ def _opened(file: DataFile, bar: Bar | None) -> Iterator[BinaryIO]:
         stored = file.open()
     with closing(stored):
         content = stored if file.packed is None else capped(stored, file.packed, file.place)
-        yield unpacked(cast(BinaryIO, _Metered(content, bar)) if bar else content, file.place, file.stored)
-
-
-class _Metered(io.RawIOBase):
-    """A stream that tells a progress bar how many stored bytes were read."""
-
-    def __init__(self, stream: BinaryIO, bar: Bar) -> None:
-        self._stream = stream
-        self._bar = bar
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        content = self._stream.read(len(buffer))
-        buffer[: len(content)] = content
-        self._bar.advance(len(content))
-        return len(content)
-
-    def seekable(self) -> bool:
-        return self._stream.seekable()
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._stream.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._stream.tell()
+        yield unpacked(cast(BinaryIO, Metered(content, bar)) if bar else content, file.place, file.stored)

@@ -8,7 +8,7 @@ from pathlib import Path
 from deeprec.data.columns import FileColumns, check_names
 from deeprec.data.files import Source
 from deeprec.data.load import Loaded, load_interactions, load_items, load_users, text_options
-from deeprec.data.parsing.table import read_sample
+from deeprec.data.parsing.table import first_filled, read_sample
 from deeprec.data.plans import ItemPlan
 from deeprec.data.raw import NO_USERS, RawData
 from deeprec.errors import DataError
@@ -69,7 +69,9 @@ def _check_mapped(config: DataConfig, path: Path) -> None:
         (config.users, "data.users", config.user_header),
     )
     heads = [
-        read_sample(Source(Path(place).expanduser(), option).whole()[0], text_options(config, header), 1)[0]
+        read_sample(
+            first_filled(Source(Path(place).expanduser(), option).whole()), text_options(config, header), 1
+        )[0]
         for place, option, header in places
         if place is not None
     ]

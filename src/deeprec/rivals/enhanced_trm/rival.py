@@ -199,9 +199,18 @@ def _load(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) ->
     return EnhancedTRMRecommender(fitted, dataset, features, augmented)
 
 
+def _check(run: Run, dataset: Dataset, trm: ExplorableRetriever) -> None:
+    from deeprec.rl.extras import require_extra
+
+    build_prompts(run.config.rivals.enhanced_trm)
+    if run.config.rivals.enhanced_trm.model == "tiny":  # it is taught first
+        require_extra()
+
+
 ENHANCED_TRM = Rival(
     summary="the TRM fitted with item texts and next items that a language model wrote",
     others=_others,
     fit=_fit,
     load=_load,
+    check=_check,
 )

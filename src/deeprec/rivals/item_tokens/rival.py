@@ -114,8 +114,14 @@ def _load(
     return ItemTokensRecommender.load(name, folder, dataset, device)
 
 
+def _check(name: str, run: Run, dataset: Dataset, trm: ExplorableRetriever) -> None:
+    if name == CODES:
+        _vectors(run, trm)
+
+
 def _rival(name: str, summary: str) -> Rival:
-    return Rival(summary, partial(_others, name), partial(_fit, name), partial(_load, name))
+    of_name = (partial(part, name) for part in (_others, _fit, _load, _check))
+    return Rival(summary, *of_name)
 
 
 TITLE_TOKENS = _rival(TITLES, "A language model over one token a title, trained on histories.")

@@ -53,9 +53,8 @@ def one_shot_rollout(config: RunConfig) -> RolloutConfig:
     return config.rollout.model_copy(update={"retrieved": config.rivals.one_shot.candidates, "list": "free"})
 
 
-def build_one_shot(run: Run, dataset: Dataset, trm: ExplorableRetriever, policy: Policy) -> Environment:
-    """What the model ranks in. Raises ConfigError for a list of the wrong size."""
-    config = run.config
+def check_size(config: RunConfig, dataset: Dataset) -> None:
+    """Raise ConfigError for a list of the wrong size."""
     listed, wanted, most = (
         config.rivals.one_shot.candidates,
         config.rollout.recommended,
@@ -66,7 +65,12 @@ def build_one_shot(run: Run, dataset: Dataset, trm: ExplorableRetriever, policy:
             f"rivals.one_shot.candidates = {listed}: choose from {wanted} (rollout.recommended) to {most} "
             "(the catalogue)"
         )
-    return build_environment(run, dataset, trm, policy, rollout=one_shot_rollout(config))
+
+
+def build_one_shot(run: Run, dataset: Dataset, trm: ExplorableRetriever, policy: Policy) -> Environment:
+    """What the model ranks in. Raises ConfigError for a list of the wrong size."""
+    check_size(run.config, dataset)
+    return build_environment(run, dataset, trm, policy, rollout=one_shot_rollout(run.config))
 
 
 def fit_supervised(

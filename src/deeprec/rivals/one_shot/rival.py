@@ -18,6 +18,7 @@ from deeprec.data.format import read_dataset
 from deeprec.inputs import constants_of
 from deeprec.recommender import Recommender
 from deeprec.rivals.registry import Rival, rival_inputs
+from deeprec.rl.extras import require_extra
 from deeprec.run import Run
 from deeprec.stages import RIVAL
 from deeprec.trm.base import ExplorableRetriever
@@ -70,6 +71,13 @@ def _fit_reinforced(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder
     )
 
 
+def _check(run: Run, dataset: Dataset, trm: ExplorableRetriever) -> None:
+    require_extra()  # before what it brings is imported
+    from deeprec.rivals.one_shot.learning import check_size
+
+    check_size(run.config, dataset)
+
+
 def _work(run: Run, name: str, rival: Rival) -> Path:
     """Where checkpoints lie while a fit goes on; those of other inputs stay until it is finished."""
     inputs = rival_inputs(run, name, rival).fingerprint
@@ -94,10 +102,12 @@ TRM_ENHANCED_SFT = Rival(
     others=_supervised_others,
     fit=_fit_supervised,
     load=partial(_load, SUPERVISED),
+    check=_check,
 )
 TRM_ENHANCED = Rival(
     summary="the same, trained on by RL with outcome rewards",
     others=_reinforced_others,
     fit=_fit_reinforced,
     load=partial(_load, REINFORCED),
+    check=_check,
 )
