@@ -1,6 +1,6 @@
 """A shop's files as a German spreadsheet exports them: semicolons, its own column names, times in milliseconds.
 
-`python examples/shop_files.py [FOLDER]` writes orders.csv and products.csv; docs/tutorials/own-data.md goes on with them.
+`python examples/shop_files.py [FOLDER]` writes orders.csv and products.csv, which docs/tutorials/own-data.md reads.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ NO_CATEGORY = NO_VALUE | {
     *("(no genres listed)", "no genres listed", "(no genre listed)", "no genre", "no genres", "no category"),
     *("-", "--", "\u2013", "\u2014", "?", "[]", "{}", "unbekannt", "keine", "k.a."),
 }  # fmt: skip
+DECIMAL_COMMA = r"^([+-]?\d+),(\d+)$"
 _LARGEST_EXACT = 2**53  # from here on a float no longer holds every whole number
 _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 _NUMPY = re.compile(rf"\[\s*(?:{_QUOTED})(?:\s+(?:{_QUOTED}))+\s*\]", re.DOTALL)
@@ -71,7 +72,7 @@ def numbers(values: pl.Series, lines: pl.Series, place: Place, name: str) -> pl.
     found = text.cast(pl.Float32, strict=False)
     wrong = found.is_null() & text.is_not_null()
     if wrong.any():
-        plain = text.str.replace(r"^([+-]?\d+),(\d+)$", "$1.$2")
+        plain = text.str.replace(DECIMAL_COMMA, "$1.$2")
         plain = plain.str.replace(r"^[Tt]rue$|^TRUE$", "1").str.replace(r"^[Ff]alse$|^FALSE$", "0")
         found = plain.cast(pl.Float32, strict=False)
         wrong = found.is_null() & text.is_not_null()

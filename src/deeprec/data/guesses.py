@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from deeprec.data.cells import NO_CATEGORY
+from deeprec.data.cells import DECIMAL_COMMA, NO_CATEGORY
 from deeprec.data.columns import Role, looks_like_a_row
 from deeprec.data.parsing.table import DataFile, TextOptions, is_written_in, read_sample
 from deeprec.data.places import Place
@@ -88,9 +88,12 @@ def describe_values(known: pl.Series) -> str:
     if known.dtype.is_nested():
         return "lists"
     different = f"{known.n_unique():,} different"
+    if len(known) >= SAMPLE:
+        different += f" in the first {SAMPLE:,} rows"
     if known.dtype != pl.String:
         return f"{known.dtype}, {different}"
-    numbers = without_missing(known).cast(pl.Float64, strict=False)
+    plain = without_missing(known).str.replace(DECIMAL_COMMA, "$1.$2")
+    numbers = plain.cast(pl.Float64, strict=False)
     if numbers.null_count():
         return f"text, {different}"
     zeros = ", leading zeros" if known.str.contains(r"^0\d").any() else ""

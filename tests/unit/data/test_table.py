@@ -141,7 +141,7 @@ def test_unknown_mapping_kind_of_file_and_filters(tmp_path: Path) -> None:
     write_zip(tmp_path / "rows.xlsx", {"xl/workbook.xml": "x"})
     with pytest.raises(DataError, match=r"data\.columns: unknown column 'titel'; did you mean 'title'\?"):
         prepare(config(tmp_path, columns={"titel": "name"}), seed=0)
-    with pytest.raises(DataError, match=r"rows\.xlsx: is an Excel workbook; save the sheet as CSV"):
+    with pytest.raises(DataError, match=r"rows\.xlsx: is a workbook; save the sheet as CSV"):
         prepare(config(tmp_path, source=str(tmp_path / "rows.xlsx")), seed=0)
     with pytest.raises(
         DataError,
