@@ -177,5 +177,5 @@ TRM_ASKED = Rival(
     _others,
     _fit,
     _load,
-    _check,
+    check=_check,
 )

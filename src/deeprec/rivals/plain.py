@@ -123,7 +123,7 @@ def _rival(
         needs(dataset, run.config.rivals.plain)
         tuning_examples(dataset, 1)
 
-    return Rival(summary, others, fit, load_recommender, check)
+    return Rival(summary, others, fit, load_recommender, check=check)
 
 
 ITEM_KNN = _rival(

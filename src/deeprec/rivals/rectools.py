@@ -194,7 +194,7 @@ def _rival(name: str, summary: str) -> Rival:
     def check(run: Run, dataset: Dataset, trm: ExplorableRetriever) -> None:
         _check_interpreter(Path(run.config.rivals.plain.peers_python))
 
-    return Rival(summary, others, fit, load, check)
+    return Rival(summary, others, fit, load, check=check)
 
 
 SASREC = _rival(methods.RECTOOLS_SASREC, "SASRec of RecTools, in an environment of its own (make peers)")

@@ -120,8 +120,13 @@ def _check(name: str, run: Run, dataset: Dataset, trm: ExplorableRetriever) -> N
 
 
 def _rival(name: str, summary: str) -> Rival:
-    of_name = (partial(part, name) for part in (_others, _fit, _load, _check))
-    return Rival(summary, *of_name)
+    return Rival(
+        summary,
+        partial(_others, name),
+        partial(_fit, name),
+        partial(_load, name),
+        check=partial(_check, name),
+    )
 
 
 TITLE_TOKENS = _rival(TITLES, "A language model over one token a title, trained on histories.")
