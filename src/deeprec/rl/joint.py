@@ -2,7 +2,7 @@
 
 A small policy that learns to speak forgets how to read. So each iteration makes two optimizer steps, each
 clipped by itself: on scripts (what to say), and on bare histories, where the policy should think what it
-thought of each next title when it had only read (a divergence from the reader's distribution, which tells
+thought of each next title when it had only read (a divergence from that teacher's distribution, which tells
 more than the title that came, and can't be learned by heart). What is kept is a running mean of the weights.
 Learning the titles again instead overfits (docs/log.md).
 """
@@ -70,7 +70,8 @@ class JointTrainer:
         self.items, self.scripts, self.histories, self.plan = items, scripts, histories, plan
         self.device, self.dtype = items.device, fast_dtype(items.device)
         self.table = items.item_ids[:, 0].to(self.device)  # (n_items + 1,) token of each title
-        self.reader = ItemModel(deepcopy(items.model), items.tokenizer, items.names)
+        # The policy as it had read, before it learns to speak.
+        self.teacher = ItemModel(deepcopy(items.model), items.tokenizer, items.names)
         weights = list(items.model.parameters())
         betas = (0.9, 0.98)
         # An optimizer a step: their gradients differ in size, and shared moments would fit none of them.
@@ -119,16 +120,16 @@ class JointTrainer:
         return loss.item()
 
     def read(self, windows: Sequence[Window], rate: float) -> float:
-        """A step towards the reader on every title of bare windows; the divergence from it at one."""
+        """A step towards the teacher on every title of bare windows; the divergence from it at one."""
         titles = [self.table[torch.as_tensor(np.asarray(window), device=self.device)] for window in windows]
         rows = [[self.items.start, *found[:-1].tolist()] for found in titles]
         with torch.no_grad():
-            shown = self._states(self.reader, rows)
+            shown = self._states(self.teacher, rows)
         states = self._states(self.items, rows)
         # Walked back in two parts, as the gradient of a softmax over thousands is cheaper written out.
         leaf = states.detach().float().requires_grad_()
         self.reading.zero_grad(set_to_none=True)
-        losses = imitation_backward(leaf, self.items.rows(0), (shown, self.reader.rows(0)), self.dtype)
+        losses = imitation_backward(leaf, self.items.rows(0), (shown, self.teacher.rows(0)), self.dtype)
         assert leaf.grad is not None
         torch.autograd.backward([states], [leaf.grad.to(states.dtype)])
         self._step(self.reading, rate)
@@ -187,7 +188,7 @@ class JointTrainer:
 
 @dataclass(frozen=True)
 class Losses:
-    """Of an iteration, in nats: of a spoken token, the divergence from the reader at a title, and of a token that
+    """Of an iteration, in nats: of a spoken token, the divergence from the teacher at a title, and of a token that
     further texts write (0 without any).
     """
 
