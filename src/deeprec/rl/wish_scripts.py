@@ -116,7 +116,7 @@ def wish_corpus(dataset: Dataset) -> list[str]:
     found = ["Wish: \n"]
     for number in range(CORPUS):
         item = int(rng.integers(1, dataset.catalog.n_items + 1))
-        wish = wisher.wish_about(item, rng, KINDS[number % len(KINDS)], loose=False)
+        wish = wisher.wish_about(item, rng, KINDS[number % len(KINDS)])
         if wish is not None:
             found += [wish.text, said(split_phrases(wish.meant))]
     return found

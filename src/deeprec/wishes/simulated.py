@@ -27,7 +27,7 @@ from deeprec.wishes.words import VAGUE, decade_names, loosen, misspell, title_wo
 KINDS = tuple(FORMS)
 PROTOCOL = "simulated wish"  # what tables and rows call it
 TALK_SHARE = 0.3  # of the wishes, those with words around them
-LOOSE_SHARE = 0.5  # of those in sentences of training, those with words put in and left out
+LOOSE_SHARE = 0.7  # of those in sentences of training, those with words put in and left out
 _RECENT = 10  # latest items of a history that "like TITLE" may name
 _TRIES = 8  # sentences that are tried before a wish is given up whose words stand in the target's title
 _DECADE = re.compile(r"\d{4}s")

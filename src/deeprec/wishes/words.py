@@ -71,11 +71,15 @@ COMMON = (
     "show", "start", "again", "always", "something", "nothing", "everybody",
 )  # fmt: skip
 
-_PUT_IN, _LEFT_OUT = 3, 0.15  # common words put into a sentence, at most; share of its common words that go
+_PUT_IN, _LEFT_OUT = 4, 0.15  # words put into a sentence, at most; share of its common words that go
+_MADE_UP_SHARE = (
+    0.3  # of the words put in, those that nobody has ever said: whatever is unknown tells nothing
+)
+_LETTERS = "eeeeetttaaaoooiiinnnssshhrrdlucmfwypvbgkjqxz"  # about as often as English has them
 
 
 def loosen(sentence: str, rng: np.random.Generator) -> str:
-    """The sentence with common words put in, and some of its own left out: nobody says a thing as a book does.
+    """The sentence with words put in, and some of its common ones left out: nobody says a thing as a book does.
 
     Slots in braces stay, and so does every word that is not common.
 
@@ -84,8 +88,16 @@ def loosen(sentence: str, rng: np.random.Generator) -> str:
     """
     kept = [word for word in sentence.split(" ") if word.lower() not in COMMON or rng.random() >= _LEFT_OUT]
     for _ in range(int(rng.integers(_PUT_IN + 1))):
-        kept.insert(int(rng.integers(len(kept) + 1)), COMMON[int(rng.integers(len(COMMON)))])
+        kept.insert(int(rng.integers(len(kept) + 1)), _filler(rng))
     return " ".join(kept)
+
+
+def _filler(rng: np.random.Generator) -> str:
+    if rng.random() >= _MADE_UP_SHARE:
+        return COMMON[int(rng.integers(len(COMMON)))]
+    return "".join(
+        _LETTERS[int(place)] for place in rng.integers(len(_LETTERS), size=int(rng.integers(3, 9)))
+    )
 
 
 def decade_names(decade: int) -> tuple[str, ...]:
