@@ -176,6 +176,7 @@ def test_a_wish_is_said_shown_and_kept(look: Look, service: Serving) -> None:
     field.focus()
     page.keyboard.type(WISH)
     page.keyboard.press("Enter")
+    eyes.see("This run’s policy has learned from no wishes")
     eyes.see("You said", WISH, "Recommendations")
     page.get_by_role("list", name="Recommended items").wait_for()
     assert "wish=something" in page.url

@@ -133,6 +133,7 @@ def _evaluate_wishes(
     to: Path | None,
 ) -> None:
     """Evaluate under the protocol of simulated wishes, print the table, and write it with `--to`."""
+    from deeprec.evaluation.results import rerun_command
     from deeprec.evaluation.tables import write_table
     from deeprec.evaluation.wishes import evaluate_wishes, table_markdown, wish_table
     from deeprec.pipeline import build_wishing
@@ -144,11 +145,10 @@ def _evaluate_wishes(
     with show_progress():
         recommenders = build_wishing(run, dataset, trm, list(dict.fromkeys(asked)))
         found = evaluate_wishes(recommenders, dataset, trm, part, k=k, users=size)
-    words = [f"deeprec evaluate --run {run.folder} --wishes --part {part}"]
+    words = [f"{rerun_command(run.config)}\ndeeprec evaluate --wishes --part {part}"]
     words += [f"--users {size}"] if size is not None else []
     words += [f"--methods {','.join(asked)}"] if asked else []
-    users = size or len(dataset.examples(part))
-    table = wish_table(found, dataset, part, users=users, k=k, command=" ".join(words))
+    table = wish_table(found, dataset, part, users=size, k=k, command=" ".join(words))
     if to is not None:
         write_table(to / f"{dataset.name}-wishes-{run.config.seed}.json", table)
     if shape == "json":

@@ -113,6 +113,8 @@ def _recommend_one(
         raise DataError(f"-k {wanted} is more than the catalogue's {dataset.catalog.n_items} items; lower it")
     known = dataset.known_history(user) if user is not None else _history(dataset, title)
     example = replace(known, wish=said)
+    if said and not folder.config.wishes.share:
+        typer.echo("This run's policy has learned no wishes (wishes.share): it may not understand.", err=True)
     recommender = build_deeprec(folder, dataset, trm, stage, fill_in=True)
     printer = None if as_json else _TurnPrinter(dataset.catalog)
     found = recommender.recommend([example], wanted, watch=printer)[0]

@@ -17,7 +17,7 @@ from deeprec import metrics
 from deeprec.data.dataset import Dataset, TargetPart
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.bootstrap import Difference, Interval, mean_intervals, paired_differences
-from deeprec.evaluation.evaluate import choose_examples
+from deeprec.evaluation.evaluate import choose_examples, targets_hash
 from deeprec.evaluation.markup import escape_markdown
 from deeprec.evaluation.per_user import counted_ranking
 from deeprec.evaluation.tables import Cell, FigureTable
@@ -202,9 +202,19 @@ def _figures(
 
 
 def wish_table(
-    summary: Sequence[WishFigures], dataset: Dataset, part: TargetPart, *, users: int, k: int, command: str
+    summary: Sequence[WishFigures],
+    dataset: Dataset,
+    part: TargetPart,
+    *,
+    users: int | None,
+    k: int,
+    command: str,
 ) -> FigureTable:
-    """NDCG by method and kind; the mixture held against the TRM asked with the words; what becomes of exclusions."""
+    """NDCG by method and kind; the mixture held against the TRM asked with the words; what becomes of exclusions.
+
+    `users` is as `evaluate_wishes` was given it.
+    """
+    examples, is_sample = choose_examples(dataset, part, users, _SEED)
     kinds = tuple(dict.fromkeys(one.kind for one in summary))
     methods = list(dict.fromkeys(one.method for one in summary))
     found = {(one.method, one.kind): one for one in summary}
@@ -214,8 +224,8 @@ def wish_table(
         title=f"Simulated wishes by kind: NDCG@{k}, {part}",
         note=_NOTE,
         part=part,
-        targets=dataset.targets_hash(part),
-        users=users,
+        targets=targets_hash(dataset, part, examples, is_sample),
+        users=len(examples),
         seed=_SEED,
         columns=(
             "Method",

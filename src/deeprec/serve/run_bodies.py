@@ -18,6 +18,7 @@ class RunGiven(Given):
     items: int
     users: int
     stage: str = Field(description="The stage whose policy answers.")
+    hears_wishes: bool = Field(description="Whether its policy has learned from wishes.")
     default: bool
 
 

@@ -115,6 +115,7 @@ class ServedRun:
             items=self.dataset.catalog.n_items,
             users=len(self.dataset.user_ids),
             stage=self.stage,
+            hears_wishes=self.config.wishes.share > 0,
             default=is_default,
         )
 

@@ -45,7 +45,7 @@ async function searchUsers(query, signal) {
   }));
 }
 
-/** Props: choice, onChange(choice). */
+/** Props: choice, run (what is served of it), onChange(choice). */
 export class Composer extends Component {
   titles = createRef();
   list = createRef();
@@ -87,7 +87,7 @@ export class Composer extends Component {
     });
   }
 
-  render({ choice }) {
+  render({ choice, run }) {
     return html`<fieldset class="group">
       <legend>Whose history?</legend>
       <div class="switch">
@@ -100,7 +100,7 @@ export class Composer extends Component {
       </div>
       ${choice.who === "user" ? this.renderUser(choice) : this.renderTitles(choice)}
     </fieldset>
-    <div class="group"><${WishField} value=${choice.wish} onChange=${(wish) => this.change({ wish })} /></div>`;
+    <div class="group"><${WishField} value=${choice.wish} heard=${run?.hears_wishes ?? true} onChange=${(wish) => this.change({ wish })} /></div>`;
   }
 
   renderUser({ user }) {
@@ -149,12 +149,12 @@ class WishField extends Component {
     setTimeout(() => form.requestSubmit()); // what was typed has to reach the address first
   };
 
-  render({ value }, { draft }) {
+  render({ value, heard }, { draft }) {
     return html`<label class="field">What are you in the mood for?<textarea name="wish" rows="2" maxlength=${LONGEST}
         placeholder="something funny from the nineties, no musicals" value=${draft ?? value} aria-describedby="wish-hint"
         onInput=${(event) => this.setState({ draft: event.currentTarget.value })} onChange=${this.commit}
         onKeyDown=${this.send} /></label>
-      <p class="hint" id="wish-hint">In your own words; empty for whatever fits. Enter explores.</p>`;
+      <p class="hint" id="wish-hint">${heard ? "In your own words; empty for whatever fits. Enter explores." : "This run’s policy has learned from no wishes, so it may not understand."}</p>`;
   }
 }
 

@@ -78,7 +78,7 @@ export class Compare extends Component {
     const choice = readChoice(params);
     return html`<div class="split">
       <form class="panel" onSubmit=${this.start} novalidate>
-        <${Composer} choice=${choice} onChange=${(chosen) => this.change(writeChoice(chosen))} />
+        <${Composer} choice=${choice} run=${runs.find((one) => one.name === run)} onChange=${(chosen) => this.change(writeChoice(chosen))} />
         <fieldset class="group settings">
           <legend>What beside it?</legend>
           <${NumberField} label="List length" name="k" min="1" value=${params.get("k") ?? ""} placeholder="auto"

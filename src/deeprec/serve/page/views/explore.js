@@ -13,7 +13,7 @@ import { streamRecommendation } from "../stream.js";
 
 const IDLE = { status: "idle", turns: [], answer: null, problem: null, user: "", wish: "" };
 
-/** Props: params (of the address), run (its name). */
+/** Props: params (of the address), run (its name), runs (all that are served). */
 export class Explore extends Component {
   results = createRef();
   state = { ...IDLE };
@@ -82,7 +82,7 @@ export class Explore extends Component {
     const running = status === "running";
     return html`<div class="split">
       <form class="panel" onSubmit=${this.start} novalidate>
-        <${Composer} choice=${choice} onChange=${(chosen) => this.change(writeChoice(chosen))} />
+        <${Composer} choice=${choice} run=${this.props.runs.find((one) => one.name === run)} onChange=${(chosen) => this.change(writeChoice(chosen))} />
         ${this.renderSettings(settingsOf(params))}
         <div class="actions">
           <button type=${running ? "button" : "submit"} class=${running ? "button" : "button button-main"}

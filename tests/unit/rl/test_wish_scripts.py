@@ -1,0 +1,71 @@
+"""What is taught of wishes: scripts that say what is meant, and short texts from words to preference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from small_world import build_codec, build_dataset, settings
+
+from deeprec.config import PolicyConfig, WishesConfig
+from deeprec.next_item.model import ItemModel
+from deeprec.policy.loading import Policy
+from deeprec.policy.tiny import build_tiny
+from deeprec.rl.joint import JointPlan, JointTrainer
+from deeprec.rl.reading import label_names
+from deeprec.rl.scripts import scripted_trajectories
+from deeprec.rl.wish_scripts import WishScripts
+from deeprec.rollout.tags import TAGS
+from deeprec.trm.baselines import ItemKNN
+from deeprec.trm.phrases import split_phrases
+from deeprec.trm.training import fit_histories
+
+DATASET, CODEC = build_dataset(), build_codec()
+
+
+def wishes() -> WishScripts:
+    return WishScripts(DATASET, CODEC, settings(), WishesConfig(share=0.5), 0)
+
+
+def test_short_texts_go_from_words_to_what_they_mean() -> None:
+    texts = wishes().texts(3)
+    assert texts == wishes().texts(3) != wishes().texts(4)
+    assert len(texts) > 40
+    for text in texts:
+        written = CODEC.decode([token for token, wanted in zip(text.ids, text.mask, strict=True) if wanted])
+        read = CODEC.decode(text.ids)[: -len(written)]
+        assert "\nWish: " in read
+        assert read.endswith(f"{TAGS.begin_think}\n")
+        assert written.startswith("Wanted: ")
+        assert written.endswith(TAGS.end_preference)
+
+
+def test_a_script_says_what_is_meant_then_more() -> None:
+    teacher, rng = wishes(), np.random.default_rng(0)
+    examples = teacher.given(DATASET.examples("rl"), rng)
+    assert [bool(example.wish) for example in examples].count(True) in range(1, len(examples))
+    assert [replace(example, wish="") for example in examples] == DATASET.examples("rl")
+    chunks = scripted_trajectories(
+        DATASET, ItemKNN.fit(DATASET), CODEC, settings(list="masked"), 48, 2048, rng, wishes=teacher
+    )
+    told = [one.trajectory for chunk in chunks for one in chunk if one.example.wish]
+    assert told
+    for trajectory in told:
+        phrases = [split_phrases(turn.preference) for turn in trajectory.turns]
+        assert all(set(phrases[0]) <= set(later) for later in phrases)
+        assert trajectory.turns[0].thought == f"Wanted: {', '.join(phrases[0])}."
+
+
+def test_what_is_heard_is_learned(tmp_path: Path) -> None:
+    policy = Policy(
+        build_tiny(PolicyConfig(width=32, heads=2, key_value_heads=1, inner=64), CODEC.tokenizer, 0),
+        CODEC.tokenizer,
+        CODEC,
+    )
+    items = ItemModel(policy.model, policy.tokenizer, label_names(policy, DATASET))
+    plan = JointPlan(20, 4, 2e-3, 4, 0, tmp_path)
+    made = JointTrainer(items, [], fit_histories(DATASET), plan, wishes().texts)
+    made.items.model.train()
+    losses = [made.hear(number, 2e-3) for number in range(20)]
+    assert losses[-1] < losses[0] - 1.0
