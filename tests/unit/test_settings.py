@@ -12,6 +12,7 @@ import pytest
 from deeprec.config import RunConfig, load_config, parse_saved
 from deeprec.errors import ConfigError
 from deeprec.run import Run
+from deeprec.settings.former import upgrade
 from deeprec.settings.gone import GONE
 from deeprec.toml import to_toml
 
@@ -61,6 +62,11 @@ def earlier(**changes: object) -> dict[str, object]:
 
 def test_a_run_of_an_earlier_version_is_read() -> None:
     assert parse_saved(earlier(), "run.toml") == RunConfig()
+
+
+def test_minutes_of_reading_are_half_of_the_stages() -> None:
+    saved = {"warm_start": {"reading_epochs": 3, "reading_minutes": 10.0}}
+    assert upgrade(saved, "run.toml")["warm_start"] == {"reading_epochs": 3, "minutes": 20.0}
 
 
 def test_a_run_that_chose_what_no_longer_can_be_chosen_is_refused(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ import math
 import pytest
 
 from deeprec.config import RLConfig
+from deeprec.errors import TrainingError
 from deeprec.rl.health import CHECKS, Verdict, examine, format_figure, overall
-from deeprec.rl.symptoms import symptoms
+from deeprec.rl.symptoms import refuse_unready, symptoms
 
 HEALTHY = {
     "reward": 1.0,
@@ -128,3 +129,13 @@ def test_symptoms_of_a_collapse():
         assert "lower rl.learning_rate" in ill[0].remedy
     off = symptoms(RLConfig(collapse={}))
     assert off == ()
+
+
+def test_a_stage_does_not_begin_with_a_policy_that_can_not_speak():
+    refuse_unready("cold_start", {"heldout/validity": 0.9}, 0.9)
+    refuse_unready("cold_start", {"heldout/x": 1.0}, 0.9)  # nobody asked
+    refuse_unready("cold_start", {"heldout/validity": 0.0}, 0.0)
+    with pytest.raises(
+        TrainingError, match=r"'cold_start': only 71% .* rl\.collapse\.start = 0\.9.*script_steps"
+    ):
+        refuse_unready("cold_start", {"heldout/validity": 0.712}, 0.9)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from deeprec.trm import softmax
-from deeprec.trm.softmax import fast_dtype, softmax_backward
+from deeprec.trm.softmax import fast_dtype, imitation_backward, softmax_backward
 
 
 def _tensors(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -44,3 +44,24 @@ def test_large_logits_do_not_overflow() -> None:
 
 def test_fast_dtype_is_one_of_two() -> None:
     assert fast_dtype(torch.device("cpu")) in {torch.float32, torch.bfloat16}
+
+
+def test_imitation_has_the_gradient_of_the_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deeprec.trm.softmax._LOGITS_PER_CHUNK", 20)  # several blocks
+    generator = torch.Generator().manual_seed(0)
+    made = [torch.randn(*shape, dtype=torch.float64, generator=generator) for shape in ((7, 4), (9, 4))]
+    shown = (
+        torch.randn(7, 3, dtype=torch.float64, generator=generator),
+        torch.randn(9, 3, dtype=torch.float64),
+    )
+    ours = [tensor.clone().requires_grad_() for tensor in made]
+    losses = imitation_backward(ours[0], ours[1], shown, torch.float64)
+    plain = [tensor.clone().requires_grad_() for tensor in made]
+    told = torch.log_softmax(shown[0] @ shown[1].T, dim=1)
+    expected = (told.exp() * (told - torch.log_softmax(plain[0] @ plain[1].T, dim=1))).sum(dim=1)
+    expected.mean().backward()
+    assert torch.allclose(losses, expected)
+    assert (losses > 0).all()
+    for one, other in zip(ours, plain, strict=True):
+        assert one.grad is not None
+        assert torch.allclose(one.grad, other.grad)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deeprec.trm.windows import cut_batches, cut_windows, pad_right
+from deeprec.trm.windows import cut_batches, cut_windows, leave_out, pad_right
 
 
 def test_windows_cover_every_history_in_order() -> None:
@@ -41,3 +41,16 @@ def test_batches_pad_little() -> None:
 
 def test_padding_is_behind() -> None:
     assert pad_right([(1, 2, 3), (4,), ()]).tolist() == [[1, 2, 3], [4, 0, 0], [0, 0, 0]]
+
+
+def test_items_are_left_out_at_random_in_order_and_never_all_but_one() -> None:
+    rng = np.random.default_rng(0)
+    windows = [tuple(range(1, 41)), (5, 6), (7,)] * 200
+    kept = leave_out(windows, 0.15, rng)
+    assert all(len(window) >= 2 for window in kept)
+    long = [window for window in kept if len(window) > 2]
+    assert all(list(window) == sorted(set(window)) for window in long)
+    assert 0.12 < 1 - np.mean([len(window) for window in long]) / 40 < 0.18
+    assert max(map(len, long)) > 38  # each window draws its own share
+    assert min(map(len, long)) < 30
+    assert leave_out([(1, 2, 3)], 0.0, rng)[0].tolist() == [1, 2, 3]
