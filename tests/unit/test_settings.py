@@ -16,7 +16,7 @@ from deeprec.settings.former import upgrade
 from deeprec.settings.gone import GONE
 from deeprec.toml import to_toml
 
-MOST = 182  # one more makes a newcomer's afternoon longer: put a constant beside its code, or take one away
+MOST = 179  # one more makes a newcomer's afternoon longer: put a constant beside its code, or take one away
 
 
 def test_there_are_not_too_many() -> None:

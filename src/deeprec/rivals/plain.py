@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from math import prod
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,10 @@ from deeprec.trm.recommender import TRMRecommender
 _FILE = "model.safetensors"
 ALS_ITERATIONS = 15  # passes over users and items
 BPR_ITERATIONS = 50  # passes over the data
+# What bpr is tuned over; the same for every data set, as its iterations are.
+BPR_FACTORS = (64,)
+BPR_LEARNING_RATES = (0.02, 0.05)
+BPR_REGULARIZATIONS = (0.001, 0.01)
 _WHOLE = 10**9  # latest items of a history that item-kNN reads: all, since older ones fade by `decays`
 
 Model = ItemKNN | linear.EASE | factors.ALS | factors.BPR
@@ -73,12 +77,9 @@ def _als(dataset: Dataset, config: PlainConfig, seed: int) -> Iterator[tuple[Set
 
 
 def _bpr(dataset: Dataset, config: PlainConfig, seed: int) -> Iterator[tuple[Settings, Model]]:
-    for size in config.bpr_factors:
-        for rate in config.bpr_learning_rate:
-            for regularization in config.bpr_regularization:
-                fitted = factors.BPR.fit(dataset, size, rate, regularization, BPR_ITERATIONS, seed)
-                common = {"factors": size, "learning_rate": rate, "regularization": regularization}
-                yield common, fitted
+    for size, rate, regularization in product(BPR_FACTORS, BPR_LEARNING_RATES, BPR_REGULARIZATIONS):
+        fitted = factors.BPR.fit(dataset, size, rate, regularization, BPR_ITERATIONS, seed)
+        yield {"factors": size, "learning_rate": rate, "regularization": regularization}, fitted
 
 
 def _check_extra(dataset: Dataset, config: PlainConfig) -> None:
@@ -90,10 +91,10 @@ def _rival(
     summary: str,
     candidates: Candidates,
     load: Callable[[Path, Dataset], Model],
-    grid: tuple[str, ...],
+    number: Callable[[PlainConfig], int],
     needs: Callable[[Dataset, PlainConfig], None] = lambda dataset, config: None,
 ) -> Rival:
-    """A rival whose settings are chosen from the product of `grid`, names of PlainConfig; `needs` raises what lacks."""
+    """A rival whose settings are chosen from as many candidates as `number` says; `needs` raises what lacks."""
 
     def others(run: Run) -> dict[str, Any]:
         return {"constants": constants_of(sys.modules[__name__], tuning)}
@@ -111,7 +112,7 @@ def _rival(
             candidates(dataset, plain, run.config.seed),
             wrap(dataset),
             tuning_examples(dataset, tuning.VALIDATION_USERS),
-            prod(len(getattr(plain, key)) for key in grid),
+            number(plain),
         )
         choice.model.save(folder / _FILE)
         return choice.facts()
@@ -131,7 +132,7 @@ ITEM_KNN = _rival(
     "items that share users with the latest ones (shrunk cosine)",
     _knn,
     lambda file, dataset: ItemKNN.load(file, dataset.catalog.n_items),
-    ("knn_neighbours", "knn_shrink", "decays"),
+    lambda plain: len(plain.knn_neighbours) * len(plain.knn_shrink) * len(plain.decays),
 )
 EASE = replace(
     _rival(
@@ -139,7 +140,7 @@ EASE = replace(
         "linear item-to-item weights in closed form",
         _ease,
         lambda file, dataset: linear.EASE.load(file, dataset.catalog.n_items),
-        ("ease_l2", "decays"),
+        lambda plain: len(plain.ease_l2) * len(plain.decays),
         _check_memory,
     ),
     space=lambda run, dataset: 4 * (dataset.catalog.n_items + 1) ** 2,
@@ -149,7 +150,9 @@ ALS = _rival(
     "matrix factorisation by alternating least squares (implicit)",
     _als,
     lambda file, dataset: factors.ALS.load(file, dataset.catalog.n_items),
-    ("als_factors", "als_regularization", "als_alpha", "decays"),
+    lambda plain: (
+        len(plain.als_factors) * len(plain.als_regularization) * len(plain.als_alpha) * len(plain.decays)
+    ),
     _check_extra,
 )
 BPR = _rival(
@@ -157,6 +160,6 @@ BPR = _rival(
     "matrix factorisation by pairwise ranking (implicit)",
     _bpr,
     lambda file, dataset: factors.BPR.load(file, dataset),
-    ("bpr_factors", "bpr_learning_rate", "bpr_regularization"),
+    lambda plain: len(BPR_FACTORS) * len(BPR_LEARNING_RATES) * len(BPR_REGULARIZATIONS),
     _check_extra,
 )

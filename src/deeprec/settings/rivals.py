@@ -26,9 +26,8 @@ Weights = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=
 Amounts = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
 Shares = Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)]
 
-_KNN, _EASE, _ALS, _BPR, _ASKED = (
-    changes(RIVALS + name)
-    for name in (methods.ITEM_KNN, methods.EASE, methods.ALS, methods.BPR, methods.TRM_ASKED)
+_KNN, _EASE, _ALS, _ASKED = (
+    changes(RIVALS + name) for name in (methods.ITEM_KNN, methods.EASE, methods.ALS, methods.TRM_ASKED)
 )
 _RECTOOLS = changes(RIVALS + methods.RECTOOLS_SASREC, RIVALS + methods.RECTOOLS_BERT4REC)
 
@@ -66,11 +65,6 @@ class PlainConfig(Section):
     )
     als_alpha: Annotated[Weights, _ALS] = Field(
         (1.0, 10.0, 40.0, 100.0), description="als: confidence in what a user had is 1 + this."
-    )
-    bpr_factors: Annotated[Counts, _BPR] = Field((64,), description="bpr: features of a user and an item.")
-    bpr_learning_rate: Annotated[Amounts, _BPR] = Field((0.02, 0.05), description="bpr: learning rate.")
-    bpr_regularization: Annotated[Weights, _BPR] = Field(
-        (0.001, 0.01), description="bpr: weight of the L2 penalty."
     )
     peers_python: Annotated[str, PLACE] = Field(
         ".venv-peers/bin/python",

@@ -17,6 +17,7 @@ from deeprec.data.prepare import prepare
 from deeprec.data.split import refit_data
 from deeprec.errors import EvaluationError, MissingExtraError, RetrievalError
 from deeprec.methods import RIVALS
+from deeprec.rivals import plain
 from deeprec.rivals.factors import ALS, BPR
 from deeprec.rivals.registry import find_rival
 from deeprec.rivals.tuning import choose, tuning_examples, validation_ndcg
@@ -28,7 +29,6 @@ from deeprec.trm.recommender import TRMRecommender
 GRIDS = (
     "rivals.plain.decays=[0.7,1.0]", "rivals.plain.knn_neighbours=[50]", "rivals.plain.knn_shrink=[0.0,10.0]",
     "rivals.plain.ease_l2=[30.0,300.0]", "rivals.plain.als_factors=[16]", "rivals.plain.als_alpha=[1.0,10.0]",
-    "rivals.plain.bpr_factors=[32]", "rivals.plain.bpr_learning_rate=[0.05]",
 )  # fmt: skip
 PLAIN = ("item-knn", "ease", "als", "bpr")
 
@@ -56,7 +56,9 @@ def simulated() -> Dataset:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setattr(plain, "BPR_FACTORS", (32,))
+    monkeypatch.setattr(plain, "BPR_LEARNING_RATES", (0.05,))
     return Run.create(tmp_path / "run", override_config(RunConfig(), GRIDS))
 
 
