@@ -64,6 +64,10 @@ class StoreUnavailable(StoreError):  # noqa: N818 - a state that passes, not a m
     """A store is locked or can't be reached just now; the same call may succeed later."""
 
 
+class HubError(DeepRecError, ValueError):
+    """A run can't be pushed or pulled: its place, its files, or the hub."""
+
+
 class ClusterError(DeepRecError, RuntimeError):
     """A cluster can't be reached, is too small for what is asked, or loses its workers."""
 

@@ -25,7 +25,12 @@ def audit(run: Run) -> list[Finding]:
         dataset = read_dataset(run.data)
     except DeepRecError as error:
         return [*found, Finding("the prepared data are whole", Verdict.PROBLEM, str(error))]
-    for check in (check_data, check_stages, check_ledgers, check_prompts, check_evaluation):
+    checks = [check_stages]
+    if dataset.withheld:
+        found.append(Finding("nothing was learned from a target", Verdict.UNPROVEN, dataset.without_users()))
+    else:
+        checks = [check_data, check_stages, check_ledgers, check_prompts, check_evaluation]
+    for check in checks:
         try:
             found += check(run, dataset)
         except DeepRecError as error:  # a broken file is a finding, and the other checks go on

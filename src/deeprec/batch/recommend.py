@@ -116,7 +116,10 @@ class RecommendAll:
             raise RunError(f"{output}: can't be written ({error.strerror}); name another --output") from None
         size = run.config.rollout.recommended if k is None else k
         job = RecommendJob(str(run.folder.resolve()), chosen, size, threads, shard)
-        n_items = read_outline(run.data).catalog.n_items
+        outline = read_outline(run.data)
+        if outline.withheld:
+            raise DataError(f"{run.folder}: {outline.without_users()}")
+        n_items = outline.catalog.n_items
         if job.k > n_items:
             raise DataError(f"-k {job.k} is more than the catalogue's {n_items} items; lower it")
         return cls(run, replace(job, identity=identity_of(run, job)), output)

@@ -13,6 +13,7 @@ from deeprec.cli import (
     data,
     doctor,
     evaluate,
+    hub,
     keys,
     policy,
     quickstart,
@@ -69,6 +70,8 @@ app.command("ablate")(ablate.ablate)
 app.command("report")(report.report)
 app.command("recommend", cls=WithRay)(recommend.recommend)
 app.command("serve")(serve.serve)
+app.command("push")(hub.push)
+app.command("pull")(hub.pull)
 app.add_typer(results.app, name="results")
 app.add_typer(store.app, name="store")
 app.add_typer(keys.app, name="keys")

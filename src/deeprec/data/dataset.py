@@ -109,6 +109,7 @@ class Dataset:
     allow_repeats: bool = False
     provenance: Provenance = field(default_factory=Provenance, compare=False)
     protocol: Protocol = Protocol()
+    withheld: str = ""  # fingerprint of the whole set, where its users were left out of a pushed run
 
     @cached_property
     def _users(self) -> dict[str, _UserRows]:
@@ -154,6 +155,8 @@ class Dataset:
 
     def known_history(self, user_id: str) -> Example:
         """Everything known of a user, with nothing to predict: what serving starts from."""
+        if self.withheld:
+            raise DataError(f"user '{user_id}': {self.without_users()}; give titles (--title)")
         if user_id not in self._users:
             near = difflib.get_close_matches(user_id, self._users, n=3) or list(self._users)[:3]
             hint = ", ".join(f"'{user}'" for user in near)
@@ -162,6 +165,10 @@ class Dataset:
             )
         rows = self._users[user_id]
         return self._example(user_id, rows, len(rows.items), None)
+
+    def without_users(self) -> str:
+        """Why nobody is here, for errors."""
+        return f"data set '{self.name}' is without its users: their histories were left out when the run was pushed"
 
     def exclusions(self, example: Example) -> tuple[int, ...]:
         """Items that may not be recommended to this user now."""
@@ -179,6 +186,8 @@ class Dataset:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of everything: catalogue, interactions with their parts, user attributes."""
+        if self.withheld:
+            return self.withheld
         digest = sha256(self.catalog.fingerprint.encode())
         for frame in (self.interactions, self.users):
             # In slices, which give the same bytes: the text of a large set would not fit in memory.

@@ -69,9 +69,13 @@ def dataset_size(dataset: Dataset) -> int:
 
 
 def read_dataset(folder: Path) -> Dataset:
-    """Read what `write_dataset` wrote; raises DataError naming the file that is missing or changed."""
-    dataset = _assemble(folder, everybody=True)
-    expected = read_manifest(folder)["fingerprint"]
+    """Read what `write_dataset` wrote; raises DataError naming the file that is missing or changed.
+
+    A set that was pushed without its users has nobody in it.
+    """
+    manifest = read_manifest(folder)
+    dataset = _assemble(folder, everybody="withheld" not in manifest)
+    expected = manifest["fingerprint"]
     if dataset.fingerprint != expected:
         raise DataError(
             f"{folder}: the Parquet files do not belong to dataset.json (fingerprint {dataset.fingerprint}, "
@@ -120,7 +124,12 @@ def _assemble(folder: Path, *, everybody: bool) -> Dataset:
         allow_repeats=manifest["allow_repeats"],
         provenance=Provenance(files, notes=notes, **made),
         protocol=Protocol(tuple(split["cuts"]), split["pseudonyms"]),
+        withheld=manifest["fingerprint"] if "withheld" in manifest else "",
     )
+    if manifest.get("withheld", catalog.fingerprint) != catalog.fingerprint:
+        raise DataError(
+            f"{folder / 'items.parquet'}: is not the catalogue of dataset.json; pull the run again"
+        )
     hidden = next((item for item in catalog.items if holds_hidden(item.label)), None)
     if hidden is not None:  # sets that earlier versions prepared
         raise DataError(

@@ -21,6 +21,8 @@ def check_targets(dataset: Dataset, config: RunConfig) -> None:
 
 def missing_targets(dataset: Dataset, config: RunConfig) -> str:
     """Why a stage could not run with this data set, and what to do; empty where every one could."""
+    if dataset.withheld:
+        return f"{dataset.without_users()}; train in a run with data of its own"
     stages = sum(1 for stage in (config.rl.cold_start, config.rl.recommendation) if stage.steps)
     for part in ("test", "validation", *(["rl"] if stages else [])):
         if not dataset.interactions["part"].eq(part).any():

@@ -180,6 +180,8 @@ def choose_examples(
     A sample takes the examples whose seeded hash is smallest: the same users whatever the
     order of the data, and a larger sample contains the smaller ones.
     """
+    if dataset.withheld:
+        raise EvaluationError(f"{dataset.without_users()}; there is nobody to evaluate")
     examples = dataset.examples(part)
     if not examples:
         raise EvaluationError(f"data set '{dataset.name}': part '{part}' has no targets, nothing to evaluate")

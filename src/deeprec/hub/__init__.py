@@ -1,0 +1,1 @@
+"""Runs on the way to others: a folder, or the Hugging Face hub, in its layout."""
