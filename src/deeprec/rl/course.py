@@ -97,7 +97,7 @@ def _iterate(
         bar.advance(course.step)
         for batch in islice(bare_windows(trainer.histories, plan), course.step, plan.steps):
             late = plan.minutes is not None and time.monotonic() - started > 60 * plan.minutes
-            # Words of users take all iterations; validation users, who say none, can't tell how far they are.
+            # Words of users take all iterations: a look at a few hundred can't tell how far each kind is.
             if late or (course.is_over and trainer.heard is None):
                 break
             # The order holds whole batches only, perhaps one fewer than there are iterations.
