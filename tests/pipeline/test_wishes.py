@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from xml.etree.ElementTree import fromstring
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from deeprec.data.stage import run_data
 from deeprec.disk import read_jsonl
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.wishes import MISLEADING, MIXTURE, evaluate_wishes, wish_table
+from deeprec.evaluation.wishes_picture import wishes_picture
 from deeprec.methods import TRM, TRM_MEANT, TRM_WISH, TRM_WISH_RULE
 from deeprec.pipeline import build_deeprec, build_recommenders, build_wishing
 from deeprec.policy.loading import load_policy
@@ -118,6 +120,14 @@ def test_the_protocol_ranks_every_method_on_the_same_wishes(run: Run) -> None:
     table = wish_table(found, dataset, "validation", users=12, k=3, command="deeprec evaluate --wishes")
     assert table.note.startswith("Protocol: simulated wish")
     assert "simulated" in table.title.lower()
+    picture = fromstring(wishes_picture(found, "figures of <methods>"))
+    assert picture.get("aria-label") == "figures of <methods>"
+    texts = [text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")]
+    assert kinds <= set(texts)
+    signs = [
+        one for kind in ("circle", "rect") for one in picture.iter(f"{{http://www.w3.org/2000/svg}}{kind}")
+    ]
+    assert len(signs) == len(found) + len({one.method for one in found})
 
 
 def test_the_two_protocols_share_no_method_that_hears(run: Run) -> None:

@@ -133,9 +133,11 @@ def _evaluate_wishes(
     to: Path | None,
 ) -> None:
     """Evaluate under the protocol of simulated wishes, print the table, and write it with `--to`."""
+    from deeprec.disk import write_atomically
     from deeprec.evaluation.results import rerun_command
     from deeprec.evaluation.tables import write_table
     from deeprec.evaluation.wishes import evaluate_wishes, table_markdown, wish_table
+    from deeprec.evaluation.wishes_picture import wishes_picture
     from deeprec.pipeline import build_wishing
     from deeprec.progress import show_progress
 
@@ -150,7 +152,9 @@ def _evaluate_wishes(
     words += [f"--methods {','.join(asked)}"] if asked else []
     table = wish_table(found, dataset, part, users=size, k=k, command=" ".join(words))
     if to is not None:
-        write_table(to / f"{dataset.name}-wishes-{run.config.seed}.json", table)
+        file = to / f"{dataset.name}-wishes-{run.config.seed}.json"
+        write_table(file, table)
+        write_atomically(file.with_suffix(".svg"), wishes_picture(found, table.title))
     if shape == "json":
         typer.echo(table.model_dump_json(indent=1))
     else:
