@@ -34,8 +34,7 @@ MIXTURE, MISLEADING = "mixture", "misleading"
 _NOTE = (
     f"Protocol: {PROTOCOL}, in sentences that are held out from training; every user says one of each kind that can be "
     "said of their target. A wish is true of the target, so these figures stand beside no others; misleading ones are "
-    f"true of another item. The mixture is of all true ones. "
-    f"`{TRM_MEANT}` is the TRM told the phrases that the wish means."
+    f"true of another item. The mixture is of all true ones."
 )
 _SEED = 0  # every run and seed is asked the same wishes
 
@@ -235,7 +234,7 @@ def wish_table(
         ),
         rows=tuple(
             (
-                describe(name).label,
+                label_of(name),
                 *(round(found[name, kind].ndcg.mean, 4) for kind in kinds),
                 _difference(found[name, MIXTURE].to_words),
                 _share(found[name, MIXTURE].broken),
@@ -247,6 +246,11 @@ def wish_table(
         commit=about["commit"],
         versions=about["versions"],
     )
+
+
+def label_of(method: str) -> str:
+    """What tables call a method of this protocol."""
+    return "TRM told the phrases meant (ceiling)" if method == TRM_MEANT else describe(method).label
 
 
 def _difference(found: Difference | None) -> str | None:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from deeprec.evaluation.charts import number_text, ticks
-from deeprec.evaluation.wishes import WishFigures
-from deeprec.methods import describe
+from deeprec.evaluation.wishes import WishFigures, label_of
 
 _WIDTH, _ROW, _LEGEND, _BOTTOM = 760, 26, 20, 34
 _START, _END = 120, 720  # the scale from left to right
@@ -48,9 +47,7 @@ def _legend(methods: Sequence[str]) -> list[Markup]:
     for place, name in enumerate(methods):
         middle = 12 + _LEGEND * place
         found.append(_dot(place, _START, middle))
-        found.append(
-            Markup('<text x="{}" y="{}">{}</text>').format(_START + 14, middle + 4, describe(name).label)
-        )
+        found.append(Markup('<text x="{}" y="{}">{}</text>').format(_START + 14, middle + 4, label_of(name)))
     return found
 
 
