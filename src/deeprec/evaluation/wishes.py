@@ -34,7 +34,7 @@ MIXTURE, MISLEADING = "mixture", "misleading"
 _NOTE = (
     f"Protocol: {PROTOCOL}, in sentences that are held out from training; every user says one of each kind that can be "
     "said of their target. A wish is true of the target, so these figures stand beside no others; misleading ones are "
-    f"true of another item. The mixture is of all true ones."
+    "true of another item. The mixture is of all true ones."
 )
 _SEED = 0  # every run and seed is asked the same wishes
 
