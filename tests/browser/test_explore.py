@@ -169,8 +169,8 @@ WISH = "something funny from the nineties, no musicals"
 
 
 def test_a_wish_is_said_shown_and_kept(look: Look, service: Serving) -> None:
-    """By keyboard alone, on a phone's width too."""
-    eyes = look("#/explore?user=u7")
+    """By keyboard alone, on a phone's width."""
+    eyes = look("#/explore?user=u7", width=360)
     page = eyes.page
     field = page.get_by_role("textbox", name="What are you in the mood for?")
     field.focus()
@@ -183,7 +183,18 @@ def test_a_wish_is_said_shown_and_kept(look: Look, service: Serving) -> None:
     with page.expect_request("**/v1/feedback") as sent:
         page.get_by_role("button", name="Interested").first.click()
     assert sent.value.post_data_json["wish"] == WISH
+    assert eyes.wider_than_screen() <= 0
+    assert eyes.violations() == []
     eyes.picture("wish", whole=True)
+
+
+def test_a_long_word_and_markup_of_a_wish_stay_text(look: Look, service: Serving) -> None:
+    eyes = look("#/explore?user=u7", width=360)
+    eyes.page.get_by_role("textbox", name="What are you in the mood for?").fill(MARKUP + "w" * 300)
+    eyes.explore()
+    eyes.see("‹img src=x")
+    assert "broken" not in eyes.page.title()
+    assert eyes.wider_than_screen() <= 0
 
 
 def test_a_wish_alone_is_enough(look: Look, service: Serving) -> None:

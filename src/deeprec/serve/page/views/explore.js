@@ -99,8 +99,8 @@ export class Explore extends Component {
         html`<div class="columns">
           <section aria-labelledby="turns-title">
             <div class="section-head"><h2 id="turns-title">Exploration</h2>${answer && html`<p class="hint">${summary(answer)}</p>`}</div>
-            ${!running && !turns.length && html`<p class="hint">The model took no turn.</p>`}
             ${wish && html`<p class="said-wish"><span class="tag">You said</span> <q>${wish}</q></p>`}
+            ${!running && !turns.length && html`<p class="hint">The model took no turn.</p>`}
             <${Turns} turns=${turns} running=${running} />
           </section>
           <section aria-labelledby="list-title">
