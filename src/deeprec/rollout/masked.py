@@ -35,7 +35,7 @@ from deeprec.rollout.episode import Episode
 from deeprec.rollout.fill_in import Gap, fill_gaps
 from deeprec.rollout.list_prior import ListPrior, prior_of
 from deeprec.rollout.plackett_luce import NEVER, draw_lists, greedy_lists, line_log_probs
-from deeprec.rollout.retrieval import asked_text, log_shares
+from deeprec.rollout.retrieval import asked_text, keeping_exclusions, log_shares
 from deeprec.rollout.title_likelihoods import Likelihoods
 from deeprec.rollout.titles import Ids, TitleTexts
 from deeprec.trm.base import Retriever
@@ -200,7 +200,7 @@ class MaskedLists:
         Whoever says what they want is not shown the plain list for its own sake: its items count by how they fit.
         """
         texts = [asked_text(turn.preference, episode.example, self._config) for turn in episode.turns]
-        scores = self._retriever.score([episode.example.history] * len(texts), texts)
+        scores = self._retriever.score([episode.example.history] * len(texts), keeping_exclusions(texts))
         found = dict.fromkeys([item for turn in episode.turns for item in turn.retrieved] + list(plain.items))
         items = list(found)
         shares = [

@@ -12,7 +12,7 @@ import torch
 from small_world import build_catalog, build_codec, build_dataset, explore, letters, settings
 from transformers import Qwen2ForCausalLM
 
-from deeprec.config import PolicyConfig
+from deeprec.config import PolicyConfig, TRMConfig
 from deeprec.errors import PolicyError
 from deeprec.policy.tiny import build_tiny
 from deeprec.rollout.codec import TokenizerCodec
@@ -24,7 +24,11 @@ from deeprec.rollout.masked import MaskedLists
 from deeprec.rollout.runner import run_episodes
 from deeprec.rollout.tags import TAGS
 from deeprec.rollout.titles import TitleTexts
+from deeprec.trm.base import Retriever
 from deeprec.trm.baselines import ItemKNN
+from deeprec.trm.encoders import build_text_encoder
+from deeprec.trm.mentions import MentioningTRM
+from deeprec.trm.text_steered import TextSteered
 from deeprec.types import StopReason, Trajectory
 
 DATASET = build_dataset()
@@ -53,12 +57,16 @@ def random_model(codec: TokenizerCodec) -> Qwen2ForCausalLM:
 
 
 def environment(
-    codec: TokenizerCodec, model: Qwen2ForCausalLM, texts: tuple[str, ...] = TEXTS, drawn: int = 1
+    codec: TokenizerCodec,
+    model: Qwen2ForCausalLM,
+    texts: tuple[str, ...] = TEXTS,
+    drawn: int = 1,
+    trm: Retriever = TRM,
 ) -> Environment:
     config = settings(list="masked", list_history=3, response_tokens=2000)
     engine = ScriptedEngine(codec, dict.fromkeys(range(len(TESTED)), texts))
-    lists = MaskedLists(model, codec, DATASET, TRM, config, seed=0, drawn=drawn)
-    return Environment(DATASET, TRM, engine, codec, config, lists=lists)
+    lists = MaskedLists(model, codec, DATASET, trm, config, seed=0, drawn=drawn)
+    return Environment(DATASET, trm, engine, codec, config, lists=lists)
 
 
 def title_log_probability(
@@ -114,6 +122,47 @@ def test_what_is_drawn_from_is_the_policys_title_times_the_trms_shares(codec: To
             values[item] = prior + title_log_probability(model, codec, found, item)
         ranked = sorted(draw.pool, key=lambda item: -values[item])
         assert list(found.ranking) == ranked[:3]
+
+
+class TestWithAWish:
+    """Every item of the pool counts by how it fits what was asked, the TRM's plain list too."""
+
+    TEXTS = (explore("Action; not Comedy"), explore("Drama"), CLOSING)
+    WISHING = tuple(replace(example, wish="action, and no comedy") for example in TESTED)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def trm(cls, tmp_path_factory: pytest.TempPathFactory) -> MentioningTRM:
+        config = TRMConfig(text_dim=16)
+        encoder = build_text_encoder(config, CATALOG, 0, tmp_path_factory.mktemp("cache"))
+        return MentioningTRM(TextSteered(TRM, encoder, CATALOG), CATALOG)
+
+    def test_priors_are_shares_by_what_was_asked(self, trm: MentioningTRM) -> None:
+        codec, model = build_codec(), random_model(build_codec())
+        set_prior(model, ListPrior(asked=0.0, plain=7.0))  # of who says nothing
+        set_prior(model, ListPrior(asked=1.5, plain=0.0), wished=True)
+        found = run_episodes(self.WISHING, environment(codec, model, self.TEXTS, trm=trm), greedy=True)
+        for example, one in zip(TESTED, found, strict=True):
+            assert one.draw is not None
+            texts = ["Action; not Comedy", "Drama; not Comedy"]
+            scores = trm.score([example.history] * 2, texts).astype(np.float64)
+            wholes = [np.logaddexp.reduce(np.array(turn.scores)) for turn in one.turns]
+            for item, prior in zip(one.draw.pool, one.draw.prior, strict=True):
+                best = max(scores[turn, item] - wholes[turn] for turn in (0, 1))
+                assert prior == pytest.approx(1.5 * best, abs=1e-4)
+
+    def test_what_one_turn_excludes_no_list_brings_while_there_is_anything_else(
+        self, trm: MentioningTRM
+    ) -> None:
+        codec, model = build_codec(), random_model(build_codec())
+        set_prior(model, ListPrior(asked=3.0, plain=0.0), wished=True)
+        bad = set(trm.bearing("Comedy").tolist())
+        found = run_episodes(self.WISHING, environment(codec, model, self.TEXTS, trm=trm), greedy=True)
+        assert any(bad & set(one.draw.pool) for one in found if one.draw)
+        for one in found:
+            assert one.draw is not None
+            assert len(set(one.draw.pool) - bad) >= 3
+            assert not bad & set(one.ranking)
 
 
 def test_probabilities_are_those_of_drawing_without_replacement(codec: TokenizerCodec) -> None:
