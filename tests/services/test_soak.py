@@ -15,7 +15,7 @@ from serve_world import run_folder, running, small_service
 from typer.testing import CliRunner
 
 from deeprec.bench.soak.clients import Outcome, ask, clients
-from deeprec.bench.soak.figures import Feedback, Sample, by_kind, checks, is_right, minute, sample
+from deeprec.bench.soak.figures import Feedback, Sample, by_kind, checks, is_passed, is_right, minute, sample
 from deeprec.bench.soak.kinds import DEEPREC, KINDS, TRM, WRONG, Kind, World
 from deeprec.bench.soak.troubles import Window, own_database, strike
 from deeprec.cli.app import app
@@ -125,6 +125,10 @@ def test_goals_are_met_and_missed() -> None:
     assert [check.name for check in found if check.of_time] == [
         "answers of the policy, p99", "answers of the TRM, p99",
     ]  # fmt: skip
+    assert not is_passed(found, times_count=False)
+    late = checks(slow, steady, [], Feedback(5, 5, 0), 0)
+    assert is_passed(late, times_count=False)
+    assert not is_passed(late, times_count=True)
     assert "1 of 5" in [check.found for check in found]
     # The second quarter's median is 1,029, the last one's 1,069.
     assert "+3.9 %" in [check.found for check in found]
@@ -159,6 +163,8 @@ def test_what_this_process_holds() -> None:
     found = sample(os.getpid(), 1.0)
     assert found is None or (found.memory > 2**20 and found.descriptors > 2)
     assert sample(2**22 + 1, 1.0) is None
+    (told,) = [check for check in checks([], [], [], Feedback(0, 0, 0), 0) if "memory" in check.name]
+    assert told.found == "this system doesn't tell"
 
 
 @pytest.mark.slow

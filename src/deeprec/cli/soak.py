@@ -64,6 +64,7 @@ def soak_command(
 
     Example: deeprec bench soak --run runs/quickstart --minutes 60
     """
+    from deeprec.bench.soak.figures import is_passed
     from deeprec.bench.soak.kinds import World
     from deeprec.bench.soak.run import Plan, soak
     from deeprec.data.format import read_dataset
@@ -95,7 +96,7 @@ def soak_command(
     else:
         _print_report(report)
         typer.echo(f"on {machine()}, which clients, database and service share")
-    if not all(check.is_met or (check.of_time and not times_count) for check in report.checks):
+    if not is_passed(report.checks, times_count=times_count):
         raise typer.Exit(1)
 
 

@@ -150,9 +150,14 @@ def checks(
     ]
 
 
+def is_passed(found: Iterable[Check], *, times_count: bool) -> bool:
+    """Whether every goal is met, but for those of time where these don't count."""
+    return all(check.is_met or (check.of_time and not times_count) for check in found)
+
+
 def _growths(samples: Sequence[Sample]) -> list[Check]:
     if len(samples) < 4:
-        return []
+        return [Check("memory and descriptors", "this system doesn't tell", "no growth", True)]
     quarter = len(samples) // 4
     early, late = samples[quarter : 2 * quarter], samples[-quarter:]
     goal = f"{100 * GROWTH:.0f} % at most"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from math import inf
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 from deeprec.bench.serve import Measured, service_of
 from deeprec.bench.soak.clients import Outcome, clients
@@ -27,7 +27,7 @@ from deeprec.bench.soak.figures import (
     sample,
 )
 from deeprec.bench.soak.kinds import World
-from deeprec.bench.soak.troubles import Database, Kind, Window, own_database, strike
+from deeprec.bench.soak.troubles import Database, DatabaseName, Window, own_database, strike
 from deeprec.serve.keyring import add_key
 from deeprec.serve.keys import SCOPES
 from deeprec.store import open_store
@@ -45,7 +45,7 @@ class Plan:
     pause: float  # seconds, about, from an answer to the client's next request
     trouble_every: float  # minutes
     trouble_seconds: float
-    database: Kind = "auto"
+    database: DatabaseName = "auto"
     disk_mib: int = 0
     seed: int = 0
     options: Sequence[str] = ()
@@ -87,7 +87,7 @@ def soak(run: Path, world: World, plan: Plan, tell: Callable[[Minute], None]) ->
                 with clients(
                     service.address, keys, world, plan.pause, plan.seed - 1, warming.outcomes.append
                 ):
-                    threading.Event().wait(_WARM_UP)
+                    sleep(_WARM_UP)
                 course = _run(service, database, keys, world, plan, tell)
             feedback = _kept(database.url, [*warming.outcomes, *course.outcomes])
         tracebacks = (folder / "log").read_text(encoding="utf-8").count("Traceback")
@@ -129,7 +129,7 @@ def _watch(
 ) -> None:
     number, done = 1, began
     while (now := monotonic()) < until:
-        threading.Event().wait(min(_EVERY, until - now))
+        sleep(min(_EVERY, until - now))
         now = monotonic()
         found = sample(service.pid, now)
         if found is not None:

@@ -19,7 +19,7 @@ from typing import Literal
 from deeprec.errors import EngineError, StoreError
 from deeprec.store import open_store
 
-Kind = Literal["auto", "sqlite", "postgres"]
+DatabaseName = Literal["auto", "sqlite", "postgres"]
 _GRACE = 5.0  # seconds after a trouble in which the store may still be away
 _PATIENCE = 60.0  # seconds that a database may take to come back
 # A small disk shall not be taken by the log of what was written.
@@ -58,7 +58,7 @@ class Window:
 
 
 @contextmanager
-def own_database(kind: Kind, disk_mib: int) -> Iterator[Database]:
+def own_database(name: DatabaseName, disk_mib: int) -> Iterator[Database]:
     """A database for the soak alone: PostgreSQL where it is installed, else SQLite.
 
     With `disk_mib` it lies on a file system of that size, which takes root. Raises EngineError for what can't be had.
@@ -69,18 +69,22 @@ def own_database(kind: Kind, disk_mib: int) -> Iterator[Database]:
         troubles = []
         if disk_mib:
             place = stack.enter_context(_disk(place / "disk", disk_mib))
-        if kind == "sqlite" or (kind == "auto" and not _has_postgres()):
+        programs = None if name == "sqlite" else _postgres_programs()
+        if name == "postgres" and programs is None:
+            raise EngineError(
+                "--database postgres: initdb or psycopg is missing; install PostgreSQL, or use sqlite"
+            )
+        if programs is None:
             file = place / "store.db"
-            name, url = "SQLite", f"sqlite:///{file}"
+            told, url, revive = "SQLite", f"sqlite:///{file}", _nothing
             troubles.append(_lock(file))
-            revive = _nothing
         else:
-            name, url, kill, revive = stack.enter_context(_postgres(place / "pg"))
+            told, url, kill, revive = stack.enter_context(_postgres(programs, place / "pg"))
             troubles.append(kill)
         if disk_mib:
-            name = f"{name} on a disk of {disk_mib} MiB"
+            told = f"{told} on a disk of {disk_mib} MiB"
             troubles.append(_full(place, revive))
-        yield Database(name, url, tuple(troubles))
+        yield Database(told, url, tuple(troubles))
 
 
 def strike(database: Database, trouble: Trouble, seconds: float, over: threading.Event) -> Window:
@@ -108,38 +112,27 @@ def _reached(url: str) -> bool:
     return True
 
 
-def _has_postgres() -> bool:
+def _postgres_programs() -> Path | None:
+    """Where PostgreSQL is, if it and its driver are installed and there is somebody to run it as."""
     if find_spec("psycopg") is None:
-        return False
+        return None
     from deeprec.bench.postgres import can_run, find_programs
 
-    return find_programs() is not None and can_run()
+    return find_programs() if can_run() else None
 
 
 @contextmanager
-def _postgres(folder: Path) -> Iterator[tuple[str, str, Trouble, Callable[[], None]]]:
-    if not _has_postgres():
-        raise EngineError(
-            "--database postgres: initdb or psycopg is missing; install PostgreSQL, or use sqlite"
-        )
+def _postgres(programs: Path, folder: Path) -> Iterator[tuple[str, str, Trouble, Callable[[], None]]]:
     from deeprec.bench.postgres import own_server
 
     folder.mkdir()
-    with own_server(_programs(), folder, _FRUGAL) as server:
+    with own_server(programs, folder, _FRUGAL) as server:
 
         def revive() -> None:
             if not server.is_running:
                 server.start()
 
         yield "PostgreSQL", server.url, Trouble("database killed", server.kill, server.start), revive
-
-
-def _programs() -> Path:
-    from deeprec.bench.postgres import find_programs
-
-    found = find_programs()
-    assert found is not None  # looked for before
-    return found
 
 
 def _lock(file: Path) -> Trouble:
