@@ -97,7 +97,9 @@ def test_packed_in_pieces(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "pack", [zstandard.ZstdCompressor().compress, gzip.compress, bz2.compress, lzma.compress], ids=str
+    "pack",
+    [zstandard.ZstdCompressor().compress, gzip.compress, bz2.compress, lzma.compress],
+    ids=["zst", "gzip", "bz2", "xz"],
 )
 def test_a_file_that_was_cut_off_is_never_a_shorter_one(tmp_path: Path, pack: Any) -> None:
     content = pack(text(ROWS * 50).encode())
