@@ -1,6 +1,6 @@
 # `make quickstart` and `make test` work on a fresh machine with Python 3.11 or newer; nothing else is needed.
 .DEFAULT_GOAL := help
-.PHONY: help venv peers quickstart pretrained test engines lint crash soak site docs clean
+.PHONY: help venv peers quickstart pretrained test engines lint crash soak site docs installs clean
 
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
@@ -68,6 +68,9 @@ site: venv ## Build the documentation site into build/site; a broken link fails.
 docs: venv ## Make the generated pages anew.
 	$(BIN)/deeprec results render
 	$(BIN)/python docs/generate.py
+
+installs: venv ## Install the wheel as a stranger would: no extras, each extra, oldest and newest versions.
+	$(BIN)/python tools/check_install.py all
 
 clean: ## Remove caches and build outputs; runs and .venv stay.
 	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

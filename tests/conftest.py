@@ -38,6 +38,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
+def cases() -> Path:
+    """The folder of cases, each with its input, the commands that showed the fault, and what is expected."""
+    folder = Path(os.environ.get("DEEPREC_CASES", Path(__file__).resolve().parents[2] / "shared" / "cases"))
+    if not (folder / "csv-blank-line").is_dir():
+        pytest.skip(f"no cases at {folder}; set DEEPREC_CASES to a folder with csv-blank-line")
+    return folder
+
+
+_GONE = ("permutations", "shown_trajectories")
+
+
+@pytest.fixture(scope="session")
+def tiny_settings(cases: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The settings that came with the cases, without those that are constants by now."""
+    lines = (cases / "ms-timestamps" / "tiny.toml").read_text(encoding="utf-8").splitlines()
+    file = tmp_path_factory.mktemp("settings") / "tiny.toml"
+    file.write_text("\n".join(line for line in lines if not line.startswith(_GONE)) + "\n")
+    return file
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder with the third-party data sets, which are never part of the project."""
     default = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -167,9 +167,14 @@ def check_newest(folder: Path, wheel: Path) -> None:
 
 
 def tiny_run(here: Path) -> None:
-    """Every stage, with the interpreter of an environment."""
-    program = "from deeprec.cli import main; main()"
-    run([here / "bin" / "python", "-c", program, "quickstart", "--run", "run", *TINY_RUN], here)
+    """Help, a wrong option, and every stage, with the interpreter of an environment."""
+    command = [here / "bin" / "python", "-c", "from deeprec.cli import main; main()"]
+    run([*command, "quickstart", "--help"], here)
+    wrong = subprocess.run(
+        [*command, "data", "prepare", "--no-such"], cwd=here, capture_output=True, check=False
+    )
+    require(wrong.returncode == 2 and b"No such option" in wrong.stderr, f"{here}: a wrong option: {wrong}")
+    run([*command, "quickstart", "--run", "run", *TINY_RUN], here)
     require((here / "run" / "report" / "report.html").is_file(), f"{here}: the tiny run left no report")
 
 

@@ -3,7 +3,9 @@
     python tools/release.py 0.2.0 --dry-run    # what would be done
     python tools/release.py 0.2.0              # do it; nothing is pushed or uploaded
 
-Refuses a dirty tree, a version that is not above the last one, an empty [Unreleased], and a wheel that lacks something.
+Refuses a dirty tree, a version that is not above the last one, an empty [Unreleased], a wheel that lacks something, and
+one that does not work where it is installed: without extras, with each, on the oldest and the newest versions
+(`make installs`). What is refused leaves the tree as it was.
 Afterwards: `git push --follow-tags`, and upload dist/ to the package index.
 """
 
@@ -13,6 +15,7 @@ import argparse
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
@@ -55,11 +58,12 @@ def release(root: Path, version: str, *, dry_run: bool, today: date | None = Non
     print(f"deeprec {version}\n\n{changes}")
     if dry_run:
         return
-    for name, text in written.items():
-        (root / name).write_text(text, encoding="utf-8")
-    if (root / "tools" / "check_install.py").is_file():
-        subprocess.run([sys.executable, "tools/check_install.py", "build"], cwd=root, check=True)
-        subprocess.run([sys.executable, "-m", "build", "--outdir", "dist"], cwd=root, check=True)
+    write(root, written)
+    try:
+        check_and_build(root)
+    except (subprocess.CalledProcessError, KeyboardInterrupt):
+        write(root, files)
+        raise ValueError("the wheel is not as it should be, see above; nothing was released") from None
     git(root, "commit", "--quiet", "--message", f"Version {version}", *written)
     # Without this git takes the changelog's headings for comments.
     git(
@@ -71,6 +75,19 @@ def release(root: Path, version: str, *, dry_run: bool, today: date | None = Non
         "--message",
         f"deeprec {version}\n\n{changes}\n",
     )
+
+
+def write(root: Path, texts: Mapping[str, str]) -> None:
+    """Write files by their names."""
+    for name, text in texts.items():
+        (root / name).write_text(text, encoding="utf-8")
+
+
+def check_and_build(root: Path) -> None:
+    """Install the wheel in every way, then leave it and the archive in dist/; raises CalledProcessError."""
+    if (root / "tools" / "check_install.py").is_file():
+        subprocess.run([sys.executable, "tools/check_install.py", "all"], cwd=root, check=True)
+        subprocess.run([sys.executable, "-m", "build", "--outdir", "dist"], cwd=root, check=True)
 
 
 def unreleased(changelog: str) -> str:

@@ -15,10 +15,11 @@ from deeprec.data.places import Place
 from deeprec.data.times import check_seconds, latest_seconds
 from deeprec.errors import DataError
 
-# How software writes that there is no value, what pandas takes for none among them.
-_NO_ID = frozenset(
-    {"", "nan", "NaN", "NaT", "None", "null", "NULL", "<NA>", "NA", "N/A", "n/a", "#N/A", "\\N", "undefined"}
+# How software writes that there is no value. The first may be names of users; among numbers they are none.
+_NO_NUMBER = frozenset(
+    {"nan", "NaN", "NAN", "NaT", "None", "none", "null", "NULL", "NA", "N/A", "n/a", "undefined"}
 )
+_NO_ID = frozenset({"", "<NA>", "#N/A", "\\N"})
 _YEAR = re.compile(r"\((\d{4})(?:[-–]\d{0,4})?\)(?:\s*\([A-Za-z]{1,3}\))?\s*$")
 
 
@@ -135,20 +136,26 @@ def _check_ids(raw: RawData) -> None:
 
 def _refuse_no_ids(rows: pl.DataFrame, column: str, place: Place | str, remedy: str) -> None:
     """Raise DataError naming the first row whose id is missing, also where software wrote that as a word, or no id."""
-    different = rows[column].unique().cast(pl.String)
-    wrong = [text for text in different.to_list() if text is None or _is_no_id(text)]
+    different = rows[column].unique().cast(pl.String).str.strip_chars()
+    wrong = [text for text in different if text is None or _is_no_id(text)]
+    words = different.is_in(list(_NO_NUMBER))
+    if words.any() and not words.all() and _are_numbers(different.filter(~words)):
+        wrong += different.filter(words).to_list()
     if not wrong:
         return
-    rows = rows.select("line", pl.col(column).cast(pl.String))
+    rows = rows.select("line", pl.col(column).cast(pl.String).str.strip_chars())
     found = rows.filter(pl.col(column).is_in(wrong, nulls_equal=True))
     text = found[column][0]
-    what = f"empty {column}" if text is None or not text.strip() else f"{column} = {text[:60]!r} is no id"
+    what = f"empty {column}" if not text else f"{column} = {text[:60]!r} is no id"
     others = f" ({found.height:,} of {rows.height:,} rows have none)" if found.height > 1 else ""
     raise DataError(f"{place_at(place, found['line'][0])}: {what}{others}; {remedy} or remove the line")
 
 
+def _are_numbers(ids: pl.Series) -> bool:
+    return ids.cast(pl.Float64, strict=False).null_count() == 0
+
+
 def _is_no_id(text: str) -> bool:
-    text = text.strip()
     if text in _NO_ID:
         return True
     if not text.startswith(("{", "[")):

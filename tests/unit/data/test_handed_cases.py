@@ -1,12 +1,13 @@
 """Inputs that once broke the product, as they were handed in; small ones of their kinds are in the other files here.
 
-They lie beside the checkout, not in it: without them these tests are skipped.
+They lie beside the checkout, not in it: without them these tests are skipped. Those that need a run are in
+`tests/pipeline/test_handed_runs.py`.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -18,15 +19,6 @@ from typer.testing import CliRunner
 
 from deeprec.cli.data import app
 from deeprec.errors import DataError
-
-
-@pytest.fixture(scope="session")
-def cases() -> Path:
-    """The folder of cases, each with its input, the commands that showed the fault, and what is expected."""
-    folder = Path(os.environ.get("DEEPREC_CASES", Path(__file__).resolve().parents[4] / "shared" / "cases"))
-    if not (folder / "csv-blank-line").is_dir():
-        pytest.skip(f"no cases at {folder}; set DEEPREC_CASES to a folder with csv-blank-line")
-    return folder
 
 
 def prepared(source: Path, run: Path, name: str = "table", *settings: str) -> dict[str, Any]:
@@ -102,10 +94,19 @@ def test_unknown_items_drop_blames_filter(cases: Path, tmp_path: Path, file: str
         prepared(folder / file, tmp_path / "a", "table", *settings)
 
 
+def test_every_case_has_a_test(cases: Path) -> None:
+    files = (Path(__file__), Path(__file__).parents[2] / "pipeline" / "test_handed_runs.py")
+    tests = set(re.findall(r"^def test_(\w+)\(", "".join(file.read_text() for file in files), re.MULTILINE))
+    folders = {folder.name.replace("-", "_") for folder in cases.iterdir() if folder.is_dir()}
+    assert folders <= tests
+
+
 @pytest.mark.slow
-def test_quickstart_on_milliseconds_ends_with_a_report(cases: Path, tmp_path: Path) -> None:
+def test_quickstart_on_milliseconds_ends_with_a_report(
+    cases: Path, tiny_settings: Path, tmp_path: Path
+) -> None:
     folder, run = cases / "ms-timestamps", tmp_path / "q"
-    words = ["quickstart", "--preset", "ci", "--config", str(folder / "tiny.toml"), "--data", "table"]
+    words = ["quickstart", "--preset", "ci", "--config", str(tiny_settings), "--data", "table"]
     words += ["--source", str(folder / "ms.csv"), "--run", str(run), "--set", "rollout.now=true"]
     words += ["--set", 'rollout.prompt_fields=["date"]']
     program = [sys.executable, "-c", "from deeprec.cli import main; main()", *words]

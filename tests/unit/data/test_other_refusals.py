@@ -43,6 +43,13 @@ def test_no_value_is_no_id(tmp_path: Path, word: str, column: str) -> None:
     )
 
 
+def test_users_may_be_called_null(tmp_path: Path) -> None:
+    file = written(tmp_path, HEADER + "anna,null,A\nNaN,b,B\nnull,b,B\n")
+    raw = read_own_tables(file, DataConfig(name="table"))
+    check_raw(raw)
+    assert raw.interactions["user_id"].cast(pl.String).to_list() == ["anna", "NaN", "null"]
+
+
 def test_how_many_ids_are_missing_is_said(tmp_path: Path) -> None:
     message = refused(written(tmp_path, HEADER + "a,1,A\n" + ",1,A\n" * 3))
     assert message == "rows.csv line 3: empty user_id (3 of 4 rows have none); fill it in or remove the line"

@@ -91,3 +91,15 @@ def test_a_tree_that_is_not_clean_an_empty_changelog_and_a_tag_that_is_there(
         tool.release(repository, "0.2.0", dry_run=False)
     with pytest.raises(ValueError, match=r"nothing under \[Unreleased\]"):
         tool.release(repository, "0.3.0", dry_run=False)
+
+
+def test_a_wheel_that_is_not_as_it_should_be_leaves_the_tree_as_it_was(
+    tool: ModuleType, repository: Path
+) -> None:
+    (repository / "tools").mkdir()
+    (repository / "tools" / "check_install.py").write_text("raise SystemExit('it lacks a file')\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "--quiet", "--message", "tool")
+    with pytest.raises(ValueError, match="nothing was released"):
+        tool.release(repository, "0.2.0", dry_run=False)
+    assert git(repository, "status", "--porcelain") == git(repository, "tag") == ""
