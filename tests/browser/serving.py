@@ -105,10 +105,14 @@ class Wire:
                         if held:
                             self.hung_up.set()
                         return
-                    (far if ready is near else near).sendall(part)
-                    went_by = (went_by + part)[-200_000:] if ready is far else went_by
-                    if not held and self._marker.search(went_by):
-                        if self._then == "cut":
-                            time.sleep(_PAUSE)
-                            return
-                        held = True
+                    if ready is near:
+                        far.sendall(part)
+                        continue
+                    before, went_by = len(went_by), went_by + part
+                    found = self._marker.search(went_by)
+                    # Two events may come as one part: only what ends with the marker goes by.
+                    near.sendall(part[: found.end() - before] if found else part)
+                    if found and self._then == "cut":
+                        time.sleep(_PAUSE)
+                        return
+                    held = found is not None

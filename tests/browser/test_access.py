@@ -101,7 +101,7 @@ def test_all_with_the_keyboard(look: Look) -> None:
     eyes.marked_option().wait_for()
     press("Enter")
     eyes.see("Latest 5 of")
-    for name in ("List length", "Most turns", "Deadline, s", "Explore"):
+    for name in ("What are you in the mood for?", "List length", "Most turns", "Deadline, s", "Explore"):
         press("Tab")
         assert eyes.focus() == name
     press("Enter")
