@@ -192,7 +192,7 @@ def _speak(run: Run, dataset: Dataset, policy: Policy, taught: Taught, place: Pa
 def _speak_and_read(
     run: Run, dataset: Dataset, trm: Retriever, policy: Policy, taught: Taught, place: Path, log: Log
 ) -> None:
-    """Scripts and histories side by side, so that the same weights read, speak and rank."""
+    """Let it learn to speak while it is held to what it has read: the same weights read, speak and rank."""
     config, settings = run.config, run.config.warm_start
     plan = JointPlan(
         steps=settings.script_steps,
