@@ -42,7 +42,7 @@ test: venv ## Run all tests that need no GPU and no network.
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -q
 
 engines: .venv-ray/installed ## Install Ray in an environment of its own, and run what needs it.
-	OMP_NUM_THREADS=1 .venv-ray/bin/pytest -q -W ignore tests/pipeline/test_ray.py # Ray's own warnings
+	OMP_NUM_THREADS=1 .venv-ray/bin/pytest -q --timeout 1200 -W ignore tests/pipeline/test_ray.py # Ray's own warnings
 
 .venv-ray/installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name it: make PYTHON=/path/to/python3"; exit 1; }

@@ -86,8 +86,8 @@ def main() -> None:
         started, before = time.perf_counter(), time.process_time()
         with ray_cluster(LOCAL, 1, count) as cluster:
             print(
-                f"Ray started: {time.perf_counter() - started:.1f} s by the clock, {time.process_time() - before:.1f} of "
-                "this process"
+                f"Ray started: {time.perf_counter() - started:.1f} s by the clock, {time.process_time() - before:.1f} "
+                "of this process"
             )
             measure(f"{count} workers", job, tasks, cluster.execute)
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from deeprec.batch.cluster import _places, ray_cluster
+from deeprec.batch.cluster import _places, _start, ray_cluster
 from deeprec.errors import ClusterError, MissingExtraError
 
 
@@ -47,3 +47,30 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r"\[ray\]"), ray_cluster("local", 1):
         pass
+
+
+class Slow:
+    """A Ray whose first starts take too long; then it says so in an Exception of no class of its own."""
+
+    def __init__(self, late: int) -> None:
+        self.late, self.said = late, []
+
+    def init(self, **options: object) -> None:
+        self.said.append(options["address"])
+        if len(self.said) <= self.late:
+            raise Exception("The current node timed out during startup.")
+
+    def shutdown(self) -> None:
+        """Nothing is left of a start that failed."""
+
+
+def test_a_slow_machine_gets_another_start_and_an_address_does_not() -> None:
+    ray = Slow(2)
+    _start(ray, "local")
+    assert ray.said == ["local"] * 3
+    with pytest.raises(ClusterError, match=r"--ray local: no Ray cluster answers .*timed out during startup"):
+        _start(Slow(3), "local")
+    other = Slow(1)
+    with pytest.raises(ClusterError, match="--ray host:1: no Ray cluster answers"):
+        _start(other, "host:1")
+    assert len(other.said) == 1

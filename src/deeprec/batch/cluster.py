@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
+from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +26,7 @@ from deeprec.progress import say
 LOCAL = "local"  # the address that starts a cluster on this machine, for this batch
 _OLDEST, _BELOW = (2, 60), (3,)  # what the extra `ray` asks for
 _KNOCKS, _PAUSE, _PATIENCE = 3, 2.0, 3.0  # times that an address is tried, seconds between, seconds each
+_STARTS = 3  # times that a cluster on this machine is started
 _DEATHS = 3  # of workers at one task: then it is the task
 _WAIT = 60.0  # seconds without a result after which the user hears of it
 _STORE = 200 << 20  # bytes: results are small
@@ -133,13 +135,7 @@ def ray_cluster(address: str, threads: int, workers: int | None = None) -> Itera
     """
     ray = _import_ray()
     _knock(address)
-    options: dict[str, Any] = (
-        {"include_dashboard": False, "object_store_memory": _STORE} if address == LOCAL else {}
-    )
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
-    except (ConnectionError, RuntimeError, OSError) as error:
-        raise ClusterError(f"--ray {address}: no Ray cluster answers ({first_line(error)})") from None
+    _start(ray, address)
     try:
         number, gpus = _places(ray.cluster_resources(), threads, workers)
         cluster = Cluster(ray, number, threads, gpus)
@@ -147,6 +143,38 @@ def ray_cluster(address: str, threads: int, workers: int | None = None) -> Itera
         yield cluster
     finally:
         ray.shutdown()
+
+
+def _start(ray: Any, address: str) -> None:
+    """Start or join a cluster; a busy machine gets more than the half minute that Ray gives it."""
+    options: dict[str, Any] = (
+        {"include_dashboard": False, "object_store_memory": _STORE} if address == LOCAL else {}
+    )
+    for number in range(1, _STARTS + 1):
+        with _Starting() as start:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
+        if start.error is None:
+            return
+        ray.shutdown()
+        if address != LOCAL or number == _STARTS:
+            raise ClusterError(f"--ray {address}: no Ray cluster answers ({first_line(start.error)})")
+        say(f"Ray did not start ({first_line(start.error)}); once more")
+
+
+class _Starting:
+    """Takes what Ray raises where it can't start; of a start that takes too long that is Exception itself."""
+
+    error: BaseException | None = None
+
+    def __enter__(self) -> _Starting:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if kind is Exception or isinstance(error, ConnectionError | RuntimeError | OSError):
+            self.error = error
+        return self.error is not None
 
 
 def _places(found: dict[str, float], threads: int, workers: int | None) -> tuple[int, int]:
