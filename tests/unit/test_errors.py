@@ -29,6 +29,7 @@ BUILTINS = {
     "StoreError": RuntimeError,
     "StoreUnavailable": RuntimeError,
     "MissingExtraError": ImportError,
+    "HubError": ValueError,
     "ClusterError": RuntimeError,
 }
 
