@@ -118,7 +118,7 @@ def _iterate(
                     }
                 )
                 _save(trainer, folder, course)
-    if check is not None and course.step and course.best is None:  # the time was over before the first look
+    if course.step % every and course.step < plan.steps:  # the time was over between two looks
         course, _ = _look(trainer, course, check)
     return course.best
 

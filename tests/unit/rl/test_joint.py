@@ -110,6 +110,19 @@ def test_it_ends_when_its_minutes_are_over(scripts: list[Document], tmp_path: Pa
     assert not rows
 
 
+def test_what_was_learned_since_the_latest_look_is_not_lost_when_the_time_is_over(
+    scripts: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = trainer(scripts, tmp_path, steps=10)
+    made.plan = replace(made.plan, minutes=1.0)
+    # A clock that makes an iteration last 11 seconds (it is read twice in each): the time is over after the sixth.
+    now = iter(5.5 * tick for tick in range(100))
+    monkeypatch.setattr("deeprec.rl.course.time.monotonic", lambda: next(now))
+    monkeypatch.setattr(course, "CHECK_EVERY", 4)
+    said = iter([Checked(0.0, 0.0), Checked(0.8, 0.1)])
+    assert fit_jointly(made, lambda _: None, lambda _: next(said)) == Checked(0.8, 0.1)
+
+
 def test_an_interrupted_one_ends_as_an_uninterrupted_one(scripts: list[Document], tmp_path: Path) -> None:
     whole = trainer(scripts, tmp_path / "whole")
     fit_jointly(whole, lambda _: None)
