@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 from deeprec.errors import DeepRecError, TrainingError
-from deeprec.space import naming, remedy_of
+from deeprec.space import naming, refuses, remedy_of
 
 _GOES_ON = "then the same command goes on from the last checkpoint"
 
@@ -58,3 +59,22 @@ def _told(error: Exception, checkpoints: Path, out_of_memory: str) -> str | None
 
 def _first(text: str) -> str:
     return text.splitlines()[0]
+
+
+@contextmanager
+def raised_by_callers() -> Iterator[None]:
+    """Within the block a thread that the disk refuses dies silently, as TensorBoard's does: its writer raises it then.
+
+    Python would print a traceback besides.
+    """
+    former = threading.excepthook
+
+    def hook(told: threading.ExceptHookArgs) -> None:
+        if told.exc_value is None or not refuses(told.exc_value):
+            former(told)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = former

@@ -28,7 +28,7 @@ from deeprec.rl.callbacks import (
     restore_rows,
 )
 from deeprec.rl.extras import require_extra
-from deeprec.rl.failures import named_failures
+from deeprec.rl.failures import named_failures, raised_by_callers
 from deeprec.rl.sampling import Sampler, schedule, seed_of
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ def train_stage(
 
     with (
         quiet_libraries(),
+        raised_by_callers(),
         SummaryWriter(str(plan.tensorboard), purge_step=max(done + 1, 0)) as writer,
         progress_bar(f"RL: {sampler.stage.replace('_', ' ')}", plan.stage.steps) as bar,
     ):
