@@ -17,27 +17,10 @@ _ANY_ZONE = r"(?<z>Z|z|UTC|utc|GMT|gmt|[+\u{2212}-]\d{2}(?::?\d{2})?)"  # the mi
 _ZONE = rf"\s*{_ANY_ZONE}?"
 _PIECES = ("Y", "m", "b", "d", "H", "M", "S", "f", "p", "z")
 # The first letters of months, in English and German.
-_MONTHS = {
-    name: f"{number}"
-    for number, names in enumerate(
-        [
-            "jan",
-            "feb",
-            "mar|mär|mrz",
-            "apr",
-            "may|mai",
-            "jun",
-            "jul",
-            "aug",
-            "sep",
-            "oct|okt",
-            "nov",
-            "dec|dez",
-        ],
-        1,
-    )
-    for name in names.split("|")
-}
+_MONTH_NAMES = (
+    "jan", "feb", "mar mär mrz", "apr", "may mai", "jun", "jul", "aug", "sep", "oct okt", "nov", "dec dez",
+)  # fmt: skip
+_MONTHS = {name: f"{number}" for number, names in enumerate(_MONTH_NAMES, 1) for name in names.split()}
 
 
 @dataclass(frozen=True, slots=True)
