@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from deeprec.batch.cluster import _places, _start, ray_cluster
+from deeprec.batch.cluster import Cluster, Hand, Refusal, _places, _start, ray_cluster
+from deeprec.batch.tasks import Task
 from deeprec.errors import ClusterError, MissingExtraError
 
 
@@ -74,3 +78,70 @@ def test_a_slow_machine_gets_another_start_and_an_address_does_not() -> None:
     with pytest.raises(ClusterError, match="--ray host:1: no Ray cluster answers"):
         _start(other, "host:1")
     assert len(other.said) == 1
+
+
+class Lost(Exception):  # noqa: N818 - named as what happens
+    """What Ray raises for an actor that died."""
+
+
+class Workers:
+    """Ray's part in `Cluster`, in this process: `dies` says of which calls, counted from 1, the worker is lost."""
+
+    exceptions = SimpleNamespace(
+        RayTaskError=ZeroDivisionError,
+        RayError=Lost,
+        RayActorError=Lost,
+        OutOfMemoryError=Lost,
+        ObjectLostError=Lost,
+    )
+
+    def __init__(self, dies: Callable[[int, Task], bool]) -> None:
+        self.dies, self.calls, self.made = dies, 0, 0
+
+    def remote(self, kind: type) -> Any:
+        assert kind is Hand
+        return SimpleNamespace(options=lambda **places: SimpleNamespace(remote=self.make))
+
+    def make(self) -> Any:
+        self.made += 1
+        return SimpleNamespace(work=SimpleNamespace(remote=lambda job, task: (self.made, task)))
+
+    def wait(self, found: list[Any], timeout: float) -> tuple[list[Any], list[Any]]:
+        return found[-1:], found[:-1]  # the latest first: no order is promised
+
+    def get(self, found: tuple[int, Task]) -> bytes | Refusal:
+        self.calls += 1
+        if self.dies(self.calls, found[1]):
+            raise Lost("The actor died unexpectedly before finishing this task.")
+        return Refusal("ConfigError: no run") if found[1].users == 0 else str(found[1].number).encode()
+
+
+TASKS = tuple(Task(number, 1, number, number + 1) for number in range(7))
+
+
+def test_a_lost_worker_is_replaced_and_its_task_done_again() -> None:
+    ray = Workers(lambda call, task: call in (1, 4, 5))
+    done = list(Cluster(ray, 2, 1, 0).execute(SimpleNamespace(), TASKS))
+    assert sorted(task.number for task, _ in done) == list(range(7))
+    assert all(content == str(task.number).encode() for task, content in done)
+    assert ray.made == 2 + 3
+
+
+def test_a_task_that_takes_workers_down_ends_the_batch() -> None:
+    ray = Workers(lambda call, task: task.number == 2)
+    done: list[int] = []
+    results = (
+        done.append(task.number) for task, _ in Cluster(ray, 2, 1, 0).execute(SimpleNamespace(), TASKS)
+    )
+    with pytest.raises(
+        ClusterError, match=r"shard 2 \(rows 2 to 3\) took 3 workers down.*same command goes on"
+    ):
+        list(results)
+    assert 2 not in done
+    assert done
+
+
+def test_a_refusal_comes_back_in_words() -> None:
+    ray = Workers(lambda call, task: False)
+    with pytest.raises(ClusterError, match="a worker of the Ray cluster refused: ConfigError: no run"):
+        list(Cluster(ray, 1, 1, 0).execute(SimpleNamespace(), [Task(0, 0, 0, 0)]))
