@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 CHECK_EVERY = 40  # iterations between two looks at validation users
+SLACK = 0.002  # of NDCG@10 on a few hundred validation users: less is chance
 VALID = 0.99  # share of valid trajectories that the stage ends with, if time allows
 
 _log = logging.getLogger(__name__)
@@ -42,10 +43,14 @@ class Checked:
     validity: float
     ndcg: float
 
-    @property
-    def worth(self) -> tuple[float, float]:
-        """Speaking comes first, as far as it has to; then the lists."""
-        return min(self.validity, VALID), self.ndcg
+    def takes_over(self, best: Checked) -> bool:
+        """Whether later weights that this is said of are kept in place of the `best` so far.
+
+        Speaking comes first, as far as it has to. Beyond that who spoke longer knows more of whom it speaks to, which
+        neither figure tells: lists as good as before, but for chance, are enough.
+        """
+        speaks, spoke = min(self.validity, VALID), min(best.validity, VALID)
+        return speaks > spoke or (speaks == spoke and self.ndcg >= best.ndcg - SLACK)
 
 
 Check = Callable[["PreTrainedModel"], Checked]
@@ -62,8 +67,8 @@ class Course:
 
     @property
     def is_over(self) -> bool:
-        """Whether it speaks well enough, and the latest look was no better than one before."""
-        return self.best is not None and self.best.validity >= VALID and self.waited > 0
+        """Whether it speaks well enough, and its lists have been worse for two looks."""
+        return self.best is not None and self.best.validity >= VALID and self.waited > 1
 
 
 def fit_jointly(
@@ -136,7 +141,7 @@ def _look(trainer: JointTrainer, course: Course, check: Check | None) -> tuple[C
         return course, {}
     found = check(trainer.averaged.module.eval())
     figures = {"heldout/validity": found.validity, "heldout/ndcg@10": found.ndcg}
-    if course.best is not None and found.worth <= course.best.worth:
+    if course.best is not None and not found.takes_over(course.best):
         return replace(course, waited=course.waited + 1), figures
     trainer.keep()
     return replace(course, best=found, waited=0), figures
