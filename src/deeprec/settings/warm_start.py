@@ -34,7 +34,7 @@ class WarmStartConfig(Section):
         None,
         gt=0,
         description="Tiny, where it reads: the minutes of the stage, at most. Half are for reading, the other half for "
-        "speaking, which ends sooner once validation users get valid trajectories and lists that get no better.",
+        "speaking, which ends sooner once validation users get valid trajectories and lists that get worse.",
     )
     reading_learning_rate: Annotated[float | None, _READS] = Field(
         None, gt=0, description="Tiny: its learning rate; none: 4e-3, which suits widths of about a hundred."
