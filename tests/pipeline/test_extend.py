@@ -26,7 +26,7 @@ SMALL = (
     "rollout.recommended=3", "rollout.max_retrievals=2", "rollout.segment_tokens=40", "rollout.response_tokens=200",
     "rl.users_per_step=4", "rl.rollouts_per_user=2", "rl.evaluate_users=4", "rl.cold_start.steps=1",
     "rl.recommendation.steps=1", "evaluation.max_users=12", "evaluation.bootstrap=20",
-    "data.rl_targets=2",
+    "data.rl_targets=2", "rl.collapse={}",
 )  # fmt: skip
 
 
