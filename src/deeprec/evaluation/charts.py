@@ -115,9 +115,12 @@ def ticks(low: float, high: float, whole: bool = False) -> tuple[float, ...]:
 
     >>> ticks(0, 1)
     (0.0, 0.25, 0.5, 0.75, 1.0)
+    >>> ticks(-1e-13, 2e-13)
+    (-1e-13, 0.0, 1e-13, 2e-13)
     """
-    if high - low < 1e-12:
-        margin = abs(high) * 0.1
+    largest = max(abs(low), abs(high))
+    if high - low <= 1e-9 * largest:  # no digits of the numbers' own tell them apart
+        margin = largest * 0.1
         low, high = (low - margin, high + margin) if margin else (0.0, 1.0)
     raw = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(raw))
@@ -125,7 +128,8 @@ def ticks(low: float, high: float, whole: bool = False) -> tuple[float, ...]:
     if whole:
         step = max(1.0, math.ceil(step))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return tuple(round(i * step, 12) for i in range(first, last + 1))
+    digits = max(0, 3 - math.floor(math.log10(step)))  # of a step, however small the numbers are
+    return tuple(round(i * step, digits) for i in range(first, last + 1))
 
 
 def number_text(value: float) -> str:

@@ -25,7 +25,6 @@ from deeprec.evaluation.charts import (
 )
 from deeprec.evaluation.curves import fit_panels, rl_panels
 from deeprec.evaluation.report import write_report
-from deeprec.evaluation.stage import SHOWN_TRAJECTORIES
 from deeprec.evaluation.summary import EvaluationSummary
 from deeprec.evaluation.terminal import render_evaluation
 from deeprec.evaluation.wording import exploring, final_policy, learning, standing
@@ -64,7 +63,9 @@ def test_the_page(evaluated: tuple[Run, EvaluationSummary]) -> None:
     assert "script" not in checker.seen  # what the policy wrote is text here
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert not re.search(r"(src|href)\s*=|@import|url\(", page)  # nothing is loaded from anywhere
-    assert page.count("<details") == SHOWN_TRAJECTORIES + 2  # trajectories, slices and the configuration
+    assert (
+        page.count("<details") == run.config.evaluation.shown_trajectories + 2
+    )  # trajectories, slices and the configuration
     assert page.count('<tr class="ours"') == 2
     assert "DeepRec is ahead of its TRM" in page
     assert "prefers-color-scheme: dark" in page
@@ -167,7 +168,7 @@ def test_steps_that_count_through_are_not_shifted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high"), [(0, 1), (-3, 8), (5, 5), (0, 0), (-2, -2), (1e-7, 3e-7), (-1e6, 1e6)]
+    ("low", "high"), [(0, 1), (-3, 8), (5, 5), (0, 0), (-2, -2), (1e-7, 3e-7), (-1e6, 1e6), (1e-13, 4e-13)]
 )
 def test_ticks_span_the_values(low: float, high: float) -> None:
     found = ticks(low, high)
