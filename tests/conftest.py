@@ -46,16 +46,10 @@ def cases() -> Path:
     return folder
 
 
-_GONE = ("permutations", "shown_trajectories")
-
-
 @pytest.fixture(scope="session")
-def tiny_settings(cases: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The settings that came with the cases, without those that are constants by now."""
-    lines = (cases / "ms-timestamps" / "tiny.toml").read_text(encoding="utf-8").splitlines()
-    file = tmp_path_factory.mktemp("settings") / "tiny.toml"
-    file.write_text("\n".join(line for line in lines if not line.startswith(_GONE)) + "\n")
-    return file
+def tiny_settings(cases: Path) -> Path:
+    """The settings that came with the cases."""
+    return cases / "ms-timestamps" / "tiny.toml"
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,6 @@ from deeprec.evaluation.behaviour import describe_behaviour
 from deeprec.evaluation.beyond import Yardstick, coverage, padded
 from deeprec.evaluation.comparison import Columns, Comparison, compare_methods
 from deeprec.evaluation.per_user import RewardFunction, answer_columns, counted_ranking, trajectories_of
-from deeprec.evaluation.permutation import PERMUTATIONS
 from deeprec.evaluation.slices import Masks, slice_masks, slice_summaries
 from deeprec.evaluation.summary import EvaluationSummary, MethodSummary
 from deeprec.methods import BASELINES
@@ -97,7 +96,7 @@ def evaluate(
         for recommender in recommenders:
             per_user[recommender.name] |= sampled(recommender, examples)
     pairs = [(name, other) for name in names for other in chosen if other != name]
-    found = compare_methods(per_user, pairs, config.bootstrap, PERMUTATIONS, seed)
+    found = compare_methods(per_user, pairs, config.bootstrap, config.permutations, seed)
     setting = _Setting(dataset, examples, retriever, encoder, k, config.bootstrap, seed)
     everyone, _ = choose_examples(dataset, part, None, seed)
     masks = slice_masks(examples, everyone, yardstick)
@@ -115,7 +114,7 @@ def evaluate(
         part_targets=targets_hash(dataset, part, everyone, True),
         seed=seed,
         resamples=config.bootstrap,
-        permutations=PERMUTATIONS,
+        permutations=config.permutations,
         comparisons=found.family,
         diversity_space=yardstick.space,
         popularity_base=yardstick.base,

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from deeprec.errors import EvaluationError
 
-PERMUTATIONS = 9999  # sign flips that a test draws: its smallest p-value is 0.0001
 _EXACT_USERS = 12  # so few users have at most 4,096 sign patterns: all of them are counted
 _CHUNK_CELLS = 4_000_000  # signs held in memory at once
 _SLACK = 1e-9  # equal sums that rounding has parted count as equal, as scipy does

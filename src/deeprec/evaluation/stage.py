@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 # Runs of other seeds must draw the same users and resamples: else their figures don't compare.
 SEED = 0
-SHOWN_TRAJECTORIES = 10  # users whose trajectories the report shows
 _ROW = 500  # bytes of a user and method in per_user.parquet; measured: 100 to 300
 _PROBED = 64  # users whose scores say how many threads pay
 
@@ -79,7 +78,9 @@ def run_evaluation(
         update={"inputs": inputs.fingerprint, "minutes": minutes, "environment": environment()}
     )
     make_folder(folder)
-    _write_trajectories(result, dataset, SHOWN_TRAJECTORIES, folder / "trajectories.jsonl")
+    _write_trajectories(
+        result, dataset, run.config.evaluation.shown_trajectories, folder / "trajectories.jsonl"
+    )
     write_outputs(folder, replace(result, summary=summary), dataset)
     if part == "test":
         inputs.finish(run, minutes, targets=summary.targets)

@@ -27,7 +27,10 @@ from deeprec.trm.recommender import TRMRecommender
 _FILE = "model.safetensors"
 ALS_ITERATIONS = 15  # passes over users and items
 BPR_ITERATIONS = 50  # passes over the data
-# What bpr is tuned over; the same for every data set, as its iterations are.
+# What als and bpr are tuned over; the same for every data set, as their iterations are.
+ALS_FACTORS = (64, 128)
+ALS_REGULARIZATIONS = (1.0, 10.0)
+ALS_ALPHAS = (1.0, 10.0, 40.0, 100.0)  # confidence in what a user had is 1 + this
 BPR_FACTORS = (64,)
 BPR_LEARNING_RATES = (0.02, 0.05)
 BPR_REGULARIZATIONS = (0.001, 0.01)
@@ -67,13 +70,11 @@ def _ease(dataset: Dataset, config: PlainConfig, seed: int) -> Iterator[tuple[Se
 
 
 def _als(dataset: Dataset, config: PlainConfig, seed: int) -> Iterator[tuple[Settings, Model]]:
-    for size in config.als_factors:
-        for regularization in config.als_regularization:
-            for alpha in config.als_alpha:
-                fitted = factors.ALS.fit(dataset, size, regularization, alpha, ALS_ITERATIONS, seed)
-                common = {"factors": size, "regularization": regularization, "alpha": alpha}
-                for decay in config.decays:
-                    yield {**common, "decay": decay}, fitted.with_decay(decay)
+    for size, regularization, alpha in product(ALS_FACTORS, ALS_REGULARIZATIONS, ALS_ALPHAS):
+        fitted = factors.ALS.fit(dataset, size, regularization, alpha, ALS_ITERATIONS, seed)
+        common = {"factors": size, "regularization": regularization, "alpha": alpha}
+        for decay in config.decays:
+            yield {**common, "decay": decay}, fitted.with_decay(decay)
 
 
 def _bpr(dataset: Dataset, config: PlainConfig, seed: int) -> Iterator[tuple[Settings, Model]]:
@@ -150,9 +151,7 @@ ALS = _rival(
     "matrix factorisation by alternating least squares (implicit)",
     _als,
     lambda file, dataset: factors.ALS.load(file, dataset.catalog.n_items),
-    lambda plain: (
-        len(plain.als_factors) * len(plain.als_regularization) * len(plain.als_alpha) * len(plain.decays)
-    ),
+    lambda plain: len(ALS_FACTORS) * len(ALS_REGULARIZATIONS) * len(ALS_ALPHAS) * len(plain.decays),
     _check_extra,
 )
 BPR = _rival(

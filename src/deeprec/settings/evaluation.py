@@ -19,3 +19,7 @@ class EvaluationConfig(Section):
         True, description="Whether policies are sampled besides, for the reward that training raises."
     )
     bootstrap: Positive = Field(2000, description="Resamples of the paired bootstrap.")
+    permutations: Positive = Field(
+        9999, description="Sign flips that a paired test draws: its smallest p-value is 1 / (1 + this)."
+    )
+    shown_trajectories: Positive = Field(10, description="Users whose trajectories the report shows.")

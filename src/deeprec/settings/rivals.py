@@ -57,15 +57,6 @@ class PlainConfig(Section):
         gt=0,
         description="ease: refuses a catalogue whose fit needs more (20 bytes for each pair of items).",
     )
-    als_factors: Annotated[Counts, _ALS] = Field(
-        (64, 128), description="als: features of a user and an item."
-    )
-    als_regularization: Annotated[Weights, _ALS] = Field(
-        (1.0, 10.0), description="als: weight of the L2 penalty."
-    )
-    als_alpha: Annotated[Weights, _ALS] = Field(
-        (1.0, 10.0, 40.0, 100.0), description="als: confidence in what a user had is 1 + this."
-    )
     peers_python: Annotated[str, PLACE] = Field(
         ".venv-peers/bin/python",
         description="rectools-*: interpreter with RecTools installed (`make peers`).",

@@ -12,7 +12,7 @@ from hand_made import Policy, PopularityTRM, evaluated_run
 from deeprec.data.stage import load_data
 from deeprec.disk import read_jsonl
 from deeprec.errors import EvaluationError
-from deeprec.evaluation.stage import SHOWN_TRAJECTORIES, load_evaluation, run_evaluation
+from deeprec.evaluation.stage import load_evaluation, run_evaluation
 from deeprec.evaluation.summary import EvaluationSummary, read_summary
 from deeprec.run import Run
 from deeprec.trm.recommender import TRMRecommender
@@ -54,7 +54,7 @@ def test_trajectories_are_of_the_same_users_for_every_policy(
         name: [r["user_id"] for r in records if r["method"] == name]
         for name in ("warm_start", "recommendation")
     }
-    assert len(records) == 2 * SHOWN_TRAJECTORIES
+    assert len(records) == 2 * run.config.evaluation.shown_trajectories
     assert users["warm_start"] == users["recommendation"]
     record = next(r for r in records if r["method"] == "recommendation")
     assert record["labels"][0] == record["target"]

@@ -28,7 +28,7 @@ from deeprec.trm.recommender import TRMRecommender
 
 GRIDS = (
     "rivals.plain.decays=[0.7,1.0]", "rivals.plain.knn_neighbours=[50]", "rivals.plain.knn_shrink=[0.0,10.0]",
-    "rivals.plain.ease_l2=[30.0,300.0]", "rivals.plain.als_factors=[16]", "rivals.plain.als_alpha=[1.0,10.0]",
+    "rivals.plain.ease_l2=[30.0,300.0]",
 )  # fmt: skip
 PLAIN = ("item-knn", "ease", "als", "bpr")
 
@@ -57,6 +57,8 @@ def simulated() -> Dataset:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setattr(plain, "ALS_FACTORS", (16,))
+    monkeypatch.setattr(plain, "ALS_ALPHAS", (1.0, 10.0))
     monkeypatch.setattr(plain, "BPR_FACTORS", (32,))
     monkeypatch.setattr(plain, "BPR_LEARNING_RATES", (0.05,))
     return Run.create(tmp_path / "run", override_config(RunConfig(), GRIDS))
