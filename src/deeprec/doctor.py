@@ -111,6 +111,12 @@ def _problems(run: Run, finished: dict[str, dict[str, Any]]) -> list[str]:
         f"{part} was left by an interrupted stage; it is ignored and may be deleted"
         for part in sorted(run.folder.rglob("*.part"))
     ]
+    # Data come first and log nothing: where anything was logged, at least they had finished.
+    if not finished and run.metrics.exists():
+        found.append(
+            f"no stage is on record, though {run.metrics} tells of some; restore {run.folder / 'stages.json'} "
+            "from a copy, or run the same command again, which makes all stages again"
+        )
     for log in (run.metrics, run.trajectories):
         try:
             read_jsonl(log)

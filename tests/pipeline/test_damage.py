@@ -126,6 +126,15 @@ def test_lost_rows_and_changed_records_are_found(whole: Run) -> None:
         file.write_bytes(content)
 
 
+def test_a_lost_record_is_no_run_that_has_not_begun(whole: Run) -> None:
+    record = whole.folder / "stages.json"
+    content = record.read_bytes()
+    record.unlink()
+    problems = inspect_run(whole.folder).problems
+    record.write_bytes(content)
+    assert any(f"restore {record} from a copy" in problem for problem in problems)
+
+
 def test_a_large_stage_is_checked_by_size_and_by_the_doctor_by_hash(
     whole: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
