@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deeprec.cli import bench_service
-from deeprec.cli.bench_rows import print_lines, print_table
+from deeprec.cli.bench_rows import print_rows
 from deeprec.cli.options import JsonOption, SetOption
 from deeprec.cli.soak import soak_command
 from deeprec.threads import MOST_THREADS
@@ -64,7 +64,6 @@ def trm_command(
     """
     from deeprec.bench.peers import Peers
     from deeprec.bench.trm import PARTS, Sizes, trm_rows
-    from deeprec.progress import show_progress
 
     config, dataset = _subject(run, overrides)
     if threads is not None:
@@ -80,12 +79,7 @@ def trm_command(
         parts=tuple(only or PARTS),
         seed=seed,
     )
-    if as_json:
-        print_lines(rows)
-        return
-    with show_progress():
-        found = list(rows)
-    print_table(found)
+    print_rows(rows, as_json)
 
 
 @app.command("rollout")
@@ -137,7 +131,6 @@ def rollout_command(
     """
     from deeprec.bench.rollout import Sizes, below, made_up_rows
     from deeprec.device import check_device
-    from deeprec.progress import show_progress
 
     check_device(device)
     if threads is not None:
@@ -152,12 +145,7 @@ def rollout_command(
         found: Iterable[Row] = made_up_rows(policy, sizes, device=device, cpu_time=cpu_time)
     else:
         found = _rollouts_of(run, overrides, sizes, steps, device, cpu_time)
-    if as_json:
-        printed = print_lines(found)
-    else:
-        with show_progress():
-            printed = list(found)
-        print_table(printed)
+    printed = print_rows(found, as_json)
     missed = [] if at_least is None else below(printed, at_least)
     for row in missed:
         typer.echo(f"{row.name}: {row.ratio} is too low", err=True)

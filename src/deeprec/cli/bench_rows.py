@@ -11,8 +11,21 @@ if TYPE_CHECKING:
     from deeprec.bench.rows import Row
 
 
-def print_lines(rows: Iterable[Row]) -> list[Row]:
-    """Print rows as they are measured; returns them."""
+def print_rows(rows: Iterable[Row], as_json: bool, note: str | None = None) -> list[Row]:
+    """Print rows as JSON lines while they are measured, or as one table with a `note` below; returns them."""
+    if as_json:
+        return _print_lines(rows)
+    from deeprec.progress import show_progress
+
+    with show_progress():
+        found = list(rows)
+    _print_table(found)
+    if note is not None:
+        typer.echo(note)
+    return found
+
+
+def _print_lines(rows: Iterable[Row]) -> list[Row]:
     import json
     from dataclasses import asdict
 
@@ -23,8 +36,7 @@ def print_lines(rows: Iterable[Row]) -> list[Row]:
     return printed
 
 
-def print_table(rows: Iterable[Row]) -> None:
-    """Print rows as one table."""
+def _print_table(rows: Iterable[Row]) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deeprec.cli.bench_rows import print_lines, print_table
+from deeprec.cli.bench_rows import print_rows
 from deeprec.cli.options import DEFAULT_RUN, JsonOption, SetOption
 
 
@@ -34,7 +34,6 @@ def serve_command(
     """
     from deeprec.bench.serve import CLIENTS, serve_rows
     from deeprec.data.format import read_dataset
-    from deeprec.progress import show_progress
     from deeprec.provenance import machine
     from deeprec.run import Run
 
@@ -42,13 +41,7 @@ def serve_command(
     opened.require("data")
     users = read_dataset(opened.data).user_ids
     rows = serve_rows(opened.folder, users, requests, overrides or [])
-    if as_json:
-        printed = print_lines(rows)
-    else:
-        with show_progress():
-            printed = list(rows)
-        print_table(printed)
-        typer.echo(f"on {machine()}, which clients and service share")
+    printed = print_rows(rows, as_json, f"on {machine()}, which clients and service share")
     found = next(row for row in printed if row.name == f"throughput, {CLIENTS[-1]} clients")
     if at_least is not None and (found.ratio or 0.0) < at_least:
         typer.echo(f"{found.name}: {found.ratio} is too low", err=True)
@@ -78,7 +71,6 @@ def attack_command(
     """
     from deeprec.bench.attack import attack_rows, missed
     from deeprec.data.format import read_dataset
-    from deeprec.progress import show_progress
     from deeprec.provenance import machine
     from deeprec.run import Run
 
@@ -94,13 +86,7 @@ def attack_command(
         stored_users=stored_users,
         options=overrides or (),
     )
-    if as_json:
-        printed = print_lines(rows)
-    else:
-        with show_progress():
-            printed = list(rows)
-        print_table(printed)
-        typer.echo(f"on {machine()}, which clients, attackers and service share")
+    printed = print_rows(rows, as_json, f"on {machine()}, which clients, attackers and service share")
     failed = missed(printed)
     for row in failed:
         typer.echo(f"{row.name}: {row.value:.0f} ms misses its goal", err=True)
