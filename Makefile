@@ -41,14 +41,16 @@ models/smollm2-135m: | venv
 test: venv ## Run all tests that need no GPU and no network.
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -q
 
-engines: .venv-ray/installed ## Install Ray in an environment of its own, and run what needs it.
+engines: .venv-ray/installed ## Install Ray and OpenRLHF in an environment of its own, and run what needs them.
 	OMP_NUM_THREADS=1 .venv-ray/bin/pytest -q --timeout 1200 -W ignore tests/pipeline/test_ray.py # Ray's own warnings
+	OMP_NUM_THREADS=1 .venv-ray/bin/pytest -q -W ignore tests/contract/test_openrlhf.py
 
 .venv-ray/installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name it: make PYTHON=/path/to/python3"; exit 1; }
 	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
 	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,ray]" \
-		pytest pytest-timeout
+		pytest pytest-timeout aiohttp pylatexenc
+	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check --no-deps openrlhf==0.11.2 # else a GPU's
 	touch $@
 
 lint: venv ## Style, formatting and types.

@@ -15,6 +15,7 @@ from deeprec.cli import (
     evaluate,
     hub,
     keys,
+    launch,
     policy,
     quickstart,
     recommend,
@@ -63,6 +64,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(trm.app, name="trm")
 app.add_typer(policy.app, name="policy")
 app.command("train")(train.train)
+app.add_typer(launch.app, name="launch")
 app.add_typer(rival.app, name="rival")
 app.command("evaluate", cls=WithRay)(evaluate.evaluate)
 app.command("compare")(compare.compare)

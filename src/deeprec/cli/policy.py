@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from deeprec.cli.options import (
@@ -43,6 +46,26 @@ def init(
         typer.echo(
             f"Policy: {folder.policy(STAGE)} ({record['parameters']:,} parameters, {record['minutes']} minutes)"
         )
+
+
+@app.command("adopt")
+def adopt(
+    folder: Annotated[Path, typer.Argument(help="Folder of a model that was trained elsewhere.")],
+    stage: Annotated[str, typer.Option(help="The stage of RL that it is: cold_start or recommendation.")],
+    run: RunOption = DEFAULT_RUN,
+) -> None:
+    """Make a model that OpenRLHF trained from this run's policy a stage of the run.
+
+    Example: deeprec policy adopt runs/qwen2.5-7b/openrlhf/cold_start/policy --stage cold_start --run runs/qwen2.5-7b
+    """
+    from deeprec.cli.launch import rl_stage
+    from deeprec.pipeline import load_stages
+    from deeprec.rl.adopt import adopt_policy
+
+    chosen = rl_stage(stage)
+    with open_run(run, None) as opened:
+        adopt_policy(opened, *load_stages(opened), folder, chosen)
+        typer.echo(f"Policy: {opened.policy(chosen)}")
 
 
 @app.command("show")

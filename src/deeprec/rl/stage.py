@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from deeprec.rl.trl import StagePlan
     from deeprec.rollout.environment import Environment
     from deeprec.trm.base import ExplorableRetriever
+    from deeprec.types import Example
 
     Evaluate = Callable[[Environment], Mapping[str, float]]
 
@@ -146,6 +147,16 @@ def stage_inputs(config: RunConfig, dataset: Dataset, stage: StageName, before: 
             your_engine=module_files([config.engine.kind]),
         ),
     )
+
+
+def stage_examples(
+    run: Run, dataset: Dataset, trm: ExplorableRetriever, stage: StageName
+) -> tuple[Example, ...]:
+    """What the stage trains on, with wishes where the settings ask for them."""
+    from deeprec.wishes.simulated import with_wishes
+
+    selection = select(dataset, trm, run.config.selection, run.config.seed)
+    return tuple(with_wishes(selection.pool(stage), dataset, run.config.wishes, run.config.seed))
 
 
 def build_sampler(
