@@ -1,6 +1,6 @@
 # `make quickstart` and `make test` work on a fresh machine with Python 3.11 or newer; nothing else is needed.
 .DEFAULT_GOAL := help
-.PHONY: help venv peers quickstart pretrained test engines lint crash soak site docs installs clean
+.PHONY: help venv peers quickstart pretrained test engines openrlhf lint crash soak site docs installs clean
 
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
@@ -41,16 +41,28 @@ models/smollm2-135m: | venv
 test: venv ## Run all tests that need no GPU and no network.
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -q
 
-engines: .venv-ray/installed ## Install Ray and OpenRLHF in an environment of its own, and run what needs them.
-	OMP_NUM_THREADS=1 .venv-ray/bin/pytest -q --timeout 1200 -W ignore tests/pipeline/test_ray.py # Ray's own warnings
-	OMP_NUM_THREADS=1 .venv-ray/bin/pytest -q -W ignore tests/contract/test_openrlhf.py
+engines: .venv-ray/installed ## Install Ray in an environment of its own, and run what needs it.
+	OMP_NUM_THREADS=1 .venv-ray/bin/pytest -q --timeout 1200 -W ignore tests/pipeline/test_ray.py tests/pipeline/test_ray_job.py # Ray's own
 
 .venv-ray/installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name it: make PYTHON=/path/to/python3"; exit 1; }
 	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
 	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,ray]" \
-		pytest pytest-timeout aiohttp pylatexenc
-	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check --no-deps openrlhf==0.11.2 # else a GPU's
+		pytest pytest-timeout
+	touch $@
+
+openrlhf: .venv-openrlhf/installed ## Install OpenRLHF in an environment of its own, and run the contract tests with it.
+	OMP_NUM_THREADS=1 .venv-openrlhf/bin/pytest -q --timeout 600 -W ignore tests/pipeline/test_openrlhf.py # its own
+
+# Without its dependencies, which want a GPU, but for those that the tests reach; with the versions that it pins.
+.venv-openrlhf/installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name it: make PYTHON=/path/to/python3"; exit 1; }
+	test -x .venv-openrlhf/bin/python || $(PYTHON) -m venv .venv-openrlhf
+	.venv-openrlhf/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train]" \
+		pytest pytest-timeout aiohttp pylatexenc torchdata
+	.venv-openrlhf/bin/python -m pip install --quiet --disable-pip-version-check "ray[default]==2.55.0"
+	.venv-openrlhf/bin/python -m pip install --quiet --disable-pip-version-check --no-deps openrlhf==0.11.2 \
+		transformers==5.15.0
 	touch $@
 
 lint: venv ## Style, formatting and types.

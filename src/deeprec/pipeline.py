@@ -33,16 +33,37 @@ def run_pipeline(run: Run, announce: Callable[[str], None] = lambda _: None) -> 
 
     `announce` hears the name of each stage before it starts.
     """
-    from deeprec.data.preconditions import check_targets
-    from deeprec.data.stage import run_data
     from deeprec.evaluation.heldout import build_heldout
     from deeprec.evaluation.report import write_report
     from deeprec.evaluation.stage import run_evaluation
-    from deeprec.rl.extras import require_extra
     from deeprec.rl.stage import run_rl
+    from deeprec.trm.refit import run_trm_refit
+
+    dataset, trm = prepare_policy(run, announce)
+    for stage in RL_STAGES:
+        announce(stage)
+        run_rl(run, dataset, trm, stage, build_heldout(run, dataset, trm, stage))
+    announce(TRM_REFIT)
+    run_trm_refit(run, dataset)
+    announce(EVALUATION)
+    run_evaluation(run, dataset, trm, build_recommenders(run, trained_methods(run), (dataset, trm)))
+    announce("report")
+    return write_report(run)
+
+
+@writes
+def prepare_policy(
+    run: Run, announce: Callable[[str], None] = lambda _: None
+) -> tuple[Dataset, ExplorableRetriever]:
+    """The stages before RL that are not up to date: data, TRM, and a policy that has been warm-started.
+
+    Refuses, before anything is made, what the stages of RL would refuse.
+    """
+    from deeprec.data.preconditions import check_targets
+    from deeprec.data.stage import run_data
+    from deeprec.rl.extras import require_extra
     from deeprec.rl.warm_start import run_warm_start
     from deeprec.rollout.environment import check_list_sizes
-    from deeprec.trm.refit import run_trm_refit
     from deeprec.trm.stage import run_trm
 
     require_extra()  # now, not after the TRM's minutes
@@ -57,15 +78,7 @@ def run_pipeline(run: Run, announce: Callable[[str], None] = lambda _: None) -> 
     trm = run_trm(run, dataset)
     announce(WARM_START)
     run_warm_start(run, dataset, trm)
-    for stage in RL_STAGES:
-        announce(stage)
-        run_rl(run, dataset, trm, stage, build_heldout(run, dataset, trm, stage))
-    announce(TRM_REFIT)
-    run_trm_refit(run, dataset)
-    announce(EVALUATION)
-    run_evaluation(run, dataset, trm, build_recommenders(run, trained_methods(run), (dataset, trm)))
-    announce("report")
-    return write_report(run)
+    return dataset, trm
 
 
 def check_ahead(config: RunConfig) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from deeprec.errors import RunError
+
 RLStage = Literal["cold_start", "recommendation"]
 
 DATA: Final = "data"
@@ -43,3 +45,11 @@ def command_of(stage: str) -> str:
     if stage.startswith(RIVAL):
         return f"deeprec rival fit {stage.removeprefix(RIVAL)}"
     return _COMMANDS[stage]
+
+
+def rl_stage(name: str) -> RLStage:
+    """A stage of RL by its name; raises RunError for another."""
+    for stage in RL_STAGES:
+        if stage == name:
+            return stage
+    raise RunError(f"stage '{name}': is none of RL; choose {' or '.join(RL_STAGES)}")

@@ -8,15 +8,19 @@ from pathlib import Path
 
 import pytest
 from conftest import CopyRun
+from typer.testing import CliRunner
 
-from deeprec.config import load_config
+from deeprec.cli.app import app
 from deeprec.doctor import inspect_run
-from deeprec.errors import ConfigError, PolicyError, RunError
+from deeprec.errors import PolicyError, RunError
+from deeprec.launch.adopt import adopt_policy
+from deeprec.launch.agent import Agent
+from deeprec.launch.machines import Machines
+from deeprec.launch.openrlhf import write_launch
 from deeprec.pipeline import build_deeprec, load_stages
-from deeprec.rl.adopt import adopt_policy
-from deeprec.rl.agent import Agent
-from deeprec.rl.launch import Machines, openrlhf_command, write_launch
+from deeprec.rl.sampling import schedule
 from deeprec.rl.stage import stage_examples
+from deeprec.run import Run
 
 ONE = Machines(1, 1, 80.0)
 
@@ -26,19 +30,30 @@ def test_prompts_command_and_policy_of_a_stage(copy_run: CopyRun, tmp_path: Path
     dataset, trm = load_stages(run)
     launch = write_launch(run, dataset, trm, "cold_start", ONE)
     rows = [json.loads(line) for line in launch.prompts.read_text().splitlines()]
-    assert len(rows) == 4 * 4  # iterations x users
     examples = stage_examples(run, dataset, trm, "cold_start")
-    assert {json.loads(row["label"])["user"] for row in rows} == {example.user_id for example in examples}
+    order = schedule(len(examples), 4, 4, run.config.seed)  # as under TRL
+    users = [examples[place].user_id for place in order.flat]
+    assert [json.loads(row["label"])["user"] for row in rows] == users
     agent = Agent.of(run, "cold_start")
-    assert {row["label"] for row in rows} == set(agent._examples)
-    script = launch.script.read_text()
-    assert f"DEEPREC_RUN={run.folder}" in script
-    assert "DEEPREC_STAGE=cold_start" in script
+    assert {row["label"] for row in rows} <= set(agent._examples)
+    assert "deeprec launch check --nodes 1 --gpus 1" in launch.script.read_text()
     assert str(run.policy("warm_start")) in launch.command
+    assert str(launch.agent) in launch.command
     # What comes back has the shape of what was handed over; here it is the same policy.
     shutil.copytree(run.policy("warm_start"), tmp_path / "trained")
-    adopt_policy(run, dataset, trm, tmp_path / "trained", "cold_start")
-    assert run.finished()["cold_start"]["adopted"] == "trained"
+    arguments = [
+        "policy",
+        "adopt",
+        str(tmp_path / "trained"),
+        "--stage",
+        "cold_start",
+        "--run",
+        str(run.folder),
+    ]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    record = Run.open(run.folder).finished()["cold_start"]
+    assert (record["adopted"], record["steps"]) == (str(tmp_path / "trained"), 4)
+    assert record["selection"]["cold_start_examples"] == len(examples)
     assert run.last_policy() == run.policy("cold_start")
     user = dataset.known_history("u1")
     lists = [
@@ -49,6 +64,20 @@ def test_prompts_command_and_policy_of_a_stage(copy_run: CopyRun, tmp_path: Path
     state = inspect_run(run.folder)
     assert state.problems == ()
     assert "problem" not in {finding.verdict for finding in state.findings}
+    # The next stage starts from it, and a stage that was adopted is not trained again.
+    write_launch(run, dataset, trm, "recommendation", ONE)
+    shown = CliRunner().invoke(app, ["train", "--stage", "cold_start", "--run", str(run.folder), "--json"])
+    assert json.loads(shown.stdout)["cold_start"]["steps"] == 4
+
+
+def test_checkpoints_of_other_settings_are_not_gone_on_from(copy_run: CopyRun) -> None:
+    def checkpoints(*overrides: str) -> str:
+        run = copy_run("".join(overrides) or "run", "rollout.list=free", *overrides)
+        command = write_launch(run, *load_stages(run), "cold_start", ONE).command
+        return Path(command[command.index("--ckpt.path") + 1]).name
+
+    assert checkpoints() == checkpoints("rollout.users_per_batch=3")  # speed alone
+    assert checkpoints("rl.learning_rate=0.5") != checkpoints("rl.learning_rate=0.25")
 
 
 def test_another_model_is_refused_and_the_run_stays(copy_run: CopyRun, tmp_path: Path) -> None:
@@ -57,21 +86,64 @@ def test_another_model_is_refused_and_the_run_stays(copy_run: CopyRun, tmp_path:
     shutil.copytree(run.policy("warm_start"), tmp_path / "other")
     file = tmp_path / "other" / "config.json"
     values = json.loads(file.read_text())
-    file.write_text(json.dumps({**values, "num_attention_heads": 4}))
-    with pytest.raises(PolicyError, match=r"other"):
+    heads, keys = (values[key] for key in ("num_attention_heads", "num_key_value_heads"))
+    halved = {"num_attention_heads": 2 * heads, "num_key_value_heads": 2 * keys}
+    file.write_text(json.dumps({**values, **halved}))  # as many weights, and another model
+    said = rf"other: num_attention_heads = {2 * heads}, the policy of 'warm_start' has {heads}"
+    with pytest.raises(PolicyError, match=said):
         adopt_policy(run, dataset, trm, tmp_path / "other", "cold_start")
+    with pytest.raises(PolicyError, match="nowhere"):
+        adopt_policy(run, dataset, trm, tmp_path / "nowhere", "cold_start")
     with pytest.raises(RunError, match="stage 'cold_start' has not been run"):
         adopt_policy(run, dataset, trm, tmp_path / "other", "recommendation")
     assert set(run.finished()) == {"data", "trm", "warm_start"}
 
 
-def test_machines_that_are_too_few_are_told_what_fits() -> None:
-    Machines(2, 8, 80.0).check(7_615_616_512)
-    with pytest.raises(ConfigError, match=r"--nodes 1 --gpus 1: .*takes 137 GB of each GPU.*; 5 of them fit"):
-        Machines(1, 1, 80.0).check(7_615_616_512)
-    with pytest.raises(ConfigError, match="no number of them fits: take GPUs with more memory"):
-        Machines(1, 8, 24.0).check(7_615_616_512)
-    config = load_config("qwen2.5-7b")
-    paths = (Path("policy"), Path("prompts"), Path("out"))
-    with pytest.raises(ConfigError, match="an update of 512 trajectories can't be shared by 3 GPUs"):
-        openrlhf_command(config, "cold_start", *paths, Machines(1, 3, 80.0))
+def test_a_preset_begins_a_run_and_a_second_command_uses_it(tmp_path: Path) -> None:
+    settings = (
+        "rollout.list=free",
+        "data.synthetic.users=60",
+        "data.synthetic.items=60",
+        "trm.epochs=1",
+        "warm_start.script_steps=2",
+        "warm_start.text_epochs=0",
+        "policy.width=32",
+        "rl.users_per_step=4",
+        "rl.rollouts_per_user=4",
+        "rl.updates_per_step=2",
+    )
+    command = ["launch", "openrlhf", "--preset", "ci", "--run", str(tmp_path / "run"), "--gpus", "2"]
+    for setting in settings:
+        command += ["--set", setting]
+    first = CliRunner().invoke(app, command)
+    assert first.exit_code == 0, first.output
+    assert "openrlhf.cli.train_ppo_ray" in first.stdout
+    made = Run.open(tmp_path / "run").finished()
+    assert set(made) == {"data", "trm", "warm_start"}
+    again = CliRunner().invoke(app, command)
+    assert again.stdout.splitlines()[-3:] == first.stdout.splitlines()[-3:]
+    assert Run.open(tmp_path / "run").finished() == made
+    with pytest.raises(RunError, match="stage 'cold_start' has not been run"):
+        CliRunner().invoke(app, [*command, "--stage", "recommendation"], catch_exceptions=False)
+
+
+def test_machines_that_are_too_few_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    shape = {
+        "model_type": "qwen2",
+        "hidden_size": 3584,
+        "intermediate_size": 18944,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "vocab_size": 152064,
+    }
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text(json.dumps(shape))
+    command = ["launch", "openrlhf", "--preset", "qwen2.5-7b", "--run", str(tmp_path / "run"), "--gpus", "1"]
+    with pytest.raises(
+        ValueError, match=r"a policy of 7.6e9 parameters takes 137 GB of each GPU.*; 3 of them fit"
+    ):
+        CliRunner().invoke(
+            app, [*command, "--set", f"policy.model={tmp_path / 'model'}"], catch_exceptions=False
+        )
+    assert not (tmp_path / "run").exists()

@@ -134,7 +134,8 @@ def ray_cluster(address: str, threads: int, workers: int | None = None) -> Itera
     ClusterError for a version that doesn't fit, a cluster that can't be reached, or one that is too small.
     """
     ray = _import_ray()
-    _knock(address)
+    if address not in (LOCAL, "auto"):
+        knock(address, f"--ray {address}")
     _start(ray, address)
     try:
         number, gpus = _places(ray.cluster_resources(), threads, workers)
@@ -206,19 +207,15 @@ def _import_ray() -> Any:
     return ray
 
 
-def _knock(address: str) -> None:
-    """Raise ClusterError where nobody listens at HOST:PORT: Ray itself would try for minutes."""
+def knock(address: str, asked: str) -> None:
+    """Raise ClusterError where nobody listens at the address that was `asked` for: Ray would try for minutes."""
     place = urlsplit(address if "://" in address else f"//{address}")
     try:
         host, port = place.hostname, place.port
     except ValueError:
         host, port = None, None
-    if address in (LOCAL, "auto"):
-        return
     if not host or port is None:
-        raise ClusterError(
-            f"--ray {address}: is no address; give HOST:PORT, ray://HOST:PORT, auto, or none for here"
-        )
+        raise ClusterError(f"{asked}: is no address; give HOST:PORT, ray://HOST:PORT, auto, or none for here")
     for number in range(1, _KNOCKS + 1):
         try:
             socket.create_connection((host, port), _PATIENCE).close()
@@ -226,7 +223,7 @@ def _knock(address: str) -> None:
         except OSError as error:
             if number == _KNOCKS:
                 raise ClusterError(
-                    f"--ray {address}: can't be reached ({error.strerror or error}), tried {_KNOCKS} times; start it "
+                    f"{asked}: can't be reached ({error.strerror or error}), tried {_KNOCKS} times; start it "
                     "with `ray start --head`, or leave the address out to use this machine"
                 ) from None
             time.sleep(_PAUSE)

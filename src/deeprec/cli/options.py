@@ -38,6 +38,10 @@ ThreadsOption = Annotated[
 ]
 DEFAULT_RUN = Path("runs/default")
 HERE = "local"  # what `--ray` means without an address
+_ALONE = {
+    "--ray": HERE,
+    "--submit": "http://127.0.0.1:8265",
+}  # what options mean that may stand without an address
 RayOption = Annotated[
     str | None,
     typer.Option(
@@ -52,12 +56,14 @@ WorkersOption = Annotated[
 
 
 class WithRay(TyperCommand):
-    """A command whose `--ray` may stand alone, which Typer's options can't."""
+    """A command whose `--ray` or `--submit` may stand alone, which Typer's options can't."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Give a lone `--ray` its address."""
+        """Give a lone option its address."""
         pairs = zip(args, [*args[1:], "--"], strict=False)
-        given = [f"--ray={HERE}" if one == "--ray" and after.startswith("-") else one for one, after in pairs]
+        given = [
+            f"{one}={_ALONE[one]}" if one in _ALONE and after.startswith("-") else one for one, after in pairs
+        ]
         return super().parse_args(ctx, given)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from deeprec.cli.launch import Stage
 from deeprec.cli.options import (
     DEFAULT_RUN,
     JsonOption,
@@ -16,6 +17,7 @@ from deeprec.cli.options import (
     open_run,
     print_json,
 )
+from deeprec.stages import rl_stage
 
 app = typer.Typer(help="The language model: make it, warm-start it, look at it.", no_args_is_help=True)
 
@@ -51,16 +53,15 @@ def init(
 @app.command("adopt")
 def adopt(
     folder: Annotated[Path, typer.Argument(help="Folder of a model that was trained elsewhere.")],
-    stage: Annotated[str, typer.Option(help="The stage of RL that it is: cold_start or recommendation.")],
+    stage: Annotated[Stage, typer.Option(help="The stage of RL that it is.")],
     run: RunOption = DEFAULT_RUN,
 ) -> None:
     """Make a model that OpenRLHF trained from this run's policy a stage of the run.
 
     Example: deeprec policy adopt runs/qwen2.5-7b/openrlhf/cold_start/policy --stage cold_start --run runs/qwen2.5-7b
     """
-    from deeprec.cli.launch import rl_stage
+    from deeprec.launch.adopt import adopt_policy
     from deeprec.pipeline import load_stages
-    from deeprec.rl.adopt import adopt_policy
 
     chosen = rl_stage(stage)
     with open_run(run, None) as opened:

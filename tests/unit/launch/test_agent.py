@@ -11,8 +11,8 @@ from small_world import build_codec, build_dataset, explore, final_list, setting
 
 from deeprec.config import RunConfig
 from deeprec.errors import ConfigError, TrainingError
+from deeprec.launch.agent import Agent, Explored, check_agent, label_of
 from deeprec.rewards.mixture import mix, reward_parts
-from deeprec.rl.agent import Agent, Explored, check_agent, label_of
 from deeprec.rollout.engines.base import Request, Sampling, Segment
 from deeprec.rollout.engines.scripted import ScriptedEngine
 from deeprec.rollout.runner import Environment, run_episodes

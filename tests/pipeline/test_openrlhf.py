@@ -1,6 +1,6 @@
 """Stock OpenRLHF loads our agent, takes our command, and its own code makes our advantages and no gradient elsewhere.
 
-`make engines` installs OpenRLHF 0.11.2 without its dependencies (they want a GPU) and runs these; vLLM,
+`make openrlhf` installs OpenRLHF 0.11.2 without its dependencies (they want a GPU) and runs these; vLLM,
 DeepSpeed and flash-attn, which it imports and these tests don't ask, are empty modules. Elsewhere they are skipped.
 """
 
@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import importlib.abc
 import importlib.machinery
-import json
 import shlex
+import shutil
 import sys
 import types
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,27 +22,25 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from agent_world import SPACE, WEIGHTS
-from small_world import build_codec, build_dataset, explore, final_list, settings
 
-from deeprec.config import load_config
-from deeprec.rl.advantages import center, credit_trajectory, token_sums, whiten
-from deeprec.rl.agent import Agent, label_of
-from deeprec.rl.launch import Machines, openrlhf_command
-from deeprec.rollout.engines.scripted import ScriptedEngine
-from deeprec.trm.baselines import ItemKNN
+from deeprec.config import load_config, override_config
+from deeprec.launch.agent import label_of
+from deeprec.launch.machines import Machines
+from deeprec.launch.openrlhf import Places, openrlhf_command, write_launch
+from deeprec.pipeline import load_stages
+from deeprec.policy.loading import load_policy
+from deeprec.rl.advantages import token_sums, whiten
+from deeprec.rl.sampling import Sampler
+from deeprec.rl.selection import select
+from deeprec.rl.stage import build_sampler
+from deeprec.run import Run
+from deeprec.types import Trajectory
 
-pytest.importorskip("openrlhf", reason="OpenRLHF is not installed here; `make engines` runs this with it")
+pytest.importorskip("openrlhf", reason="OpenRLHF is not installed here; `make openrlhf` runs this with it")
 pytestmark = pytest.mark.filterwarnings("ignore")  # its own
 
 ABSENT = ("vllm", "flash_attn", "deepspeed")
 GROUP = 4
-SCRIPTS = (
-    (explore("Action"), explore("Drama"), final_list()),
-    (explore("Comedy"), final_list(("Dune", "Heat"))),
-    (explore("Crime"), final_list(("Jaws", "Up", "Ran"))),
-    ("no tag at all",),
-)
 
 
 class Empty(types.ModuleType):
@@ -79,62 +78,91 @@ def no_gpu() -> Iterator[None]:
     sys.meta_path.remove(finder)
 
 
-class Engine:
-    """Says a script, in vLLM's terms."""
+class Replaying:
+    """An engine in vLLM's terms that samples what trajectories under TRL sampled, by their prompts, once each."""
 
-    def __init__(self, script: tuple[str, ...]) -> None:
-        self._engine = ScriptedEngine(build_codec(), {0: script})
+    def __init__(self, trajectory: Trajectory) -> None:
+        self._trajectory = trajectory
 
     async def generate(self, context: list[int], params: Any) -> SimpleNamespace:
-        from deeprec.rollout.engines.base import Request, Sampling
+        await asyncio.sleep(0.01)  # others have their turn
+        done = self._trajectory
+        assert params.ignore_eos
+        assert context == [*done.prompt_ids, *done.response_ids][: len(context)]
+        ids: list[int] = []
+        for place in range(len(context) - len(done.prompt_ids), len(done.response_ids)):
+            if not done.loss_mask[place] or len(ids) == params.max_tokens:
+                break
+            ids.append(done.response_ids[place])
+            if ids[-1] in params.stop_token_ids:
+                break
+        positions = [{token: SimpleNamespace(logprob=-1.5)} for token in ids]
+        return SimpleNamespace(outputs=[SimpleNamespace(token_ids=ids, logprobs=positions)])
 
-        sampling = Sampling(
-            params.temperature, params.top_p, params.max_tokens, frozenset(params.stop_token_ids)
-        )
-        (segment,) = self._engine.generate([Request(0, tuple(context), params.max_tokens)], sampling)
-        positions = [
-            {token: SimpleNamespace(logprob=value)}
-            for token, value in zip(segment.token_ids, segment.logprobs, strict=True)
-        ]
-        return SimpleNamespace(
-            outputs=[SimpleNamespace(token_ids=list(segment.token_ids), logprobs=positions)]
-        )
+
+@dataclass(frozen=True)
+class Both:
+    """An iteration under TRL, and OpenRLHF's responses to the same sampled tokens."""
+
+    sampler: Sampler
+    batch: dict[str, list[Any]]
+    responses: list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def responses() -> list[dict[str, Any]]:
-    """32 trajectories at once, as OpenRLHF's own loader and our executor make them."""
-    from openrlhf.utils.agent import AgentExecutorBase
+def both(warm_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Both:
+    """32 trajectories: sampled by TRL's sampler, then at once by the agent as OpenRLHF's own loader makes it."""
+    from openrlhf.trainer.ray.vllm_engine import _load_agent_executor
 
-    import deeprec.rl.openrlhf_agent as module
-
-    assert issubclass(module.AgentExecutor, AgentExecutorBase)
-    dataset = build_dataset()
-    examples = dataset.examples("rl")
-    executor = object.__new__(module.AgentExecutor)
-    executor._agent = Agent(
-        dataset, ItemKNN.fit(dataset), build_codec(), settings(), SPACE, WEIGHTS, examples
-    )
+    folder = tmp_path_factory.mktemp("openrlhf") / "run"
+    shutil.copytree(warm_run, folder)
+    run = Run.open(folder)
+    run = Run.create(folder, override_config(run.config, ["rollout.list=free", "rl.rollouts_per_user=4"]))
+    dataset, trm = load_stages(run)
+    selection = select(dataset, trm, run.config.selection, run.config.seed)
+    policy = load_policy(str(run.policy("warm_start")), run.config.policy)
+    sampler = build_sampler(run, dataset, trm, policy, "cold_start", selection)
+    places = [place for place in range(32 // GROUP) for _ in range(GROUP)]
+    kept: list[Trajectory] = []
+    roll_out = sampler.roll_out
+    sampler.roll_out = lambda positions: kept.extend(roll_out(positions)) or list(kept)
+    batch = sampler.sample(places, 0)
+    launch = write_launch(run, dataset, trm, "cold_start", Machines(1, 1, 80.0))
+    executor = _load_agent_executor(str(launch.agent))
     shared = SimpleNamespace(logprobs=1, max_tokens=None, temperature=1.0, top_p=1.0)
 
     async def together() -> list[dict[str, Any]]:
         asked = (
-            executor.execute("", label_of(example), shared, 4096, None, Engine(SCRIPTS[rollout]))
-            for example in examples
-            for rollout in range(GROUP)
+            executor.execute("", label_of(sampler.examples[place]), shared, 4096, None, Replaying(trajectory))
+            for place, trajectory in zip(places, kept, strict=True)
         )
         return list(await asyncio.gather(*asked))
 
-    found = asyncio.run(together())
+    responses = asyncio.run(together())
     assert shared.max_tokens is None  # a group shares it
-    return found
+    return Both(sampler, batch, responses)
 
 
-def test_its_experience_and_advantages_are_ours(responses: list[dict[str, Any]]) -> None:
+def test_trajectories_and_rewards_are_those_under_trl(both: Both) -> None:
+    assert len(both.responses) == 32
+    for place, one in enumerate(both.responses):
+        prompt, completion, mask = (
+            both.batch[name][place] for name in ("prompt_ids", "completion_ids", "env_mask")
+        )
+        assert one["observation_tokens"] == [*prompt, *completion]
+        sampled = {place for first, last in one["action_ranges"] for place in range(first, last)}
+        assert sampled == {len(prompt) + place for place, bit in enumerate(mask) if bit}
+        assert one["reward"] == both.batch["reward"][place]
+    assert len({one["reward"] for one in both.responses}) > 2
+    assert len({tuple(one["extra_logs"]) for one in both.responses}) == 1
+
+
+def test_its_experience_and_advantages_are_ours(both: Both) -> None:
     from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
     from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
 
     generator = object.__new__(SamplesGenerator)
+    responses = both.responses
     experiences = [generator._process_response_into_experience(one, max_len=4096) for one in responses]
     for place, (one, response) in enumerate(zip(experiences, responses, strict=True)):
         one.index = [place]
@@ -156,12 +184,14 @@ def test_its_experience_and_advantages_are_ours(responses: list[dict[str, Any]])
     maker.advantage_estimator, maker.kl_ctl = "reinforce_baseline", SimpleNamespace(value=0.0)
     theirs = maker.compute_advantages_and_returns(experiences)
     masks = [one.action_mask[0].numpy() for one in experiences]
-    credits = [
-        credit_trajectory(mask.tolist(), one["reward"]) for mask, one in zip(masks, responses, strict=True)
-    ]
     width = max(map(len, masks))
     padded = np.array([np.pad(mask, (0, width - len(mask))) for mask in masks])
-    centered = np.array([np.pad(row, (0, width - len(row))) for row in center(credits, GROUP)])
+    # What `rl.trainer` does with the sampler's centred advantages, which stand at the response's tokens alone.
+    centered = np.zeros(padded.shape)
+    for row, mask, own, bits in zip(
+        centered, masks, both.sampler.advantages, both.batch["env_mask"], strict=True
+    ):
+        row[: len(mask)][mask == 1] = own[np.array(bits) == 1]
     ours = whiten(centered, padded, token_sums(centered, padded))
     for row, mask, one in zip(ours, masks, theirs, strict=True):
         found = one.advantages[0].numpy()
@@ -169,12 +199,13 @@ def test_its_experience_and_advantages_are_ours(responses: list[dict[str, Any]])
     assert len({round(float(value), 6) for value in ours[padded == 1]}) > 2
 
 
-def test_no_gradient_reaches_what_the_environment_wrote(responses: list[dict[str, Any]]) -> None:
+def test_no_gradient_reaches_what_the_environment_wrote(both: Both) -> None:
     from openrlhf.models.loss import PolicyLoss
     from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
 
     generator = object.__new__(SamplesGenerator)
-    experience = generator._process_response_into_experience(responses[0], max_len=4096)
+    asking = next(one for one in both.responses if len(one["action_ranges"]) > 1)
+    experience = generator._process_response_into_experience(asking, max_len=4096)
     mask = experience.action_mask
     logprobs = torch.full(mask.shape, -1.0, requires_grad=True)
     result = PolicyLoss()(logprobs, logprobs.detach(), torch.ones(mask.shape), action_mask=mask)
@@ -189,9 +220,8 @@ def test_no_gradient_reaches_what_the_environment_wrote(responses: list[dict[str
 
 def test_its_parser_takes_our_command_with_the_published_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_config("qwen2.5-7b")
-    command = openrlhf_command(
-        config, "recommendation", Path("policy"), Path("p.jsonl"), Path("out"), Machines(2, 8, 80.0)
-    )
+    places = Places(Path("policy"), Path("out"), Path("out/checkpoints"))
+    command = openrlhf_command(config, "recommendation", places, Machines(2, 8, 80.0), 2)
     assert command[:3] == ("python", "-m", "openrlhf.cli.train_ppo_ray")
     parsed: list[Any] = []
 
@@ -215,4 +245,5 @@ def test_its_parser_takes_our_command_with_the_published_sizes(monkeypatch: pyte
     assert (args.actor.adam.lr, args.algo.kl.init_coef) == (1e-6, 0.0)
     assert args.algo.advantage.estimator == "reinforce_baseline"
     assert tuple(args.actor.eps_clip_low_high) == (0.2, 0.28)
-    assert json.dumps(str(args.train.agent_func_path)).endswith('openrlhf_agent.py"')
+    assert args.train.agent_func_path == "out/agent.py"
+    assert (args.actor.num_nodes, args.actor.num_gpus_per_node, args.vllm.num_engines) == (2, 8, 16)

@@ -1,38 +1,33 @@
-"""What stock OpenRLHF loads as its agent (`--train.agent_func_path` names this file; 0.11.2 was tried).
+"""What stock OpenRLHF asks for trajectories (0.11.2 was tried): the agent that a launch writes derives from it.
 
-DEEPREC_RUN and DEEPREC_STAGE in the environment of its actors say what is trained. Ids go in and out: what was
-sampled is never encoded again.
+Ids go in and out: what was sampled is never encoded again.
 """
 
 from __future__ import annotations
 
-import os
 from copy import copy
 from pathlib import Path
 from typing import Any
 
 from openrlhf.utils.agent import AgentExecutorBase
 
-from deeprec.errors import ConfigError
-from deeprec.rl.agent import Agent
+from deeprec.launch.agent import Agent
 from deeprec.rollout.engines.base import Request, Sampling, Segment
 from deeprec.run import Run
-from deeprec.stages import RL_STAGES
+from deeprec.stages import rl_stage
+from deeprec.types import StopReason
+
+_TRUNCATED = (StopReason.SEGMENT_LIMIT, StopReason.TOKEN_LIMIT)
 
 
-class AgentExecutor(AgentExecutorBase):  # type: ignore[misc] # an untyped library's
+class Executor(AgentExecutorBase):  # type: ignore[misc] # an untyped library's
     """One for each rollout actor; its TRM answers in the same process."""
 
+    folder: Path  # RUN/openrlhf/STAGE, which says what is trained
+
     def __init__(self) -> None:
-        """Raises ConfigError where the environment doesn't say what is trained."""
-        folder, stage = (os.environ.get(name, "") for name in ("DEEPREC_RUN", "DEEPREC_STAGE"))
-        chosen = next((known for known in RL_STAGES if known == stage), None)
-        if not folder or chosen is None:
-            raise ConfigError(
-                f"DEEPREC_RUN = '{folder}', DEEPREC_STAGE = '{stage}': say which run and which stage of RL is trained; "
-                "`deeprec launch openrlhf` writes the command that does"
-            )
-        self._agent = Agent.of(Run.open(Path(folder)), chosen)
+        """Raises RunError where the run is not there on this machine."""
+        self.agent = Agent.of(Run.open(self.folder.parents[1]), rl_stage(self.folder.name))
 
     async def execute(
         self,
@@ -55,7 +50,7 @@ class AgentExecutor(AgentExecutorBase):  # type: ignore[misc] # an untyped libra
             output = (await llm_engine.generate(list(request.context), params)).outputs[0]
             return to_segment(output, sampling.stop_ids)
 
-        found = await self._agent.explore(label, generate, max_length)
+        found = await self.agent.explore(label, generate, max_length)
         return {
             "prompt": found.trajectory.prompt,
             "label": label,
@@ -64,7 +59,7 @@ class AgentExecutor(AgentExecutorBase):  # type: ignore[misc] # an untyped libra
             "observation_tokens": found.token_ids,
             "action_ranges": found.action_ranges,
             "rollout_log_probs": None if sampling_params.logprobs is None else found.logprobs,
-            "truncated": found.trajectory.stop_reason in ("segment_limit", "token_limit"),
+            "truncated": found.trajectory.stop_reason in _TRUNCATED,
             "reward": found.reward,
             "scores": found.reward,
             "extra_logs": {f"reward/{name}": value for name, value in found.parts.items()}
