@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ _WARMUP_STEPS = 100  # at most; little data warms up within two epochs
 VALIDATION_USERS = 2000  # that early stopping looks at, at most
 AVERAGED = 0.999  # memory of the running mean of the weights, a step
 WEIGHT_DECAY = 1e-4
+_ROWS = 64  # histories that are read at once to validate
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def fit_items(
     precision: Precision = "auto",
     habits: Habits = PLAIN,
 ) -> None:
-    """Train `model` in place on `dataset.fit_histories()`; keeps the epoch that is best on validation.
+    """Train `model` in place on `dataset.fit_histories()`; keeps the epoch in which validation targets are likeliest.
 
     Nothing of the validation and test parts is trained on; the validation part decides when
     to stop. `recommender` makes what is validated of a model; `checkpoint` is what an interrupted fit goes on
@@ -71,7 +72,8 @@ def fit_items(
 
         def validate(weights: dict[str, Tensor]) -> Validation:
             shown.model.load_state_dict(weights)
-            return measure(recommender(shown), examples)
+            quality = measure(recommender(shown), examples)
+            return replace(quality, nats=target_nats(shown, examples, config.history))
 
         best = run_epochs(trainer, histories, validate if examples else None, log, title, checkpoint)
     model.model.load_state_dict(best)
@@ -83,6 +85,29 @@ def measure(recommender: Recommender, examples: Sequence[Example]) -> Validation
     rankings = [found.ranking for found in recommender.recommend(examples, 10)]
     ranks = ranks_in_lists(rankings, [example.target for example in examples])
     return Validation(ndcg=float(ndcg(ranks, 10).mean()), recall=float(recall(ranks, 10).mean()))
+
+
+@torch.no_grad()
+def target_nats(model: ItemModel, examples: Sequence[Example], history: int) -> float:
+    """Mean over `examples` of -log p(target | latest `history` items), in nats.
+
+    An item's probability is the product over its codes, each among the codes of its level.
+    """
+    levels, total = model.names.levels, 0.0
+    ordered = sorted(examples, key=lambda example: len(example.history))  # rows of a batch are about as long
+    for start in range(0, len(ordered), _ROWS):
+        batch = ordered[start : start + _ROWS]
+        targets = [example.target for example in batch]
+        read = [model.prefix(example.history[-history:]) for example in batch]
+        written = model.item_ids[targets, :-1].tolist()
+        rows = [np.array(before + behind) for before, behind in zip(read, written, strict=True)]
+        states = model.states(pad_right(rows, model.device))
+        codes = torch.from_numpy(model.names.codes[targets]).to(model.device)  # (B, L)
+        last = torch.tensor([len(row) - levels for row in rows])
+        for level in range(levels):
+            logs = model.log_probs(states[torch.arange(len(rows)), last + level], level)
+            total -= float(logs.gather(1, codes[:, level, None]).sum())
+    return total / len(examples)
 
 
 class ItemTrainer:

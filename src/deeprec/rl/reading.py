@@ -43,9 +43,9 @@ def read_histories(
 ) -> None:
     """Train `policy` in place as the rival `llm-title-tokens` is trained, by the defaults of that family.
 
-    On `dataset.fit_histories()` alone, for `warm_start.reading_epochs` at most; the best epoch on
-    validation users is kept, and `checkpoint` is what an interrupted reading goes on from. Raises ConfigError
-    for a policy whose titles are several tokens, or whose context is too short.
+    On `dataset.fit_histories()` alone, for `warm_start.reading_epochs` at most; the epoch in which the targets of
+    validation users are likeliest is kept, and `checkpoint` is what an interrupted reading goes on from. Raises
+    ConfigError for a policy whose titles are several tokens, or whose context is too short.
     """
     names = label_names(policy, dataset)
     settings = ItemTokensConfig(

@@ -157,7 +157,7 @@ class ItemTokensConfig(Section):
     )
     learning_rate: float = Field(4e-3, gt=0, description="Peak AdamW learning rate.")
     epochs: Positive = Field(60, description="Epochs at most.")
-    patience: Positive = Field(3, description="Epochs without a better validation NDCG@10 before stopping.")
+    patience: Positive = Field(5, description="Epochs without likelier validation targets before stopping.")
     tokens_per_batch: Positive = Field(
         4096, description="Tokens in one optimizer step at most, padding included."
     )

@@ -58,7 +58,7 @@ class TRMConfig(Section):
     )
     learning_rate: float = Field(2e-3, gt=0, description="Peak AdamW learning rate.")
     epochs: Positive = Field(60, description="Epochs at most.")
-    patience: Positive = Field(3, description="Epochs without a better validation NDCG@10 before stopping.")
+    patience: Positive = Field(8, description="Epochs without a better validation NDCG@10 before stopping.")
     tokens_per_batch: Positive = Field(
         4096, description="Items of histories in one optimizer step at most, padding included."
     )

@@ -28,7 +28,7 @@ class WarmStartConfig(Section):
         0,
         ge=0,
         description="Tiny: epochs of next-title prediction on fit histories before anything else, at most; it stops "
-        "as soon as validation NDCG@10 no longer rises. Then it learns to speak, held to what it has read.",
+        "as soon as validation targets get no likelier. Then it learns to speak, held to what it has read.",
     )
     minutes: Annotated[float | None, _READS] = Field(
         None,

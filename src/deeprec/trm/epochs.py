@@ -11,22 +11,27 @@ import torch
 from torch import Tensor
 
 from deeprec.progress import progress_bar
-from deeprec.trm.resuming import Course, EpochCheckpoint, Resumable
+from deeprec.trm.resuming import Course, EpochCheckpoint, Resumable, merit
 from deeprec.trm.windows import Window
 
 Log = Callable[[dict[str, Any]], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Validation:
-    """Held-out quality at 10, over the whole catalogue."""
+    """Held-out quality at 10, over the whole catalogue; and what decides instead where it is measured.
+
+    `nats` is the mean of -log p(target) over the catalogue, of a model that gives probabilities.
+    """
 
     ndcg: float
     recall: float
+    nats: float | None = None
 
     def record(self, suffix: str = "") -> dict[str, float]:
         """For the log, rounded."""
-        return {f"{key}{suffix}": round(value, 5) for key, value in asdict(self).items()}
+        known = {key: value for key, value in asdict(self).items() if value is not None}
+        return {f"{key}{suffix}": round(value, 5) for key, value in known.items()}
 
 
 class Limits(Protocol):
@@ -39,7 +44,7 @@ class Limits(Protocol):
 
     @property
     def patience(self) -> int:
-        """Epochs without a better validation NDCG@10 before stopping."""
+        """Epochs without a better validation before stopping."""
         ...
 
     @property
@@ -73,7 +78,7 @@ def run_epochs(
     title: str,
     checkpoint: EpochCheckpoint | None = None,
 ) -> dict[str, Tensor]:
-    """Epochs until validation NDCG@10 stops rising, the limit, or the time; the best weights.
+    """Epochs until validation no longer gets better, the limit, or the time; the best weights (`merit`).
 
     Without `validate` there is nothing to stop on and the last epoch counts. `title` is what
     the progress bar says. With a `checkpoint` an interrupted fit goes on, and ends as an uninterrupted one.
@@ -88,7 +93,7 @@ def run_epochs(
             record["seconds"] = course.seconds = round(time.monotonic() - started, 2)
             if log is not None:
                 log(record)
-            bar.advance(1, f"loss {record['loss']:.3f}, validation NDCG@10 {max(course.best_ndcg, 0):.4f}")
+            bar.advance(1, f"loss {record['loss']:.3f}, validation NDCG@10 {course.best_ndcg:.4f}")
             late = config.max_minutes is not None and course.seconds > 60 * config.max_minutes
             course.is_over = course.waited >= config.patience or late or course.epoch == config.epochs
             if checkpoint is not None:
@@ -114,9 +119,10 @@ def _run_epoch(
         return record
     found = validate(weights)
     course.waited += 1
+    value = merit(asdict(found))
     # Strictly better: of equals the earlier epoch has been fitted less.
-    if found.ndcg > course.best_ndcg:
-        course.best, course.best_ndcg, course.waited = weights, found.ndcg, 0
+    if value is not None and (course.best_merit is None or value > course.best_merit):
+        course.best, course.best_merit, course.best_ndcg, course.waited = weights, value, found.ndcg, 0
     return record | found.record()
 
 

@@ -49,11 +49,15 @@ class Resumable(Protocol):
 
 @dataclass
 class Course:
-    """How far a fit has come: epochs, the best weights, epochs since them, seconds of all sittings together."""
+    """How far a fit has come: epochs, the best weights, epochs since them, seconds of all sittings together.
+
+    `best_merit` and `best_ndcg` are those of the best weights; without a validation None and 0.
+    """
 
     best: dict[str, Tensor]
     epoch: int = 0
-    best_ndcg: float = -1.0
+    best_merit: float | None = None
+    best_ndcg: float = 0.0
     waited: int = 0
     seconds: float = 0.0
     is_over: bool = False
@@ -129,6 +133,21 @@ def checkpoint_size(network: nn.Module) -> int:
     return 2 * 5 * sum(weight.numel() * weight.element_size() for weight in network.parameters())
 
 
+def merit(figures: Mapping[str, Any]) -> float | None:
+    """What the best epoch is chosen by, of an epoch's figures: the larger, the better; None without a validation.
+
+    The likelihood of the targets where it was measured (`nats`), else NDCG@10: on a thousand users NDCG@10 jumps
+    by more than what an epoch adds, and three epochs of bad luck end a fit too early.
+
+    >>> merit({"ndcg": 0.1, "nats": 5.5}), merit({"ndcg": 0.1}), merit({"loss": 2.0})
+    (-5.5, 0.1, None)
+    """
+    nats, ndcg = figures.get("nats"), figures.get("ndcg")
+    if nats is not None:
+        return -float(nats)
+    return None if ndcg is None else float(ndcg)
+
+
 class FitLog:
     """Appends a fit's records to the run's log, and keeps those of its best epoch.
 
@@ -148,7 +167,8 @@ class FitLog:
         self._weigh(record)
 
     def _weigh(self, record: Mapping[str, Any]) -> None:
-        if record.get("ndcg", -1.0) > self.best.get("ndcg", -2.0):
+        found, best = merit(record), merit(self.best)
+        if found is not None and (best is None or found > best):
             self.best.update(record)
         self.best.update({key: value for key, value in record.items() if key.endswith("_true_phrase")})
 

@@ -45,7 +45,7 @@ AVERAGED = 0.999  # memory of the running mean of the weights, a step
 WEIGHT_DECAY = 1e-4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RankedValidation(Validation):
     """Besides, where the targets stand."""
 

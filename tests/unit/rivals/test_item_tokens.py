@@ -13,6 +13,7 @@ from small_world import TITLES, build_catalog, build_dataset
 from deeprec.errors import ConfigError, DataError, PolicyError, RetrievalError
 from deeprec.next_item.model import ItemModel, build_model
 from deeprec.next_item.recommender import ItemTokensRecommender
+from deeprec.next_item.training import target_nats
 from deeprec.next_item.trie import Remaining, Trie
 from deeprec.next_item.vocabulary import ItemNames, code_names, title_names
 from deeprec.rivals.item_tokens.kmeans import Quantised, residual_kmeans
@@ -71,6 +72,16 @@ def brute_force(model: ItemModel, history: tuple[int, ...]) -> np.ndarray:
         for level, code in enumerate(model.names.codes[item].tolist()):
             scores[item - 1] += float(model.log_probs(states[len(prefix) - 1 + level], level)[code])
     return scores
+
+
+@pytest.mark.parametrize("kind", ["titles", "codes"])
+def test_what_validation_targets_cost_is_their_log_probability(kind: str) -> None:
+    """Histories of several lengths, one of them longer than what is read."""
+    model = loud_model(small_names(kind))
+    histories = [(1,), (2, 5, 3), tuple(range(1, N)), (4, 2)]
+    examples = [Example("x", history, target=place % N + 1) for place, history in enumerate(histories)]
+    wanted = [-brute_force(model, e.history)[e.target - 1] for e in examples]
+    assert target_nats(model, examples, SMALL.history) == pytest.approx(np.mean(wanted), rel=1e-5)
 
 
 @pytest.mark.parametrize("fit", [residual_kmeans, fit_rqvae], ids=["kmeans", "rq-vae"])
