@@ -26,7 +26,7 @@ from deeprec.rollout.protocol import wishes_in
 from deeprec.run import Run
 from deeprec.stages import COLD_START, WARM_START
 from deeprec.trm.stage import load_trm, run_trm
-from deeprec.wishes.simulated import KINDS
+from deeprec.wishes.forms import KINDS
 from deeprec.wishes.words import title_words, words
 
 SETTINGS = (

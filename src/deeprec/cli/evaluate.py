@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from deeprec.evaluation.summary import EvaluationSummary
     from deeprec.run import Run
     from deeprec.trm.base import ExplorableRetriever
+    from deeprec.wishes.forms import Sentences
 
 _PARTS = ("test", "validation")
 FORMATS = ("table", "markdown", "latex", "json")
@@ -47,6 +48,12 @@ def evaluate(
         bool,
         typer.Option("--wishes", help="Another protocol: every user says simulated wishes, kind by kind."),
     ] = False,
+    sentences: Annotated[
+        str | None,
+        typer.Option(
+            help="Of --wishes: held-out (the default), new-words (that training never said), or validation."
+        ),
+    ] = None,
     shape: FormatOption = "table",
     to: ToOption = None,
     as_json: JsonOption = False,
@@ -77,6 +84,9 @@ def evaluate(
 
     if workers is not None and ray is None:
         raise _error(f"--workers {workers}: belongs to --ray")
+    if sentences is not None and not wishes:
+        raise _error(f"--sentences {sentences}: belongs to --wishes")
+    which = _which_sentences(sentences)
     shape = check_format("json" if as_json else shape)
     chosen, size = _part_and_size(part, users)
     if user and size is not None:
@@ -96,7 +106,7 @@ def evaluate(
             raise _error(
                 "--wishes and --ray contradict each other; this protocol is evaluated by one process"
             )
-        _evaluate_wishes(opened, dataset, trm, chosen, size, asked, shape, to)
+        _evaluate_wishes(opened, dataset, trm, chosen, size, asked, shape, to, which)
         return
     with show_progress(), ExitStack() as opened_cluster:
         names = list(dict.fromkeys(asked)) or trained_methods(opened)
@@ -131,6 +141,7 @@ def _evaluate_wishes(
     asked: list[str],
     shape: str,
     to: Path | None,
+    which: Sentences,
 ) -> None:
     """Evaluate under the protocol of simulated wishes, print the table, and write it with `--to`."""
     from deeprec.disk import write_atomically
@@ -146,19 +157,29 @@ def _evaluate_wishes(
     k = run.config.rollout.recommended
     with show_progress():
         recommenders = build_wishing(run, dataset, trm, list(dict.fromkeys(asked)))
-        found = evaluate_wishes(recommenders, dataset, trm, part, k=k, users=size)
+        found = evaluate_wishes(recommenders, dataset, trm, part, k=k, users=size, which=which)
     words = [f"{rerun_command(run.config)}\ndeeprec evaluate --wishes --part {part}"]
+    words += [f"--sentences {which}"] if which != "held-out" else []
     words += [f"--users {size}"] if size is not None else []
     words += [f"--methods {','.join(asked)}"] if asked else []
-    table = wish_table(found, dataset, part, users=size, k=k, command=" ".join(words))
+    table = wish_table(found, dataset, part, users=size, k=k, command=" ".join(words), which=which)
     if to is not None:
-        file = to / f"{dataset.name}-wishes-{run.config.seed}.json"
+        kind = "wishes" if which == "held-out" else f"wishes-{which}"
+        file = to / f"{dataset.name}-{kind}-{run.config.seed}.json"
         write_table(file, table)
         write_atomically(file.with_suffix(".svg"), wishes_picture(found, table.title))
     if shape == "json":
         typer.echo(table.model_dump_json(indent=1))
     else:
         typer.echo(table_markdown(table))
+
+
+def _which_sentences(given: str | None) -> Sentences:
+    known: tuple[Sentences, ...] = ("held-out", "new-words", "validation")
+    for one in known:
+        if given in (one, None):
+            return one
+    raise _error(f"--sentences {given}: choose one of {', '.join(known)}")
 
 
 def check_format(shape: str) -> str:

@@ -28,14 +28,26 @@ from deeprec.trm.base import Retriever
 from deeprec.trm.phrases import item_phrases
 from deeprec.trm.recommender import TRMRecommender
 from deeprec.types import Example
-from deeprec.wishes.simulated import KINDS, PROTOCOL, Wish, Wisher, rng_for
+from deeprec.wishes.forms import KINDS, Sentences
+from deeprec.wishes.simulated import PROTOCOL, Wish, Wisher, rng_for
 
 MIXTURE, MISLEADING = "mixture", "misleading"
+_SAID: Mapping[Sentences, str] = {
+    "training": "in the sentences of training",
+    "validation": "in sentences that training doesn't use, but that chose what is kept",
+    "held-out": "in sentences that are held out from training",
+    "new-words": "in words that training doesn't use, where people have others",
+}
 _NOTE = (
-    f"Protocol: {PROTOCOL}, in sentences that are held out from training; every user says one of each kind that can be "
-    "said of their target. A wish is true of the target, so these figures stand beside no others; misleading ones are "
-    "true of another item. The mixture is of all true ones."
+    "every user says one of each kind that can be said of their target. A wish is true of the target, so these figures "
+    "stand beside no others; misleading ones are true of another item. The mixture is of all true ones."
 )
+_TITLES: Mapping[Sentences, str] = {
+    "training": ", sentences of training",
+    "validation": ", sentences of validation",
+    "held-out": "",
+    "new-words": ", new words",
+}
 _SEED = 0  # every run and seed is asked the same wishes
 
 
@@ -65,16 +77,16 @@ class Asked:
     wishes: tuple[Wish, ...]
 
 
-def ask_all(dataset: Dataset, examples: Sequence[Example], *, held_out: bool = True) -> list[Asked]:
+def ask_all(dataset: Dataset, examples: Sequence[Example], which: Sentences = "held-out") -> list[Asked]:
     """Each kind of wish by every user who can say one, then misleading ones of any kind.
 
     Kinds that nobody can say are left out.
     """
     wisher = Wisher(dataset)
     makers: dict[str, Callable[[Example], Wish | None]] = {
-        kind: partial(_true_wish, wisher, kind, held_out) for kind in KINDS
+        kind: partial(_true_wish, wisher, kind, which) for kind in KINDS
     }
-    makers[MISLEADING] = partial(_misleading_wish, wisher, held_out)
+    makers[MISLEADING] = partial(_misleading_wish, wisher, which)
     found = []
     for kind, make in makers.items():
         said = [(example, wish) for example in examples if (wish := make(example)) is not None]
@@ -84,12 +96,12 @@ def ask_all(dataset: Dataset, examples: Sequence[Example], *, held_out: bool = T
     return found
 
 
-def _true_wish(wisher: Wisher, kind: str, held_out: bool, example: Example) -> Wish | None:
-    return wisher.wish(example, rng_for(_SEED, example, kind), kind, held_out=held_out)
+def _true_wish(wisher: Wisher, kind: str, which: Sentences, example: Example) -> Wish | None:
+    return wisher.wish(example, rng_for(_SEED, example, kind), kind, which=which)
 
 
-def _misleading_wish(wisher: Wisher, held_out: bool, example: Example) -> Wish | None:
-    return wisher.wish(example, rng_for(_SEED, example, MISLEADING), held_out=held_out, misleading=True)
+def _misleading_wish(wisher: Wisher, which: Sentences, example: Example) -> Wish | None:
+    return wisher.wish(example, rng_for(_SEED, example, MISLEADING), which=which, misleading=True)
 
 
 def evaluate_wishes(
@@ -101,14 +113,15 @@ def evaluate_wishes(
     k: int = metrics.CUT,
     users: int | None = None,
     resamples: int = 2000,
+    which: Sentences = "held-out",
 ) -> list[WishFigures]:
-    """Every method on the same wishes; those that don't hear wishes are asked without.
+    """Every method on the same wishes, in these sentences; those that don't hear wishes are asked without.
 
     The TRM told the phrases meant is the ceiling.
     Raises EvaluationError where nobody can say anything (a catalogue without categories and years).
     """
     examples, _ = choose_examples(dataset, part, users, _SEED)
-    asked = ask_all(dataset, examples)
+    asked = ask_all(dataset, examples, which)
     if not asked:
         raise EvaluationError(
             f"data set '{dataset.name}': its catalogue has no categories or years to wish for"
@@ -208,10 +221,11 @@ def wish_table(
     users: int | None,
     k: int,
     command: str,
+    which: Sentences = "held-out",
 ) -> FigureTable:
     """NDCG by method and kind; the mixture held against the TRM asked with the words; what becomes of exclusions.
 
-    `users` is as `evaluate_wishes` was given it.
+    `users` and `which` are as `evaluate_wishes` was given them.
     """
     examples, is_sample = choose_examples(dataset, part, users, _SEED)
     kinds = tuple(dict.fromkeys(one.kind for one in summary))
@@ -220,8 +234,8 @@ def wish_table(
     about = environment()
     return FigureTable(
         dataset=dataset.name,
-        title=f"Simulated wishes by kind: NDCG@{k}, {part}",
-        note=_NOTE,
+        title=f"Simulated wishes by kind{_TITLES[which]}: NDCG@{k}, {part}",
+        note=f"Protocol: {PROTOCOL}, {_SAID[which]}; {_NOTE}",
         part=part,
         targets=targets_hash(dataset, part, examples, is_sample),
         users=len(examples),

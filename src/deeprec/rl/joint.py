@@ -64,9 +64,9 @@ class JointTrainer:
         scripts: Sequence[Document],
         histories: Sequence[Window],
         plan: JointPlan,
-        heard: Callable[[int], Sequence[Document]] | None = None,
+        heard: Callable[[int], Sequence[Sequence[Document]]] | None = None,
     ) -> None:
-        """`heard` gives further texts, for two more steps of each iteration: what users' words mean."""
+        """`heard` gives further batches of texts, a step each, of an iteration: what users' words mean."""
         self.items, self.scripts, self.histories, self.plan = items, scripts, histories, plan
         self.device, self.dtype = items.device, fast_dtype(items.device)
         self.table = items.item_ids[:, 0].to(self.device)  # (n_items + 1,) token of each title
@@ -90,21 +90,19 @@ class JointTrainer:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(int(rng.integers(2**31)))
             spoken = self.speak(scripts, self.plan.learning_rate * share)
-            heard = sum(self.hear(2 * number + part, self.plan.learning_rate * share) for part in (0, 1)) / 2
+            batches = self.heard(number) if self.heard else ()
+            heard = [self.hear(texts, self.plan.learning_rate * share) for texts in batches]
         read = self.read(windows, READING_RATE * share)
         self.averaged.update_parameters(self.items.model)
-        return Losses(spoken, read, heard)
+        return Losses(spoken, read, sum(heard) / max(1, len(heard)))
 
     def speak(self, scripts: Sequence[Document], rate: float) -> float:
         """A step on scripts; the loss of a spoken token."""
         return self._write(scripts, self.speaking, rate)
 
-    def hear(self, number: int, rate: float) -> float:
-        """Step `number` on further texts, if there are any; the loss of a token that is written."""
-        texts = self.heard(number) if self.heard else ()
-        if not texts:
-            return 0.0
-        return self._write(texts, self.hearing, rate)
+    def hear(self, texts: Sequence[Document], rate: float) -> float:
+        """A step on further texts, if there are any; the loss of a token that is written."""
+        return self._write(texts, self.hearing, rate) if texts else 0.0
 
     def _write(self, texts: Sequence[Document], optimizer: torch.optim.Optimizer, rate: float) -> float:
         """A step on the wanted tokens of `texts`; the loss of one."""

@@ -206,7 +206,7 @@ def _speak_and_read(
     )
     policy.model.to(best_device())
     items = ItemModel(policy.model, policy.tokenizer, label_names(policy, dataset))
-    heard = None if taught.wishes is None else taught.wishes.texts
+    heard = None if taught.wishes is None else taught.wishes.batches
     trainer = JointTrainer(items, [one.spoken for one in taught.scripts], fit_histories(dataset), plan, heard)
     fit_jointly(trainer, log, build_check(run, dataset, trm, policy))
 

@@ -21,17 +21,20 @@ from deeprec.inputs import constants_of
 from deeprec.rl.documents import Document
 from deeprec.rollout.codec import Codec
 from deeprec.rollout.episode import Episode
-from deeprec.rollout.protocol import render_prompt
+from deeprec.rollout.protocol import render_prompt, render_wish
 from deeprec.rollout.tags import TAGS
 from deeprec.trm.phrases import join_phrases, split_phrases
 from deeprec.types import Example
 from deeprec.wishes import forms, simulated, together, words
-from deeprec.wishes.simulated import KINDS, Wisher, rng_for
+from deeprec.wishes.forms import KINDS
+from deeprec.wishes.simulated import Wisher, rng_for
 
 TEXTS_PER_STEP = 64  # short texts of an optimizer step
-# Titles are copied, of which there are thousands, and what is not wanted takes a second look: more of both.
-_TAUGHT = (*KINDS, "like", "like", "newer", "exclusion")
-SHOWN = 4  # titles of a history in a short text, at most
+STEPS = 6  # of these, in an iteration of the warm start
+# Titles are copied, of which there are thousands, and what names two things takes a second look: more of these.
+_TAUGHT = (*KINDS, "like", "like", "newer", "two", "two", "exclusion", "exclusion")
+SHOWN = 2  # titles of a history in a short text, at most
+BARE = 0.7  # of the short texts, those that begin with the wish: what stands in front of it means nothing
 CORPUS = 3000  # wishes that a tokenizer learns its pieces from
 
 
@@ -72,6 +75,10 @@ class WishScripts:
         turn = len(episode.turns)
         return said([*phrases, *further[turn - 1 : turn]] if turn else phrases)
 
+    def batches(self, iteration: int) -> list[list[Document]]:
+        """Short texts for each step of an iteration (from 0)."""
+        return [self.texts(STEPS * iteration + step) for step in range(STEPS)]
+
     def texts(self, number: int) -> list[Document]:
         """Short texts of step `number`: loss on what is written, not on what is read."""
         rng = np.random.default_rng((self._seed, 9, number))
@@ -87,6 +94,8 @@ class WishScripts:
         start = int(rng.integers(max(1, len(history) - length + 1)))
         example = Example("", history[start : start + length], wish=wish.text)
         prompt = render_prompt(example, self._dataset.catalog, self._rollout)
+        if self._rollout.template == "compact" and rng.random() < BARE:
+            prompt = prompt[prompt.rindex(render_wish(example, self._rollout)) :]
         read = tuple(self._codec.encode_prompt(prompt, chat=self._rollout.chats))
         written = tuple(self._codec.encode(said(split_phrases(wish.meant))))
         return Document(read + written, (0,) * len(read) + (1,) * len(written))
@@ -123,11 +132,13 @@ def wish_corpus(dataset: Dataset) -> list[str]:
 
 
 def validation_wishes(dataset: Dataset, examples: Sequence[Example], wishes: WishesConfig) -> list[Example]:
-    """Those of the examples that can carry a wish, each with one in a sentence of training; some are misleading."""
+    """Those of the examples that can carry a wish, each with one in a sentence of validation; some are misleading."""
     wisher, found = Wisher(dataset), []
     for example in examples:
         rng = rng_for(0, example, "validation")
-        wish = wisher.wish(example, rng, misleading=bool(rng.random() < wishes.misleading))
+        wish = wisher.wish(
+            example, rng, which="validation", misleading=bool(rng.random() < wishes.misleading)
+        )
         if wish is not None:
             found.append(replace(example, wish=wish.text))
     return found

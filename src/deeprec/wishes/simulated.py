@@ -20,11 +20,10 @@ from deeprec.data.dataset import Dataset
 from deeprec.trm.mentions import LIKE, NEWER, NOT
 from deeprec.trm.phrases import item_phrases, join_phrases, spoken_phrases
 from deeprec.types import Example, Item
-from deeprec.wishes.forms import FORMS, TALK, sentences
+from deeprec.wishes.forms import KINDS, TALK, Sentences, sentences
 from deeprec.wishes.together import Together
-from deeprec.wishes.words import VAGUE, decade_names, loosen, misspell, title_words, words
+from deeprec.wishes.words import decade_names, loosen, misspell, title_words, vague_words, words
 
-KINDS = tuple(FORMS)
 PROTOCOL = "simulated wish"  # what tables and rows call it
 TALK_SHARE = 0.3  # of the wishes, those with words around them
 LOOSE_SHARE = 0.7  # of those in sentences of training, those with words put in and left out
@@ -63,7 +62,7 @@ class Wisher:
         rng: np.random.Generator,
         kind: str | None = None,
         *,
-        held_out: bool = False,
+        which: Sentences = "training",
         misleading: bool = False,
     ) -> Wish | None:
         """What the user of `example` might say before they take its target; None where nothing of that kind can be.
@@ -76,7 +75,7 @@ class Wisher:
             return None
         kinds = [kind] if kind else [KINDS[place] for place in rng.permutation(len(KINDS))]
         for one in kinds:
-            found = self._say(one, about, example, rng, held_out=held_out)
+            found = self._say(one, about, example, rng, which=which)
             if found is not None:
                 return found
         return None
@@ -89,7 +88,7 @@ class Wisher:
         Sentences that are not `loose` are as they stand in the table.
         """
         example = Example("", (), item_index)
-        return self._say(kind, item_index, example, rng, held_out=False, guard=False, loose=loose)
+        return self._say(kind, item_index, example, rng, which="training", guard=False, loose=loose)
 
     def _say(
         self,
@@ -98,22 +97,22 @@ class Wisher:
         example: Example,
         rng: np.random.Generator,
         *,
-        held_out: bool,
+        which: Sentences,
         guard: bool = True,
         loose: bool = True,
     ) -> Wish | None:
         taken = title_words(self.catalog[example.target]) if guard and example.target else frozenset()
         for _ in range(_TRIES):
-            slots = _SLOTS[kind](self, about, example, rng)
+            slots = _SLOTS[kind](self, about, example, rng, which == "new-words")
             if slots is None:
                 return None
-            known = sentences(FORMS[kind], held_out=held_out)
+            known = sentences(kind, which)
             sentence = known[int(rng.integers(len(known)))]
-            if loose and not held_out and rng.random() < LOOSE_SHARE:
+            if loose and which == "training" and rng.random() < LOOSE_SHARE:
                 sentence = loosen(sentence, rng)
             text = sentence.format(**slots.said)
             if rng.random() < TALK_SHARE:
-                talk = sentences(TALK, held_out=held_out)
+                talk = sentences(TALK, which)
                 text = talk[int(rng.integers(len(talk)))].format(text)
             if not taken & words(text):
                 return Wish(text, kind, join_phrases(list(slots.meant)), about, slots.excluded)
@@ -128,51 +127,53 @@ class Wisher:
                 return item
         return 0
 
-    def _category(self, about: int, example: Example, rng: np.random.Generator) -> _Slots | None:
+    def _category(self, about: int, example: Example, rng: np.random.Generator, new: bool) -> _Slots | None:
         (found,) = self._draw(about, 1, rng) or ("",)
         return _Slots({"a": _lower(found)}, (found,)) if found else None
 
-    def _vague(self, about: int, example: Example, rng: np.random.Generator) -> _Slots | None:
-        known = [one for one in self._categories[about] if one.casefold() in VAGUE]
+    def _vague(self, about: int, example: Example, rng: np.random.Generator, new: bool) -> _Slots | None:
+        known = [one for one in self._categories[about] if vague_words(one, new=new)]
         if not known:
             return None
         found = known[int(rng.integers(len(known)))]
-        said = VAGUE[found.casefold()]
+        said = vague_words(found, new=new)
         return _Slots({"a": said[int(rng.integers(len(said)))]}, (found,))
 
-    def _misspelt(self, about: int, example: Example, rng: np.random.Generator) -> _Slots | None:
+    def _misspelt(self, about: int, example: Example, rng: np.random.Generator, new: bool) -> _Slots | None:
         (found,) = self._draw(about, 1, rng) or ("",)
-        return _Slots({"a": misspell(_lower(found), rng)}, (found,)) if len(found) > 3 else None
+        return (
+            _Slots({"a": misspell(_lower(found), rng, 2 if new else 1)}, (found,)) if len(found) > 3 else None
+        )
 
-    def _decade(self, about: int, example: Example, rng: np.random.Generator) -> _Slots | None:
+    def _decade(self, about: int, example: Example, rng: np.random.Generator, new: bool) -> _Slots | None:
         year = self.catalog[about].year
         if year is None:
             return None
-        names = decade_names(year // 10 * 10)
+        names = decade_names(year // 10 * 10, new=new)
         return _Slots({"d": names[int(rng.integers(len(names)))]}, (f"{year // 10 * 10}s",))
 
-    def _both(self, about: int, example: Example, rng: np.random.Generator) -> _Slots | None:
-        one, other = self._category(about, example, rng), self._decade(about, example, rng)
+    def _both(self, about: int, example: Example, rng: np.random.Generator, new: bool) -> _Slots | None:
+        one, other = self._category(about, example, rng, new), self._decade(about, example, rng, new)
         if one is None or other is None:
             return None
         return _Slots({**one.said, **other.said}, (*one.meant, *other.meant))
 
-    def _two(self, about: int, example: Example, rng: np.random.Generator) -> _Slots | None:
+    def _two(self, about: int, example: Example, rng: np.random.Generator, new: bool) -> _Slots | None:
         found = self._draw(about, 2, rng)
         return _Slots({"a": _lower(found[0]), "b": _lower(found[1])}, found) if len(found) == 2 else None
 
-    def _exclusion(self, about: int, example: Example, rng: np.random.Generator) -> _Slots | None:
+    def _exclusion(self, about: int, example: Example, rng: np.random.Generator, new: bool) -> _Slots | None:
         (found,) = self._draw(about, 1, rng) or ("",)
         bad = self._beside(found, about, rng) if found else ""
         if not bad:
             return None
         return _Slots({"a": _lower(found), "n": _lower(bad)}, (found, f"{NOT}{bad}"), bad)
 
-    def _like(self, about: int, example: Example, rng: np.random.Generator) -> _Slots | None:
+    def _like(self, about: int, example: Example, rng: np.random.Generator, new: bool) -> _Slots | None:
         title = self._near(about, example, rng, lambda item: True)
         return _Slots({"t": title}, (f"{LIKE}{title}",)) if title else None
 
-    def _newer(self, about: int, example: Example, rng: np.random.Generator) -> _Slots | None:
+    def _newer(self, about: int, example: Example, rng: np.random.Generator, new: bool) -> _Slots | None:
         year = self.catalog[about].year or 0
         title = self._near(about, example, rng, lambda item: 0 < (item.year or 0) < year)
         return _Slots({"t": title}, (f"{LIKE}{title}", NEWER)) if title else None
@@ -243,7 +244,7 @@ class _Slots:
     excluded: str = ""
 
 
-_SLOTS: Mapping[str, Callable[[Wisher, int, Example, np.random.Generator], _Slots | None]] = {
+_SLOTS: Mapping[str, Callable[[Wisher, int, Example, np.random.Generator, bool], _Slots | None]] = {
     "category": Wisher._category,
     "vague": Wisher._vague,
     "misspelt": Wisher._misspelt,

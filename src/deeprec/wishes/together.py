@@ -18,16 +18,15 @@ class Together:
 
     def __init__(self, dataset: Dataset) -> None:
         self._size = dataset.catalog.n_items + 1
-        self._histories = [sorted(set(example.history)) for example in dataset.fit_histories()]
+        self._histories = [np.unique(example.history) for example in dataset.fit_histories()]
         self._found: dict[int, tuple[int, ...]] = {}
 
     def of(self, item: int) -> tuple[int, ...]:
         """Neighbours of an item index by the cosine of who had both, best first; none where nobody had it."""
         if item not in self._found:
             users = self._users.get(item, [])
-            counts: NDArray[np.float64] = np.zeros(self._size)
-            for user in users:
-                counts[self._histories[user]] += 1
+            theirs = [self._histories[user] for user in users] or [np.zeros(0, dtype=np.int64)]
+            counts = np.bincount(np.concatenate(theirs), minlength=self._size)
             counts[item] = 0
             cosines = counts / np.sqrt(np.maximum(self._counts, 1) * max(len(users), 1))
             best = np.argsort(-cosines, kind="stable")[:NEIGHBOURS]
@@ -39,7 +38,7 @@ class Together:
         """Who had each item, by place in `_histories`."""
         found: dict[int, list[int]] = {}
         for user, history in enumerate(self._histories):
-            for item in history:
+            for item in history.tolist():
                 found.setdefault(item, []).append(user)
         return found
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from deeprec.types import Item
+from deeprec.wishes.held_out import NEW_VAGUE
 
 # By the category's name, without regard to case.
 VAGUE: Mapping[str, tuple[str, ...]] = {
@@ -100,14 +101,29 @@ def _filler(rng: np.random.Generator) -> str:
     )
 
 
-def decade_names(decade: int) -> tuple[str, ...]:
-    """How people say a decade.
+def decade_names(decade: int, *, new: bool = False) -> tuple[str, ...]:
+    """How people say a decade; with `new`, ways that training doesn't use, where there are any.
 
     >>> decade_names(1990), decade_names(2000)
     (('the 1990s', 'the nineties', 'the 90s'), ('the 2000s',))
+    >>> decade_names(1990, new=True), decade_names(2000, new=True)
+    (('the nineteen-nineties', "the '90s"), ('the 2000s',))
     """
     whole = f"the {decade}s"
-    return (whole, f"the {TENS[decade]}", f"the {decade % 100}s") if decade in TENS else (whole,)
+    if decade not in TENS:
+        return (whole,)
+    if new:
+        return f"the nineteen-{TENS[decade]}", f"the '{decade % 100}s"
+    return whole, f"the {TENS[decade]}", f"the {decade % 100}s"
+
+
+def vague_words(category: str, *, new: bool = False) -> tuple[str, ...]:
+    """What people say for a category without naming it; with `new`, in words that training doesn't use.
+
+    >>> vague_words("Western"), vague_words("Western", new=True)[0], vague_words("Bricks")
+    (('with cowboys', 'with gunslingers', 'in the wild west'), 'with sheriffs and saloons', ())
+    """
+    return (NEW_VAGUE if new else VAGUE).get(category.casefold(), ())
 
 
 def words(text: str) -> frozenset[str]:
@@ -128,12 +144,20 @@ def title_words(item: Item) -> frozenset[str]:
     return words(f"{item.title} {item.label}") - {str(item.year)}
 
 
-def misspell(word: str, rng: np.random.Generator) -> str:
-    """One slip of the keyboard behind the first letter: a letter left out, doubled, or changed places with the next.
+def misspell(word: str, rng: np.random.Generator, slips: int = 1) -> str:
+    """The word after some slips of the keyboard; never the word itself, if it has a place for one.
 
     >>> misspell("comedy", np.random.default_rng(1)) != "comedy"
     True
     """
+    found = word
+    for _ in range(slips):
+        found = _slip(found, rng)
+    return found if found != word else _slip(word, rng)
+
+
+def _slip(word: str, rng: np.random.Generator) -> str:
+    """One slip of the keyboard behind the first letter: a letter left out, doubled, or changed places with the next."""
     places = [
         place for place in range(1, len(word) - 1) if word[place].isalpha() and word[place] != word[place + 1]
     ]

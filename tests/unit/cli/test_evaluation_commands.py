@@ -120,3 +120,32 @@ def test_a_report_before_its_evaluation_names_the_command(tmp_path: Path) -> Non
     run = Run.create(tmp_path / "run", load_config())
     with pytest.raises(EvaluationError, match="run `deeprec evaluate"):
         invoke("report", "--run", run.folder)
+
+
+def test_sentences_of_wishes_are_chosen(fitted: Path, tmp_path: Path) -> None:
+    words = ["evaluate", "--run", fitted, "--wishes", "--methods", "trm,trm-wish", "--users", 12]
+    tables = {
+        which: json.loads(invoke(*words, "--sentences", which, "--json", "--to", tmp_path))
+        for which in ("held-out", "new-words")
+    }
+    assert {path.name for path in tmp_path.glob("*.json")} == {
+        "synthetic-wishes-3.json",
+        "synthetic-wishes-new-words-3.json",
+    }
+    assert "--sentences new-words" in tables["new-words"]["command"]
+    assert "in words that training doesn't use" in tables["new-words"]["note"]
+    silent = [dict(zip(table["columns"], table["rows"][0], strict=True)) for table in tables.values()]
+    assert silent[0]["category"] == silent[1]["category"]  # the same users, who are told nothing
+    assert tables["held-out"]["title"] != tables["new-words"]["title"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--sentences", "new-words"), "belongs to --wishes"),
+        (("--wishes", "--sentences", "old"), "choose one of held-out, new-words, validation"),
+    ],
+)
+def test_sentences_that_can_t_be_are_refused(fitted: Path, words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(EvaluationError, match=message):
+        invoke("evaluate", "--run", fitted, *words)

@@ -15,7 +15,7 @@ from deeprec.policy.tiny import build_tiny
 from deeprec.rl.joint import JointPlan, JointTrainer
 from deeprec.rl.reading import label_names
 from deeprec.rl.scripts import scripted_trajectories
-from deeprec.rl.wish_scripts import WishScripts
+from deeprec.rl.wish_scripts import STEPS, WishScripts
 from deeprec.rollout.tags import TAGS
 from deeprec.trm.baselines import ItemKNN
 from deeprec.trm.phrases import split_phrases
@@ -32,10 +32,13 @@ def test_short_texts_go_from_words_to_what_they_mean() -> None:
     texts = wishes().texts(3)
     assert texts == wishes().texts(3) != wishes().texts(4)
     assert len(texts) > 40
+    assert wishes().batches(1) == [wishes().texts(number) for number in range(STEPS, 2 * STEPS)]
+    bare = [CODEC.decode(text.ids).startswith("Wish: ") for text in texts]
+    assert 0 < sum(bare) < len(bare)
     for text in texts:
         written = CODEC.decode([token for token, wanted in zip(text.ids, text.mask, strict=True) if wanted])
         read = CODEC.decode(text.ids)[: -len(written)]
-        assert "\nWish: " in read
+        assert "Wish: " in read
         assert read.endswith(f"{TAGS.begin_think}\n")
         assert written.startswith("Wanted: ")
         assert written.endswith(TAGS.end_preference)
@@ -65,7 +68,7 @@ def test_what_is_heard_is_learned(tmp_path: Path) -> None:
     )
     items = ItemModel(policy.model, policy.tokenizer, label_names(policy, DATASET))
     plan = JointPlan(20, 4, 2e-3, 4, 0, tmp_path)
-    made = JointTrainer(items, [], fit_histories(DATASET), plan, wishes().texts)
+    made = JointTrainer(items, [], fit_histories(DATASET), plan, wishes().batches)
     made.items.model.train()
-    losses = [made.hear(number, 2e-3) for number in range(20)]
+    losses = [made.hear(wishes().texts(number), 2e-3) for number in range(20)]
     assert losses[-1] < losses[0] - 1.0

@@ -15,11 +15,14 @@ from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
 from deeprec.trm.mentions import MentioningTRM
 from deeprec.trm.phrases import item_phrases, split_phrases
-from deeprec.wishes.forms import FORMS, TALK
+from deeprec.wishes.forms import KINDS, TALK, Sentences, sentences
+from deeprec.wishes.held_out import NEW_VAGUE
 from deeprec.wishes.rule import WishRule
-from deeprec.wishes.simulated import KINDS, Wish, Wisher, rng_for, with_wishes
+from deeprec.wishes.simulated import Wish, Wisher, rng_for, with_wishes
 from deeprec.wishes.together import Together
-from deeprec.wishes.words import VAGUE, misspell, title_words, words
+from deeprec.wishes.words import COMMON, FUNCTION_WORDS, VAGUE, misspell, title_words, words
+
+WHICH: tuple[Sentences, ...] = ("training", "validation", "held-out", "new-words")
 
 
 @cache
@@ -34,12 +37,12 @@ def world() -> Dataset:
     return replace(build_dataset(), catalog=Catalog(tuple(items)))
 
 
-def all_wishes(kind: str, *, held_out: bool = False, misleading: bool = False) -> list[Wish]:
+def all_wishes(kind: str, which: Sentences = "training", *, misleading: bool = False) -> list[Wish]:
     """Twenty by everybody of each part with targets."""
     wisher, rng = Wisher(world()), np.random.default_rng(0)
     examples = [example for part in ("rl", "validation", "test") for example in world().examples(part)]
     found = [
-        wisher.wish(example, rng, kind, held_out=held_out, misleading=misleading)
+        wisher.wish(example, rng, kind, which=which, misleading=misleading)
         for example in examples
         for _ in range(20)
     ]
@@ -47,9 +50,9 @@ def all_wishes(kind: str, *, held_out: bool = False, misleading: bool = False) -
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("held_out", [False, True])
-def test_every_kind_can_be_said_and_is_true(kind: str, held_out: bool) -> None:
-    found = all_wishes(kind, held_out=held_out)
+@pytest.mark.parametrize("which", WHICH)
+def test_every_kind_can_be_said_and_is_true(kind: str, which: Sentences) -> None:
+    found = all_wishes(kind, which)
     assert len({wish.text for wish in found}) >= 10
     for wish in found:
         phrases, own = split_phrases(wish.meant), set(item_phrases(world().catalog[wish.about]))
@@ -92,22 +95,49 @@ def test_titles_that_go_together_are_counted_in_the_fit_part_alone() -> None:
     assert not together.of(30)
 
 
-def test_training_and_evaluation_share_no_sentence() -> None:
-    for forms in (*FORMS.values(), TALK):
-        assert not set(forms.training) & set(forms.held_out)
-        assert min(len(forms.training), len(forms.held_out)) >= 3
-    said = [
-        frozenset(wish.text for wish in all_wishes("category", held_out=held_out))
-        for held_out in (False, True)
-    ]
-    assert not said[0] & said[1]
+@pytest.mark.parametrize("kind", [*KINDS, TALK])
+def test_no_sentence_is_said_twice(kind: str) -> None:
+    """Neither in training and evaluation, nor where something was chosen and where it is measured."""
+    found = [sentences(kind, which) for which in WHICH]
+    assert sum(map(len, found)) == len(set().union(*found))
+    assert min(map(len, found)) >= 3
+
+
+def test_wishes_of_training_are_none_of_the_evaluation() -> None:
+    said = [frozenset(wish.text for wish in all_wishes("category", which)) for which in WHICH]
+    assert sum(map(len, said)) == len(set().union(*said))
+
+
+def test_new_words_are_new() -> None:
+    """Each sentence has a word that training never says; vague words share none with those of training."""
+    known = {
+        word for kind in (*KINDS, TALK) for text in sentences(kind, "training") for word in text_words(text)
+    }
+    known |= {word for text in (*COMMON, *FUNCTION_WORDS) for word in text_words(text)}
+    for kind in (*KINDS, TALK):
+        for text in sentences(kind, "new-words"):
+            assert text_words(text) - known, text
+    vague = {word for said in VAGUE.values() for text in said for word in text_words(text)} - {
+        "about",
+        "full",
+        "with",
+        "and",
+    }
+    for said in NEW_VAGUE.values():
+        for text in said:
+            assert not text_words(text) & vague, text
+
+
+def text_words(text: str) -> set[str]:
+    return set(words(text)) - {"a", "b", "d", "t", "n"}
 
 
 def test_vague_words_and_slips_name_no_category() -> None:
     for wish in [*all_wishes("vague"), *all_wishes("misspelt")]:
         assert not words(wish.text) & {category.lower() for category in CATEGORIES}
-    spoken = Counter(word for known in VAGUE.values() for word in known)
+    spoken = Counter(word for table in (VAGUE, NEW_VAGUE) for known in table.values() for word in known)
     assert max(spoken.values()) == 1  # a word means one category
+    assert set(VAGUE) == set(NEW_VAGUE)
     assert all(misspell("musical", np.random.default_rng(seed)) != "musical" for seed in range(30))
 
 
