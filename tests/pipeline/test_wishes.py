@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from xml.etree.ElementTree import fromstring
 
@@ -19,6 +20,7 @@ from deeprec.evaluation.wishes_picture import wishes_picture
 from deeprec.methods import TRM, TRM_MEANT, TRM_WISH, TRM_WISH_RULE
 from deeprec.pipeline import build_deeprec, build_recommenders, build_wishing
 from deeprec.policy.loading import load_policy
+from deeprec.rl import wish_scripts
 from deeprec.rl.stage import run_rl
 from deeprec.rl.warm_start import run_warm_start, stage_inputs
 from deeprec.rollout.list_prior import WISHED_KEY, prior_of
@@ -61,16 +63,18 @@ SETTINGS = (
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Up to stage 1, with half of everything wished for."""
     made = Run.create(
         tmp_path_factory.mktemp("wishes") / "run", load_config(overrides=(*SETTINGS, "wishes.share=0.5"))
     )
     dataset = run_data(made)
     trm = run_trm(made, dataset)
-    run_warm_start(made, dataset, trm)
-    run_rl(made, dataset, trm, COLD_START)
-    return made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wish_scripts, "STEPS", 1)  # nobody here has to understand much
+        run_warm_start(made, dataset, trm)
+        run_rl(made, dataset, trm, COLD_START)
+        yield made
 
 
 def test_training_hears_wishes_and_no_prompt_gives_its_target_away(run: Run) -> None:
