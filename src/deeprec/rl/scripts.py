@@ -41,6 +41,9 @@ NARROW_PHRASES = (1, 2)  # fewest and most in a preference that explores
 WIDE_PHRASES = (2, 4)  # and in the wide one
 _RECENT = 10  # latest items that a script's thoughts are about
 OPEN_PREFERENCE = "no preference"  # steers nothing: what is never shown can't be chosen later
+# Of the narrow preferences that ask for what the thought before them named. With fewer the likeliest preference is
+# the same for everybody, the commonest phrase of all.
+MEANT_SHARE = 0.5
 OPEN_SHARE = 0.3  # of the wide preferences that are left open, or name the month alone
 # Of the preferences that also name the month of the latest item, where dates are shown or `now` is known.
 DATED_SHARE = 0.5
@@ -205,31 +208,41 @@ def _exploration(
     config: RolloutConfig,
 ) -> str:
     turn, usual = len(episode.turns), _usual(episode, rarity, config)
-    shown = usual[turn : turn + 2] or usual[:2] or ["new"]
-    preference = _preference(episode, catalog, rarity, rng, is_wide=is_wide)
+    shown = usual[turn : turn + 2] or usual[:2]
+    preference = _preference(episode, catalog, rarity, rng, shown, is_wide=is_wide)
     times = episode.example.timestamps
     if (config.now or "date" in config.prompt_fields) and times and rng.random() < DATED_SHARE:
         month = NOW if config.now else month_phrase(times[-1])
         preference = month if preference == OPEN_PREFERENCE else join_phrases([month, preference])
-    thought = _thought(shown, is_wide=is_wide)
+    thought = _thought(shown or ["new"], is_wide=is_wide)
     return f"{thought}{TAGS.begin_preference}{preference}{TAGS.end_preference}"
 
 
 def _usual(episode: Episode, rarity: Rarity, config: RolloutConfig) -> list[str]:
-    """What the prompt shows most of, first: a thought that a small policy learns to say truly.
+    """What the user's latest items have more of than the catalogue, first: by the difference of the two shares.
 
-    (Ordered by how much more of it there is than in the catalogue, a thought is about the rarest phrase, and the policy
-    guesses.)
+    By the share in the history alone nearly everybody's thought is about the commonest genre; by the quotient of the
+    two it is about the rarest phrase, and a small policy guesses.
     """
     recent = episode.example.history[-min(_RECENT, config.history) :]
     counts = Counter(phrase for item in recent for phrase in _phrases(episode.catalog, item, rarity))
-    return sorted(counts, key=lambda phrase: (-counts[phrase], rarity[phrase], phrase))
+
+    def excess(phrase: str) -> float:
+        return counts[phrase] / len(recent) - 1.0 / (rarity[phrase] * episode.catalog.n_items)
+
+    return sorted(counts, key=lambda phrase: (-excess(phrase), phrase))
 
 
 def _preference(
-    episode: Episode, catalog: Catalog, rarity: Rarity, rng: np.random.Generator, *, is_wide: bool
+    episode: Episode,
+    catalog: Catalog,
+    rarity: Rarity,
+    rng: np.random.Generator,
+    shown: Sequence[str],
+    *,
+    is_wide: bool,
 ) -> str:
-    """A narrow preference: one or two phrases of the next item or of recent ones. Or a wide one.
+    """A narrow preference: one or two phrases of the thought (`shown`), the next item or recent ones. Or a wide one.
 
     The wide preference's list is the final one, so it is the sum of several recent
     items. Never one already asked for, if that can be helped. Rare phrases come a little
@@ -242,6 +255,10 @@ def _preference(
         return OPEN_PREFERENCE
     sources = (history[-1:], history[-5:]) if is_wide else ((episode.example.target,), history[-5:])
     fewest, most = WIDE_PHRASES if is_wide else NARROW_PHRASES
+    if shown and not is_wide and rng.random() < MEANT_SHARE:
+        meant = join_phrases(list(shown[: int(rng.integers(fewest, most + 1))]))
+        if meant not in asked:
+            return meant
     text = ""
     for _ in range(4):  # tries for one that was not asked for yet; a poor item may have no other
         items = sources[rng.integers(len(sources))]
