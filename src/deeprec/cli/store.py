@@ -75,7 +75,7 @@ def export(
     from dataclasses import asdict
 
     from deeprec.run import Run
-    from deeprec.store.export import write_export
+    from deeprec.store.export import WISHES, write_export
 
     opened_run = Run.open(run)
     with _open(store, run) as opened:
@@ -92,6 +92,8 @@ def export(
             f"{done.unknown_items:,} interactions are with items that the run doesn't know: add these to "
             f"{folder / 'items.parquet'}, or training leaves them out"
         )
+    if done.wishes:
+        typer.echo(f"{done.wishes:,} times feedback brought what its user had said: {folder / WISHES}")
     typer.echo(f"Now try: deeprec quickstart --config {done.config} --run runs/next")
 
 

@@ -22,7 +22,16 @@ from deeprec.toml import to_toml
 _SCHEMA = pl.Schema(
     {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Float64, "rating": pl.Float32}
 )
-CONFIG = "next.toml"
+_WISHES = pl.Schema(
+    {
+        "user_id": pl.String,
+        "item_id": pl.String,
+        "kind": pl.String,
+        "timestamp": pl.Float64,
+        "wish": pl.String,
+    }
+)
+CONFIG, WISHES = "next.toml", "wishes.parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,7 @@ class Export:
     run_interactions: int  # of the run's own data, to compare with
     forgotten_users: int  # users of the run's data that are left out
     unknown_items: int  # interactions with items that the run's catalogue lacks
+    wishes: int = 0  # feedback that brought what its user had said
 
 
 def export_interactions(store: Store, dataset: Dataset) -> pl.DataFrame:
@@ -75,16 +85,30 @@ def export_interactions(store: Store, dataset: Dataset) -> pl.DataFrame:
     return found.sort("timestamp", maintain_order=True) if timed else found
 
 
+def export_wishes(store: Store) -> pl.DataFrame:
+    """What users had said that they want when they gave feedback: `user_id, item_id, kind, timestamp, wish`.
+
+    In the order of the feedback, impressions among it: what was shown for a wish and left alone tells, too.
+    """
+    rows = [
+        (found.user_id, found.item_id, found.kind, found.time, found.wish)
+        for found in store.feedback()
+        if found.wish
+    ]
+    return pl.DataFrame(rows, schema=_WISHES, orient="row")
+
+
 def write_export(store: Store, run: Run, folder: Path) -> Export:
     """Write `interactions.parquet`, `items.parquet`, perhaps `users.parquet`, and the settings to train on them.
 
-    The settings are the run's own with these files as data. `folder` is written whole or not
-    at all, and must not hold anything yet; raises StoreError where it does or can't be written.
+    `wishes.parquet` stands beside them where users said any: training makes up its own, and reads none of these yet.
+    The settings are the run's own with these files as data. `folder` is written whole or not at all, and
+    must not hold anything yet; raises StoreError where it does or can't be written.
     """
     dataset = load_data(run)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StoreError(f"{folder}: is not empty; name a new folder with --to")
-    rows = export_interactions(store, dataset)
+    rows, wishes = export_interactions(store, dataset), export_wishes(store)
     known = [item.item_id for item in dataset.catalog.items]
     known_people = dataset.users.clear() if store.tenant else dataset.users
     people = known_people.join(rows, on="user_id", how="semi", maintain_order="left")
@@ -95,6 +119,8 @@ def write_export(store: Store, run: Run, folder: Path) -> Export:
             _items(dataset).write_parquet(part / "items.parquet")
             if with_users:
                 people.write_parquet(part / "users.parquet")
+            if wishes.height:
+                wishes.write_parquet(part / WISHES)
             (part / CONFIG).write_text(_settings(run, folder.absolute(), with_users), encoding="utf-8")
     except (OSError, PolarsError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -106,6 +132,7 @@ def write_export(store: Store, run: Run, folder: Path) -> Export:
         run_interactions=dataset.interactions.height,
         forgotten_users=0 if store.tenant else len(store.deleted(dataset.user_ids)),
         unknown_items=rows.filter(~pl.col("item_id").is_in(known)).height,
+        wishes=wishes.height,
     )
 
 

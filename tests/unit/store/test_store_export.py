@@ -184,6 +184,25 @@ def test_the_next_training_learns_from_what_was_done_since(run: Run, tmp_path: P
     assert target.timestamp == late
 
 
+def test_what_users_said_is_exported_and_what_the_forgotten_said_is_not(run: Run, tmp_path: Path) -> None:
+    first, gone = load_data(run).user_ids[:2]
+    with open_store(f"sqlite:///{tmp_path / 'store.db'}") as store:
+        assert write_export(store, run, tmp_path / "before").wishes == 0
+        store.add_feedback(
+            replace(click(first, "a", 1.0), wish="something funny"),
+            replace(click(gone, "a", 2.0), wish="no musicals"),
+            click(first, "b", 3.0),
+            Feedback(first, "c", "impression", 4.0, wish="like Alien"),
+        )
+        store.delete_user(gone)
+        assert write_export(store, run, tmp_path / "next").wishes == 2
+    assert not (tmp_path / "before" / "wishes.parquet").exists()
+    assert pl.read_parquet(tmp_path / "next" / "wishes.parquet").rows() == [
+        (first, "a", "click", 1.0, "something funny"),
+        (first, "c", "impression", 4.0, "like Alien"),
+    ]
+
+
 def test_an_export_takes_the_place_of_nothing(run: Run, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with open_store(f"sqlite:///{tmp_path / 'db' / 'store.db'}") as store:
