@@ -7,17 +7,19 @@ once more costs next to nothing beside the loading; `deeprec doctor` checks ever
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from deeprec.disk import file_hash, read_jsonl, write_atomically
+from deeprec.disk import file_hash, read_json, read_jsonl, write_atomically
 
 # Bytes of a stage whose hashes are checked by whoever loads it: a twentieth of a second of SHA-256, of the
 # six seconds and more that a run takes to load (docs/reliability.md).
 HASHED_ON_LOAD = 32 * 2**20
+# Of a folder with weights or tables, what is read by its name or because it is there.
+LOADED = frozenset({".json", ".safetensors", ".jinja", ".model", ".txt", ".parquet", ".bin"})
 # Made again whenever they are missing, or by other commands later.
 _SEAL = "seal"
 COMPLETE = "complete.json"
@@ -47,7 +49,7 @@ def mark_whole(folder: Path, **facts: Any) -> None:
 def read_whole(folder: Path) -> dict[str, Any] | str:
     """The facts of a checkpoint that is what was written; otherwise what is wrong with it."""
     try:
-        facts: dict[str, Any] = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
+        facts: dict[str, Any] = read_json(folder / COMPLETE)
         found = problems(folder, facts.pop("files"))
     except FileNotFoundError:
         return f"{folder} was cut short"
@@ -74,6 +76,16 @@ def problems(folder: Path, files: Mapping[str, Any], *, most: int | None = None)
     return found
 
 
+def strangers(folder: Path, places: Iterable[Path], known: Container[str]) -> list[str]:
+    """Files that loading `places` might read and that are not among those `known`, by path relative to `folder`."""
+    files = [file for place in places for file in _files(place) if file.suffix in LOADED]
+    return [
+        f"{file} was not left by it; move it away"
+        for file in files
+        if file.relative_to(folder).as_posix() not in known
+    ]
+
+
 def count_rows(logs: Iterable[Path], stage: str) -> dict[str, list[Any]]:
     """How many rows of a stage each log holds, and the hash of them in their order."""
     found = {}
@@ -92,6 +104,14 @@ def changed_rows(logs: Iterable[Path], stage: str, rows: Mapping[str, Any]) -> l
     return [log for log in logs if log.name in rows and found.get(log.name) != rows[log.name]]
 
 
+def is_record(entry: object) -> bool:
+    """Whether an entry of `stages.json` has the form of a record, whatever it says."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("inputs"), str):
+        return False
+    counted = [entry.get("files", {}), entry.get("logged", {})]
+    return all(isinstance(one, dict) and all(map(_is_counted, one.values())) for one in counted)
+
+
 def seal(record: Mapping[str, Any]) -> dict[str, Any]:
     """The record of a stage with a hash of itself."""
     # As it reads back: JSON knows no tuples, and no keys but text.
@@ -102,6 +122,12 @@ def seal(record: Mapping[str, Any]) -> dict[str, Any]:
 def is_sealed(record: Mapping[str, Any]) -> bool:
     """Whether a record is what was written."""
     return bool(record.get(_SEAL) == seal(record)[_SEAL])
+
+
+def _is_counted(pair: object) -> bool:
+    return (
+        isinstance(pair, list) and len(pair) == 2 and type(pair[0]) is int and isinstance(pair[1], str | None)
+    )
 
 
 def _files(place: Path) -> list[Path]:

@@ -6,6 +6,7 @@ two processes never write into one file.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import hashlib
@@ -123,6 +124,23 @@ def alone(file: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def read_json(file: Path) -> Any:
+    """What a JSON file holds. Raises OSError, also for what is no file, or ValueError, whatever the text is.
+
+    A pipe is not waited for, and thousands of brackets are no RecursionError.
+    """
+    if file.exists() and not file.is_file():
+        raise OSError(errno.EINVAL, "is no file", str(file))
+    return _parsed(file.read_bytes())
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def append_jsonl(file: Path, record: Mapping[str, Any]) -> None:
     """Append one JSON object as a line, in the place of a line that a killed run left unfinished."""
     with naming(file), alone(file), file.open("ab+") as lines:
@@ -166,12 +184,14 @@ def read_jsonl(file: Path) -> list[dict[str, Any]]:
     """All records of a JSON-lines file; an unfinished last line (a killed run) is left out."""
     if not file.exists():
         return []
+    if not file.is_file():
+        raise RunError(f"{file}: is no file; move it away, or restore it from a copy")
     records: list[dict[str, Any]] = []
     lines = file.read_bytes().splitlines()
     for number, line in enumerate(lines, 1):
         try:
-            record = json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            record = _parsed(line)
+        except ValueError as error:
             if number < len(lines):
                 raise RunError(f"{file} line {number}: not valid JSON ({error}); delete the line") from None
             continue

@@ -18,7 +18,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from deeprec import artefacts, stages
 from deeprec.config import RunConfig, parse_saved
 from deeprec.device import check_one_process
-from deeprec.disk import alone, write_atomically
+from deeprec.disk import alone, read_json, write_atomically
 from deeprec.errors import DeepRecError, RunError
 from deeprec.layout import Layout
 from deeprec.locks import check_place, writing
@@ -126,14 +126,13 @@ class Run(Layout):
         file = self.folder / "stages.json"
         if not file.exists():
             return {}
+        again = "restore it from a copy, or delete it to run the stages again"
         try:
-            record: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise RunError(f"{file}: not valid JSON ({error}); delete it to run the stages again") from None
-        if not isinstance(record, dict) or not all(
-            isinstance(entry, dict) and "inputs" in entry for entry in record.values()
-        ):
-            raise RunError(f"{file}: not a record of stages; delete it to run the stages again")
+            record: dict[str, dict[str, Any]] = read_json(file)
+        except (OSError, ValueError) as error:
+            raise RunError(f"{file}: can't be read ({error}); {again}") from None
+        if not isinstance(record, dict) or not all(map(artefacts.is_record, record.values())):
+            raise RunError(f"{file}: not a record of stages; {again}")
         return record
 
     def is_current(self, stage: str, inputs: str) -> bool:
@@ -177,9 +176,16 @@ class Run(Layout):
             raise RunError(f"stage '{stage}': {found[0]}{more}; {self.remedy(stage)}")
 
     def problems(self, stage: str, *, thorough: bool = False) -> list[str]:
-        """Every file of a finished stage that is gone or changed, in words."""
-        files = self.finished().get(stage, {}).get("files", {})
-        return artefacts.problems(self.folder, files, most=None if thorough else artefacts.HASHED_ON_LOAD)
+        """What is wrong with a finished stage, in words: its record, and files that are gone, changed or foreign."""
+        record = self.finished().get(stage, {})
+        if "seal" in record and not artefacts.is_sealed(record):
+            return [f"{self.folder / 'stages.json'} holds another record of it than was written"]
+        most = None if thorough else artefacts.HASHED_ON_LOAD
+        found = artefacts.problems(self.folder, record.get("files", {}), most=most)
+        # A report is written into by whoever exports it; from the others something would be loaded.
+        if "files" in record and stage != stages.EVALUATION:
+            found += artefacts.strangers(self.folder, self.left_by(stage), record["files"])
+        return found
 
     def remedy(self, stage: str) -> str:
         """What to do where a file of a stage is gone or changed."""

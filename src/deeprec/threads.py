@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeprec.disk import write_atomically
+from deeprec.disk import read_json, write_atomically
 from deeprec.errors import ConfigError
 from deeprec.progress import say
 
@@ -174,7 +174,7 @@ def _keep(run: Run, stage: str, inputs: str, choice: Choice) -> None:
 def _read(run: Run) -> dict[str, dict[str, str | int]]:
     """What stages began with; nothing where the file can't be read: then they measure."""
     try:
-        found = json.loads((run.folder / _FILE).read_text(encoding="utf-8"))
+        found = read_json(run.folder / _FILE)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

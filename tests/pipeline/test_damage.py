@@ -126,6 +126,40 @@ def test_lost_rows_and_changed_records_are_found(whole: Run) -> None:
         file.write_bytes(content)
 
 
+def test_a_record_that_was_changed_is_refused_by_whoever_loads_the_stage(whole: Run) -> None:
+    """Without the names of its files, or with other sizes, nothing would be checked."""
+    record = whole.folder / "stages.json"
+    content = record.read_bytes()
+    for found, put in ((b'"files"', b'"fhles"'), (b'"minutes": 0', b'"minutes": 7')):
+        record.write_bytes(content.replace(found, put))
+        with pytest.raises(
+            RunError, match=r"stages\.json holds another record of it than was written; restore"
+        ):
+            load(whole)
+        assert inspect_run(whole.folder).problems
+        assert "problem" in [finding.verdict for finding in inspect_run(whole.folder).findings]
+    for text in (
+        '{"data": {"inputs": "a", "files": []}}',
+        '{"data": {"inputs": "a", "files": {"x": 5}}}',
+        "[" * 10**5,
+    ):
+        record.write_text(text)
+        with pytest.raises(RunError, match=r"stages\.json: .*restore it from a copy"):
+            whole.finished()
+    record.write_bytes(content)
+    load(whole)
+
+
+def test_a_file_that_no_stage_left_is_not_loaded(whole: Run) -> None:
+    for file in (whole.policy("warm_start") / "adapter_config.json", whole.trm / "other.safetensors"):
+        file.write_text("{}")
+        with pytest.raises(RunError, match=f"{file} was not left by it; move it away"):
+            load(whole)
+        assert any(str(file) in problem for problem in inspect_run(whole.folder).problems)
+        file.unlink()
+    load(whole)
+
+
 def test_a_lost_record_is_no_run_that_has_not_begun(whole: Run) -> None:
     record = whole.folder / "stages.json"
     content = record.read_bytes()

@@ -174,7 +174,7 @@ def test_an_interrupted_one_goes_on(
     changes = ("warm_start.text_epochs=1", "warm_start.script_steps=56", "warm_start.trajectories_per_step=2")
     whole, broken = copy_run("whole", *changes), copy_run("broken", *changes)
     run_warm_start(whole, *load_parts(whole))
-    real = deeprec.rl.warm_start.append_jsonl
+    real = deeprec.rl.supervised.append_jsonl
 
     def fail(file: Path, record: dict) -> None:
         real(file, record)
@@ -182,7 +182,7 @@ def test_an_interrupted_one_goes_on(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(deeprec.rl.warm_start, "append_jsonl", fail)
+        patch.setattr(deeprec.rl.supervised, "append_jsonl", fail)
         with pytest.raises(KeyboardInterrupt):
             run_warm_start(broken, *load_parts(broken))
     assert "warm_start" not in broken.finished()
@@ -204,7 +204,7 @@ def test_checkpoints_of_other_settings_are_left_alone(
             raise TrainingError("diverged")
 
     with monkeypatch.context() as patch:
-        patch.setattr(deeprec.rl.warm_start, "append_jsonl", fail)
+        patch.setattr(deeprec.rl.supervised, "append_jsonl", fail)
         with pytest.raises(TrainingError):
             run_warm_start(run, *load_parts(run))
     calm = Run.create(run.folder, copy_run("fresh", *changes, "warm_start.learning_rate=1e-3").config)

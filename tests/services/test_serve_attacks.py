@@ -38,6 +38,8 @@ DUE = {
     "wrong keys": {"401", "429"},
     "clicks": {"201"},
     "3,000 headers": {"400"},
+    "3,000 headers behind another request": {"200"},  # the first line that comes; then 400, and it is closed
+    "13,000 lines behind a body": {"400", "closed"},
     "chunks of a byte": {"400", "closed"},
     "a connection that goes at once": {"left"},
     "a stream that is left": {"left"},

@@ -17,6 +17,7 @@ from serve_world import running, small_service
 from deeprec.serve import limits
 
 IDLE = 0.4  # seconds
+PING = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 HEAD = b"POST /v1/recommendations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 BODY = b'{"user_id": "u1", "mode": "trm"}'
 
@@ -110,6 +111,34 @@ def test_a_long_head_is_refused(client: httpx.Client) -> None:
         found = read(one)
         assert b"application/problem+json" in found
         assert b"longer than 16384 bytes" in found
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (PING * 2 + b"GET / HTTP/1.1\r\n" + b"a:b\r\n" * 50_000, b"100 headers"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"a:b\r\n" * 50_000, b"lines behind the body"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;" + b"a=b;" * 50_000, b"before a piece of it"),
+        (HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"both a Content-Length"),
+    ],
+    ids=["a second head", "trailers", "a chunk's head", "two lengths"],
+)  # fmt: skip
+def test_lines_are_bounded_wherever_they_stand(client: httpx.Client, sent: bytes, told: bytes) -> None:
+    """Tens of thousands that come at once would be read at once, while nobody else is answered."""
+    with connected(client) as one:
+        with suppress(OSError):
+            one.sendall(sent)
+        found = read(one)
+        assert told in found or found == b""  # a client that sends on may miss it
+    assert answers(client)
+
+
+def test_a_hundred_headers_may_come_in_any_pieces(client: httpx.Client) -> None:
+    lines = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + b"X: 1\r\n" * 98
+    with connected(client, lines) as one:
+        time.sleep(0.05)
+        one.sendall(b"\r\n")
+        assert read(one).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize("headers", [{}, {"Host": "elsewhere"}], ids=["too long", "another host"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from collections.abc import Iterator
@@ -182,6 +183,16 @@ def test_what_is_no_json_is_told(client: httpx.Client, body: bytes) -> None:
     (error,) = refused(post(client, body), 400)
     assert (error["field"], error["value"]) == ("body", None)
     assert "is not JSON" in error["remedy"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "gzip, identity", "x" * 5000])
+def test_a_body_that_is_packed_is_not_unpacked(client: httpx.Client, coding: str) -> None:
+    headers = {"content-type": "application/json", "content-encoding": coding}
+    bomb = gzip.compress(b" " * 10_000_000)[:8000]
+    answer = client.post("/v1/recommendations", content=bomb, headers=headers)
+    assert (answer.status_code, "send it as it is" in answer.json()["detail"]) == (415, True)
+    headers["content-encoding"] = "Identity"
+    assert client.post("/v1/recommendations", content=b'{"user_id": "u1"}', headers=headers).is_success
 
 
 @pytest.mark.parametrize(

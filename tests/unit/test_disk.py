@@ -15,7 +15,7 @@ import pytest
 from file_limits import files_up_to
 from safetensors.numpy import save_file
 
-from deeprec.disk import append_jsonl, read_jsonl, whole_file, whole_folder, write_atomically
+from deeprec.disk import append_jsonl, read_json, read_jsonl, whole_file, whole_folder, write_atomically
 from deeprec.errors import RunError
 from deeprec.space import naming
 
@@ -168,3 +168,23 @@ def test_an_error_that_names_its_file_keeps_it_and_a_pipe_is_no_file(tmp_path: P
     with pytest.raises(BrokenPipeError) as caught, naming(tmp_path):
         raise BrokenPipeError(errno.EPIPE, "closed")
     assert caught.value.filename is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"a": ' + "1" * 5000 + "}", "\x00"])
+def test_whatever_a_json_file_holds_is_a_value_error(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "a.json"
+    file.write_text(text)
+    with pytest.raises(ValueError):  # noqa: PT011 - of whichever kind
+        read_json(file)
+    file.write_text(f"{text or '{'}\n{{}}\n")
+    with pytest.raises(RunError, match=r"a\.json line 1: not valid JSON"):
+        read_jsonl(file)
+
+
+def test_what_is_no_file_is_neither_read_nor_waited_for(tmp_path: Path) -> None:
+    for place, make in ((tmp_path / "folder", Path.mkdir), (tmp_path / "pipe", os.mkfifo)):
+        make(place)
+        with pytest.raises(OSError, match="is no file"):
+            read_json(place)
+        with pytest.raises(RunError, match="is no file; move it away"):
+            read_jsonl(place)

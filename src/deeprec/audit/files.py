@@ -18,12 +18,12 @@ def check_files(run: Run) -> list[Finding]:
     finished = run.finished()
     if not finished:
         return []
-    before = [stage for stage, record in finished.items() if "files" not in record]
+    before = [stage for stage, record in finished.items() if not {"files", "seal"} & record.keys()]
     if before:
         text = f"{', '.join(before)}: made by an earlier version, which kept no hashes; run the stage again"
         return [Finding(_FILES, Verdict.UNPROVEN, text)]
     damage = [text for stage in finished for text in run.problems(stage, thorough=True)]
-    sizes = [size for record in finished.values() for size, _ in record["files"].values()]
+    sizes = [size for record in finished.values() for size, _ in record.get("files", {}).values()]
     return [
         _finding(
             _FILES,
@@ -33,7 +33,7 @@ def check_files(run: Run) -> list[Finding]:
         _finding(
             "logs hold what the stages logged",
             _changed_logs(run, finished),
-            f"{sum(count for record in finished.values() for count, _ in record['logged'].values())} rows",
+            f"{sum(count for record in finished.values() for count, _ in record.get('logged', {}).values())} rows",
         ),
         _finding(
             "records of stages are those that were written",
@@ -51,7 +51,7 @@ def _changed_logs(run: Run, finished: Mapping[str, Mapping[str, Any]]) -> list[s
     found = []
     for stage, record in finished.items():
         try:
-            logs = artefacts.changed_rows((run.metrics, run.trajectories), stage, record["logged"])
+            logs = artefacts.changed_rows((run.metrics, run.trajectories), stage, record.get("logged", {}))
         except RunError as error:  # a broken line, told with its number
             return [str(error)]
         found += [

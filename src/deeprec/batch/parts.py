@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from deeprec.batch.tasks import Execute, Job, Task
-from deeprec.disk import whole_file, write_atomically
+from deeprec.disk import read_json, whole_file, write_atomically
 from deeprec.errors import RunError
 from deeprec.locks import hold
 from deeprec.progress import progress_bar, say, without_bars
@@ -88,6 +88,6 @@ def cut(bounds: Sequence[int], users: int, size: int) -> tuple[Task, ...]:
 
 def _read(file: Path) -> object:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return read_json(file)
     except ValueError:
         return None

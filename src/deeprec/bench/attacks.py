@@ -68,6 +68,14 @@ def _headers(host: str, key: str, _: int) -> bytes:
     return f"GET /v1/items HTTP/1.1\r\nHost: {host}\r\n".encode() + b"a:b\r\n" * 3000 + b"\r\n"
 
 
+def _trailers(host: str, key: str, _: int) -> bytes:
+    return _chunked(host, key, 0).partition(b"\r\n\r\n")[0] + b"\r\n\r\n0\r\n" + b"a:b\r\n" * 13_000 + b"\r\n"
+
+
+def _second_head(host: str, key: str, _: int) -> bytes:
+    return f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode() + _headers(host, key, 0)
+
+
 def _guesses(host: str, key: str, number: int) -> bytes:
     return _request("GET", "/v1/runs")(host, f"{key}-wrong-{number}", 0)
 
@@ -96,6 +104,8 @@ ATTACKS = (
     Attack("wrong keys", _guesses),
     Attack("clicks", _feedback),
     Attack("3,000 headers", _headers),
+    Attack("3,000 headers behind another request", _second_head),
+    Attack("13,000 lines behind a body", _trailers),
     Attack("chunks of a byte", _chunked),
     Attack("a body in drops", _slow_body, drops=b" "),
     Attack("a head that never ends", lambda host, *_: f"GET / HTTP/1.1\r\nHost: {host}\r\n".encode(), drops=b"a:b\r\n"),

@@ -9,21 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from deeprec.data.visible import visible
 from deeprec.types import Item
 
 _SPACE = re.compile(r"\s+")
 # Angle brackets and pipes build every tag of the protocol; without them no text can forge one.
 _TAG_PARTS = str.maketrans({"<": "‹", ">": "›"})
-# What is no letter but parts words: controls, the zero-width non-joiner, line ends, the blank Braille cell.
-_BLANK = re.compile("[\x00-\x1f\x7f-\x9f\u200c\u2028\u2029\u2800]")
-# What no reader sees and a language model does: all of Unicode's Default_Ignorable_Code_Point (tags that spell
-# whole orders, variation selectors, joiners, marks that turn the direction of writing), annotations, and
-# halves of surrogate pairs.
-_HIDDEN = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200d-\u200f\u202a-\u202e\u2060-\u206f\u3164"
-    "\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
-    "\U000e0000-\U000e0fff]"
-)
+# What is no letter but parts words: controls, line ends, the blank Braille cell.
+_BLANK = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u2800]")
 # In characters. Chosen so that no item of the known sets changes: their longest title has 841, and a shop that
 # takes descriptions for categories has one of 1,757.
 LONGEST_TITLE = 1000
@@ -39,17 +32,9 @@ def clean_text(text: str, most: int | None = None) -> str:
     >>> clean_text("Ali\\u00aden\\U000e0072\\U000e0061"), clean_text("Solaris", most=4)
     ('Alien', 'Sol…')
     """
-    cleaned = _SPACE.sub(" ", _BLANK.sub(" ", _HIDDEN.sub("", text)).translate(_TAG_PARTS)).strip()
-    return cleaned if most is None or len(cleaned) <= most else cleaned[: most - 1].rstrip() + "…"
-
-
-def holds_hidden(text: str) -> bool:
-    """Whether a text holds characters that no reader sees.
-
-    >>> holds_hidden("Alien"), holds_hidden("Alien\\U000e0072")
-    (False, True)
-    """
-    return _HIDDEN.search(text) is not None
+    cleaned = _SPACE.sub(" ", _BLANK.sub(" ", visible(text)).translate(_TAG_PARTS)).strip()
+    # Where it is cut a joiner may have lost its neighbour.
+    return cleaned if most is None or len(cleaned) <= most else visible(cleaned[: most - 1].rstrip()) + "…"
 
 
 def normal_form(text: str) -> str:

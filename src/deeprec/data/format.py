@@ -10,11 +10,12 @@ from typing import Any
 import polars as pl
 from polars.exceptions import PolarsError
 
-from deeprec.data.catalog import Catalog, clean_text, holds_hidden
+from deeprec.data.catalog import Catalog, clean_text
 from deeprec.data.dataset import Dataset, Protocol, Provenance
 from deeprec.data.files import SourceFile
 from deeprec.data.summary import summarize
-from deeprec.disk import whole_folder
+from deeprec.data.visible import holds_hidden
+from deeprec.disk import read_json, whole_folder
 from deeprec.errors import DataError
 from deeprec.space import remedy_of
 from deeprec.types import Item
@@ -145,7 +146,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise DataError(f"{file}: is missing; prepare the data with `deeprec data prepare NAME`")
     try:
-        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = read_json(file)
         found = manifest["format"]
         keys = {"name", "allow_repeats", "fingerprint", "provenance", "summary"} - set(manifest)
     except (ValueError, KeyError, TypeError) as error:

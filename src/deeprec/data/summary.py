@@ -7,8 +7,9 @@ from typing import Any
 
 import polars as pl
 
-from deeprec.data.catalog import LONGEST_TITLE, clean_text, holds_hidden
+from deeprec.data.catalog import LONGEST_TITLE, clean_text
 from deeprec.data.dataset import Dataset, TargetPart
+from deeprec.data.visible import holds_hidden
 
 TARGET_PARTS: tuple[TargetPart, ...] = ("script", "rl", "validation", "test")
 

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from deeprec.config import RunConfig, load_config, preset_names
-from deeprec.disk import write_atomically
+from deeprec.disk import read_json, write_atomically
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.summary import EvaluationSummary, MethodSummary
 from deeprec.methods import describe
@@ -103,10 +103,10 @@ def load_rows(path: Path) -> list[ResultRow]:
 
 def _load_file(file: Path) -> list[ResultRow]:
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = read_json(file)
     except OSError as error:
         raise EvaluationError(f"{file}: can't be read ({error.strerror}); check the path") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise EvaluationError(f"{file}: not valid JSON: {error}") from None
     if not isinstance(values, list):
         raise EvaluationError(f"{file}: expected a list of rows, found {type(values).__name__}")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from deeprec.config import EvaluationConfig, StageConfig
 from deeprec.contents import module_files, present
 from deeprec.data.dataset import Dataset, TargetPart
-from deeprec.disk import write_atomically
+from deeprec.disk import read_json, write_atomically
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.asking import Asking, AskingHere
 from deeprec.evaluation.evaluate import EvaluationResult, evaluate
@@ -153,7 +153,7 @@ def _before(file: Path) -> EvaluationSummary | None:
     if not file.exists():
         return None
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = read_json(file)
     except (OSError, ValueError):
         values = None  # read_summary says what is wrong with it
     written = format_of(values)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from deeprec.disk import read_json
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.bootstrap import Difference, Interval
 from deeprec.evaluation.columns import SEPARATOR
@@ -169,10 +169,10 @@ class EvaluationSummary(_Record):
 def read_summary(file: Path) -> EvaluationSummary:
     """Read an evaluation.json; raises EvaluationError naming the file and what is wrong with it."""
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = read_json(file)
     except FileNotFoundError:
         raise EvaluationError(f"{file}: no evaluation yet; run `deeprec evaluate --run RUN`") from None
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise EvaluationError(f"{file}: not a usable evaluation ({error}); evaluate again") from None
     written = format_of(values)
     if written is not None and written != FORMAT:

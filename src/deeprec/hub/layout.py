@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from deeprec.disk import read_json
 from deeprec.errors import HubError
 from deeprec.stages import DATA, POLICY_STAGES, TRM
 
@@ -47,7 +48,7 @@ class Manifest:
     def read(cls, folder: Path, place: str) -> Manifest:
         """The manifest of a pushed run; raises HubError naming `place` where there is none of ours."""
         try:
-            values: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            values: dict[str, Any] = read_json(folder / MANIFEST)
             found = cls(values["stage"], values["histories"], values["files"])
             version = values["format"]
         except FileNotFoundError:

@@ -11,7 +11,7 @@ from deeprec import artefacts
 from deeprec.config import RunConfig
 from deeprec.data.dataset import Dataset
 from deeprec.data.format import read_dataset
-from deeprec.disk import file_hash, whole_folder, write_atomically
+from deeprec.disk import file_hash, read_json, whole_folder, write_atomically
 from deeprec.errors import HubError
 from deeprec.hub.card import write_card
 from deeprec.hub.layout import CARD, DATASET, MANIFEST, RUN, STAGES, Manifest, place_of, travels
@@ -87,7 +87,7 @@ def _settings(config: RunConfig) -> str:
 
 def _leave_users_out(file: Path, dataset: Dataset) -> None:
     """Say in the set's description that nobody is in it, and which catalogue belongs to it."""
-    values = json.loads(file.read_text(encoding="utf-8"))
+    values = read_json(file)
     write_atomically(file, json.dumps({**values, "withheld": dataset.catalog.fingerprint}, indent=1) + "\n")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from deeprec.data.dataset import Dataset
+from deeprec.disk import read_json
 from deeprec.errors import PolicyError, RunError
 from deeprec.next_item.beam import BeamSearch
 from deeprec.next_item.model import ItemModel, load_model
@@ -106,7 +107,7 @@ class ItemTokensRecommender:
 
         again = f"fit it again with `deeprec rival fit {name}`"
         try:
-            facts: dict[str, Any] = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+            facts: dict[str, Any] = read_json(folder / _FACTS)
             names = ItemNames(
                 load_file(str(folder / _CODES))["codes"], tuple(tuple(level) for level in facts["texts"])
             )

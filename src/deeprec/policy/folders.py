@@ -7,7 +7,6 @@ model computes is chosen here, never by the folder. Nothing is unpickled, and no
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -21,6 +20,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import cached_file
 
+from deeprec.disk import read_json
 from deeprec.errors import PolicyError
 
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -193,7 +193,7 @@ def _read_object(source: str, file: str, name: str) -> dict[str, Any]:
     place = _find(source, file)
     if place is None:
         raise PolicyError(f"{name}: no {file} here; name a folder with a saved Hugging Face model")
-    values = json.loads(Path(place).read_text(encoding="utf-8"))
+    values = read_json(Path(place))
     if not isinstance(values, dict):
         raise PolicyError(f"{name}: {file} can't be read (no JSON object); copy or download the folder again")
     return values

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from deeprec import methods
 from deeprec.data.dataset import Dataset
+from deeprec.disk import read_json
 from deeprec.errors import RunError
 from deeprec.inputs import constants_of
 from deeprec.recommender import Recommender
@@ -164,7 +165,7 @@ def _fit(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> 
 def _load(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> Recommender:
     file = folder / _FILE
     try:
-        rule = Rule(**json.loads(file.read_text(encoding="utf-8")))
+        rule = Rule(**read_json(file))
     except (OSError, ValueError, TypeError) as error:
         raise RunError(
             f"{file}: not readable ({error}); run `deeprec rival fit {methods.TRM_ASKED} --run {run.folder}`"

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from deeprec import methods
 from deeprec.data.dataset import Dataset
+from deeprec.disk import read_json
 from deeprec.errors import EvaluationError, RunError
 from deeprec.inputs import constants_of
 from deeprec.progress import Bar, progress_bar
@@ -185,7 +186,7 @@ def _rival(name: str, summary: str) -> Rival:
         asked = [example.history for part in ("validation", "test") for example in dataset.examples(part)]
         keys = np.array([history_key(history) for history in asked])
         np.savez(folder / "lists.npz", keys=keys, lists=rank(python, folder, asked))
-        facts: dict[str, Any] = json.loads((folder / "fit.json").read_text(encoding="utf-8"))
+        facts: dict[str, Any] = read_json(folder / "fit.json")
         return facts
 
     def load(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: Path) -> Recommender:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.torch import load_file, save_file
 
-from deeprec.disk import write_atomically
+from deeprec.disk import read_json, write_atomically
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -66,5 +66,5 @@ class BestPolicy:
     def _evaluations(self) -> dict[int, float]:
         if not self._record.is_file():
             return {}
-        values = json.loads(self._record.read_text(encoding="utf-8"))
+        values = read_json(self._record)
         return {int(step): float(value) for step, value in values.items()}

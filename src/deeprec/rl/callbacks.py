@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 
 from deeprec.artefacts import COMPLETE, mark_whole, read_whole
 from deeprec.config import RLConfig
-from deeprec.disk import append_jsonl, read_jsonl, rewrite_jsonl, write_atomically, write_jsonl
+from deeprec.disk import append_jsonl, read_json, read_jsonl, rewrite_jsonl, write_atomically, write_jsonl
 from deeprec.errors import TrainingError
 from deeprec.progress import Bar
 from deeprec.rl.best import BestPolicy
@@ -171,7 +171,7 @@ def check_collapsed(memory: Path, config: RLConfig) -> None:
     """Raise TrainingError where a stage with these very settings and data has collapsed before."""
     if not memory.is_file():
         return
-    record = json.loads(memory.read_text(encoding="utf-8"))
+    record = read_json(memory)
     if record["limits"] == _limits(config):
         raise TrainingError(
             f"{record['message']}. That was an earlier attempt with the same settings, which would end alike: change "

@@ -15,6 +15,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from deeprec.config import WarmStartConfig
 from deeprec.device import check_one_gpu, check_one_process
+from deeprec.disk import append_jsonl, drop_rows, read_jsonl
 from deeprec.errors import TrainingError
 from deeprec.policy.loading import silently
 from deeprec.progress import Bar, progress_bar
@@ -24,6 +25,7 @@ from deeprec.rl.extras import require_extra
 from deeprec.rl.failures import named_failures
 from deeprec.rollout.engines.causal_lm import context_limit
 from deeprec.rollout.likelihood import logits_of
+from deeprec.run import Run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +42,25 @@ class HasIds(Protocol):
 
 
 Row = TypeVar("Row", bound=HasIds)
+
+
+class StepLog:
+    """Appends a fit's figures to the run's log: each step once, however often the fit is interrupted.
+
+    `checkpoints` is where it goes on from; without that folder rows of the stage tell of another model, and go.
+    """
+
+    def __init__(self, run: Run, stage: str, checkpoints: Path) -> None:
+        self._file, self._stage = run.metrics, stage
+        if not checkpoints.is_dir():
+            drop_rows(run.metrics, stage)
+        self._logged = {row["step"] for row in read_jsonl(run.metrics) if row.get("stage") == stage}
+
+    def __call__(self, figures: dict[str, float]) -> None:
+        """Append one step's, unless it was there."""
+        if figures["step"] not in self._logged:
+            append_jsonl(self._file, {"stage": self._stage, **figures})
+
 
 _NEIGHBOURS = 32  # batches that are sorted by length together
 _CHECKPOINTS = 10  # per run, at most

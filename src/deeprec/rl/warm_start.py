@@ -12,7 +12,7 @@ from deeprec.config import RunConfig
 from deeprec.contents import model_files, present
 from deeprec.data.dataset import Dataset
 from deeprec.device import best_device
-from deeprec.disk import append_jsonl, drop_rows, read_jsonl
+from deeprec.disk import read_jsonl
 from deeprec.inputs import Inputs, constants_of
 from deeprec.ledger import write_ledger
 from deeprec.next_item import training
@@ -34,7 +34,7 @@ from deeprec.rl.joint import JointPlan, JointTrainer
 from deeprec.rl.list_prior import set_priors
 from deeprec.rl.reading import habits_of, half_of, label_names, read_histories
 from deeprec.rl.scripts import Taught, corpus
-from deeprec.rl.supervised import fit_documents
+from deeprec.rl.supervised import StepLog, fit_documents
 from deeprec.rl.warm_check import build_check
 from deeprec.rl.whole_scripts import whole_scripts
 from deeprec.rl.wish_scripts import build_wish_scripts, wish_corpus
@@ -145,13 +145,10 @@ def _train(run: Run, dataset: Dataset, trm: Retriever, policy: Policy, inputs: s
     Returns the seconds that a reading took which was not done again.
     """
     settings, place = run.config.warm_start, _checkpoints(run) / inputs
-    logged = _logged(run, place)
+    if not place.is_dir():  # with other inputs there is nothing to go on from
+        shutil.rmtree(_checkpoints(run), ignore_errors=True)
+    log = StepLog(run, STAGE, place)
     given = dataset.fit_histories() if settings.text_epochs or settings.reads else []
-
-    def log(figures: dict[str, float]) -> None:
-        if figures["step"] not in logged:
-            append_jsonl(run.metrics, {"stage": STAGE, **figures})
-
     earlier = _read(run, dataset, policy) if settings.reads else 0.0
     wishes = build_wish_scripts(run.config, dataset, policy.codec)
     taught = Taught(whole_scripts(run, dataset, trm, policy, given, wishes), wishes)
@@ -246,14 +243,6 @@ def reading_inputs(config: RunConfig, dataset: Dataset, tokenizer: PreTrainedTok
         constants=constants_of(tiny, title_vectors, training, reading),
         **present(files_of_the_model=model_files(config.policy.model)),
     )
-
-
-def _logged(run: Run, place: Path) -> set[float]:
-    """Steps of the rows that an interrupted run with these inputs left; forgets any other's."""
-    if not place.is_dir():
-        shutil.rmtree(_checkpoints(run), ignore_errors=True)
-        drop_rows(run.metrics, STAGE)
-    return {row["step"] for row in read_jsonl(run.metrics) if row.get("stage") == STAGE}
 
 
 def _checkpoints(run: Run) -> Path:

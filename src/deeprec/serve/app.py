@@ -26,7 +26,7 @@ from deeprec.serve.problems import FieldError, Problem, clean, plain, problem_of
 from deeprec.serve.recommending import recommendation_routes
 from deeprec.serve.routes import catalogue_routes, run_routes, state_routes, user_routes
 from deeprec.serve.service import Service
-from deeprec.serve.statuses import StatusOf
+from deeprec.serve.statuses import StatusOf, method_of
 
 log = logging.getLogger("deeprec.serve")
 _TOLD = 10  # errors of a request at most
@@ -98,10 +98,9 @@ class Observed:
             seconds = time.perf_counter() - started
             # Without a route only its absence is told: a path may hold anything.
             route = getattr(scope.get("route"), "path", "none")
-            self._measures.request(
-                scope["method"] if route != "none" else "any", route, watched.status, seconds
-            )
-            log.info("%s %s %d %.1f ms", scope["method"], route, watched.status, 1000 * seconds)
+            method = method_of(scope)
+            self._measures.request(method if route != "none" else "any", route, watched.status, seconds)
+            log.info("%s %s %d %.1f ms", method, route, watched.status, 1000 * seconds)
 
 
 def _handle_errors(app: FastAPI) -> None:

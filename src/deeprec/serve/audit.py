@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from deeprec.errors import ConfigError, DataError
 from deeprec.serve.callers import caller_of, user_of
 from deeprec.serve.keys import network_of
-from deeprec.serve.statuses import StatusOf
+from deeprec.serve.statuses import StatusOf, method_of
 from deeprec.serve.users import StoreDoor
 
 log = logging.getLogger("deeprec.serve")
@@ -53,7 +53,7 @@ class Audit:
     def write(self, scope: Scope, status: int) -> None:
         """Write down a request that was answered, if it was about anybody or was refused."""
         caller, user = caller_of(scope), user_of(scope)
-        if user is None and status not in _REFUSED and "admin" not in scope.get("path", ""):
+        if user is None and status not in _REFUSED:
             return
         route = getattr(scope.get("route"), "path", "none")
         tenant = caller.tenant if caller else ""
@@ -62,7 +62,7 @@ class Audit:
             "key": caller.name if caller else None,
             "tenant": tenant,
             "from": network_of(scope["client"][0]) if scope.get("client") else "unknown",
-            "did": f"{scope['method']} {route}",
+            "did": f"{method_of(scope)} {route}",
             "user": None if user is None else self._pseudonym(user, tenant),
             "status": status,
         }

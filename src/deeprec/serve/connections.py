@@ -7,6 +7,7 @@ requests, and where an answer isn't read, nothing but this bounds what a client 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
@@ -17,6 +18,9 @@ from deeprec.serve.problems import MEDIA_TYPE, Problem
 
 HEAD_BYTES = 16_384  # of a request line and its headers
 _HEADERS = 100  # of a request
+_FRAMINGS = {b"content-length", b"transfer-encoding"}
+_END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
+_SLICE = 4096  # bytes that are given to the parser at once
 _PIECES = 500  # in which a body may come: each costs the server's thread as much as a kilobyte does
 UNREAD = 2**20  # bytes that may still come of a body which was refused: its client may be about to read why
 _LINGER = 1.0  # seconds in which a client that sends on can read why it is refused
@@ -63,28 +67,37 @@ class BoundedParser(h11.Connection):
     """
 
     refusal = f"this is no HTTP request, or its head is longer than {HEAD_BYTES} bytes"
-    _lines = _pieces = 0
-
-    def receive_data(self, data: bytes) -> None:
-        """Take what came, and count the lines of a head before they are read, which costs more than a body does."""
-        if self.their_state is h11.IDLE:
-            self._lines += data.count(b"\n", 0, max(0, data.find(b"\r\n\r\n")) or len(data))
-        super().receive_data(data)
+    _pieces = 0
 
     def next_event(self) -> Any:
         """The next part of a request; raises h11.RemoteProtocolError for what is none."""
-        if self.their_state is h11.IDLE and self._lines > _HEADERS + 1:
-            self._refuse(f"the request has more than {_HEADERS} headers")
+        if self.their_state is h11.IDLE:
+            self._count_lines()
         event = super().next_event()
         if isinstance(event, h11.Request):
-            self._lines = self._pieces = 0
-            if len(event.headers) > _HEADERS:  # of one that came together with the request before it
-                self._refuse(f"the request has more than {_HEADERS} headers")
+            self._pieces = 0
+            if {
+                name for name, _ in event.headers
+            } >= _FRAMINGS:  # a proxy may read another end than this does
+                self._refuse("the request has both a Content-Length and a Transfer-Encoding; send one")
         elif isinstance(event, h11.Data):
             self._pieces += 1
             if self._pieces > _PIECES:
                 self._refuse("the body comes in too many pieces; send it in fewer, of a kilobyte and more")
+        elif event is h11.NEED_DATA and self._waits_for_lines():
+            self._refuse("the lines behind the body, or before a piece of it, are too long; leave them out")
         return event
+
+    def _count_lines(self) -> None:
+        """Refuse a head of many lines before they are read, which costs more than a body does."""
+        waiting, _ = self.trailing_data
+        end = _END_OF_HEAD.search(waiting)
+        if waiting.count(b"\n", 0, end.end() if end else len(waiting)) > _HEADERS + 2:  # request, empty line
+            self._refuse(f"the request has more than {_HEADERS} headers")
+
+    def _waits_for_lines(self) -> bool:
+        """Whether much has come that is no body, which is read as it comes, but a chunk's head or lines behind it."""
+        return self.their_state is h11.SEND_BODY and len(self.trailing_data[0]) > _SLICE
 
     def _refuse(self, why: str) -> NoReturn:
         self.refusal = why
@@ -131,7 +144,14 @@ class BoundedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, unless the request was answered before its end and there is too much of it."""
+        """Read on, a little at a time, so that the parser never has much before it that it would read at once."""
+        for start in range(0, len(data), _SLICE):
+            if self._is_leaving or self.transport.is_closing():
+                return
+            self._receive(data[start : start + _SLICE])
+
+    def _receive(self, data: bytes) -> None:
+        """Take what came, unless the request was answered before its end and there is too much of it."""
         if self.cycle is not None and self.cycle.response_complete and self._in_request():
             self._unread -= len(data)
             if self._unread < 0:
@@ -146,6 +166,8 @@ class BoundedProtocol(H11Protocol):
         """It is the client's turn again."""
         self._unread = UNREAD
         super().on_response_complete()
+        if self._is_leaving:  # it reads on where a long body had it pause
+            self.transport.pause_reading()
         self._restart()
         self._account()
 

@@ -48,7 +48,10 @@ class Gathering(Generic[K, V]):
                 asked = [(key, future) for key, future in self._waiting if not future.done()]
                 self._waiting = []
                 keys = [key for key, _ in asked]
-                found = await loop.run_in_executor(self._executor, self._contained, keys)
+                try:
+                    found = await loop.run_in_executor(self._executor, self._contained, keys)
+                except RuntimeError as error:  # the thread has been stopped: nobody may wait for ever
+                    found = [error for _ in keys]
                 for (_, future), result in zip(asked, found, strict=True):
                     if not future.done():
                         _settle(future, result)

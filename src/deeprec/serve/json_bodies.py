@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
+from starlette.datastructures import Headers
 from starlette.types import Receive, Scope
 
 from deeprec.serve.problems import Problem, wrong_field
@@ -43,7 +44,7 @@ def json_route(entries: int) -> type[APIRoute]:
                 return handle
 
             async def checked(request: Request) -> Response:
-                _check_type(request.headers.get("content-type", ""))
+                _check_type(request.headers)
                 body = await request.body()
                 if body:
                     value = _parsed(body)
@@ -56,8 +57,10 @@ def json_route(entries: int) -> type[APIRoute]:
     return JsonRoute
 
 
-def _check_type(header: str) -> None:
-    kind = header.partition(";")[0].strip().lower()
+def _check_type(headers: Headers) -> None:
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise Problem(415, "the body is compressed; send it as it is, without Content-Encoding")
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise Problem(415, f"the body's type is '{kind[:80]}'; send application/json")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deeprec.config import override_config
+from deeprec.disk import read_json
 from deeprec.errors import EngineError, RunError
 from deeprec.locks import writing
 from deeprec.pipeline import load_stages
@@ -170,7 +170,7 @@ def _remote_environment(
 def _context_of(folder: Path) -> int:
     file = folder / "config.json"
     try:
-        found = json.loads(file.read_text(encoding="utf-8")).get("max_position_embeddings")
+        found = read_json(file).get("max_position_embeddings")
     except (OSError, ValueError) as error:
         raise EngineError(f"{file}: can't be read ({error}); give --context TOKENS") from None
     if not isinstance(found, int):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from deeprec.data.catalog import Catalog
 from deeprec.disk import read_jsonl
+from deeprec.errors import DeepRecError, RunError, first_line
 from deeprec.run import Run
 from deeprec.serve.bodies import ItemRef, item_ref
 from deeprec.serve.run_bodies import (
@@ -27,7 +29,7 @@ class Lines:
     """The records of a JSON-lines file, read again when the file has changed."""
 
     def __init__(self, file: Path) -> None:
-        self._file, self._lock = file, threading.Lock()
+        self.file, self._lock = file, threading.Lock()
         self._state: tuple[int, int] | None = None
         self._records: list[dict[str, Any]] = []
 
@@ -35,12 +37,12 @@ class Lines:
         """All records; none where there is no file. Raises RunError for a broken line."""
         with self._lock:
             try:
-                status = self._file.stat()
+                status = self.file.stat()
                 state = (status.st_mtime_ns, status.st_size)
             except FileNotFoundError:
                 return []
             if state != self._state:
-                self._records, self._state = read_jsonl(self._file), state
+                self._records, self._state = read_jsonl(self.file), state
             return self._records
 
 
@@ -56,16 +58,17 @@ class Records:
     ) -> TrajectoriesGiven:
         """Those that the filter lets through, in the order of training, without deleted users'."""
         records = self._trajectories.read()
-        gone = deleted(sorted({str(record["user_id"]) for record in records}))
-        chosen = [
-            (number, record)
-            for number, record in enumerate(records)
-            if record["user_id"] not in gone and _passes(record, wanted)
-        ]
-        page = chosen[wanted.offset : wanted.offset + wanted.limit]
-        return TrajectoriesGiven(
-            total=len(chosen), trajectories=[self._given(number, record) for number, record in page]
-        )
+        with _damage_told(self._trajectories.file):
+            gone = deleted(sorted({str(record["user_id"]) for record in records}))
+            chosen = [
+                (number, record)
+                for number, record in enumerate(records)
+                if record["user_id"] not in gone and _passes(record, wanted)
+            ]
+            page = chosen[wanted.offset : wanted.offset + wanted.limit]
+            return TrajectoriesGiven(
+                total=len(chosen), trajectories=[self._given(number, record) for number, record in page]
+            )
 
     def metrics(self, stage: str | None) -> MetricsGiven:
         """Every figure of a stage by step (epoch for the TRM), those that are not finite left out."""
@@ -108,6 +111,19 @@ class Records:
 
     def _item(self, index: int) -> ItemRef:
         return item_ref(self._catalog[index])
+
+
+@contextmanager
+def _damage_told(file: Path) -> Iterator[None]:
+    """What a record lacks, or holds in place of what it should, is the file's fault and not the service's."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, DeepRecError):
+            raise
+        raise RunError(
+            f"{file}: a line is no trajectory ({first_line(error)}); `deeprec doctor` says more"
+        ) from error
 
 
 def _passes(record: Record, wanted: TrajectoryFilter) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterable
 
 from deeprec.data.catalog import Catalog, clean_text
@@ -11,7 +12,9 @@ from deeprec.serve.problems import Problem, wrong_field
 
 _NEAR = 3
 _CANDIDATES = 5
-_COMPARED, _LOOKED_AT = 100, 2000  # characters of a title, and labels, that a guess compares
+# Characters of a title, and labels on either side of its place in the alphabet, that a guess compares: anybody may
+# make it, as often as they like, and each pair costs up to a tenth of a millisecond.
+_COMPARED, _BESIDE = 60, 20
 
 
 class TitleSearch:
@@ -20,6 +23,7 @@ class TitleSearch:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._folded = [fold(item.label) for item in catalog.items]
+        self._sorted = sorted((text, index) for index, text in enumerate(self._folded, 1))
         self._named: dict[str, list[int]] = {}
         for item in catalog.items:
             for name in {clean_text(item.label).casefold(), clean_text(item.title).casefold()}:
@@ -72,10 +76,11 @@ class TitleSearch:
         wanted = fold(title)[:_COMPARED]
         near = [self._catalog[index].label for index in self.find(wanted, _NEAR)] if wanted else []
         if not near:
-            # Comparing takes long: among those that begin with the same letter, and not all of many.
-            alike = [index for index, text in enumerate(self._folded, 1) if text[:1] == wanted[:1]]
-            labels = [self._catalog[index].label for index in alike[:_LOOKED_AT]]
-            near = difflib.get_close_matches(clean_text(title)[:_COMPARED], labels, n=_NEAR, cutoff=0.5)
+            place = bisect_left(self._sorted, (wanted, 0))
+            beside = self._sorted[max(0, place - _BESIDE) : place + _BESIDE]
+            labels = {text[:_COMPARED]: self._catalog[index].label for text, index in reversed(beside)}
+            found = difflib.get_close_matches(wanted, labels, n=_NEAR, cutoff=0.5)
+            near = [labels[text] for text in found]
         return f"; did you mean {_named(near)}?" if near else "; /v1/items?query=TITLE finds titles"
 
 

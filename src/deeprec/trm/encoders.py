@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from deeprec.config import TRMConfig
 from deeprec.data.catalog import Catalog
+from deeprec.disk import read_json
 from deeprec.errors import RetrievalError
 from deeprec.trm.text import CachedEncoder, LsaEncoder, SentenceEncoder, item_text
 
@@ -30,10 +30,10 @@ def load_text_encoder(folder: Path, cache: Path | None = None) -> CachedEncoder:
 
     file = folder / "encoder.json"
     try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
+        facts = read_json(file)
         kind = facts["kind"]
         inner = LsaEncoder.load(folder, facts) if kind == "lsa" else SentenceEncoder(facts["name"])
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RetrievalError(f"{file}: no readable text encoder ({error}); fit the TRM again") from None
     if inner.fingerprint != facts["fingerprint"]:
         raise RetrievalError(

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from deeprec.config import TRMConfig
 from deeprec.data.catalog import Catalog
+from deeprec.disk import read_json
 from deeprec.errors import RetrievalError
 from deeprec.trm.base import Histories, Preferences, Retrieval
 from deeprec.trm.encoders import load_text_encoder
@@ -272,8 +273,8 @@ def _read_facts(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise RetrievalError(f"{folder}: no fitted TRM here (no trm.json); run `deeprec trm fit`")
     try:
-        facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        facts: dict[str, Any] = read_json(file)
+    except (OSError, ValueError) as error:
         raise RetrievalError(f"{file}: not readable ({error}); fit the TRM again") from None
     missing = {"catalog", "n_items", "text_dim", "seen", "config"} - facts.keys()
     if missing:

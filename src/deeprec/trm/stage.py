@@ -13,7 +13,7 @@ from typing import Any
 from deeprec.config import TRMConfig
 from deeprec.contents import model_files, present
 from deeprec.data.dataset import Dataset
-from deeprec.disk import whole_folder
+from deeprec.disk import read_json, whole_folder
 from deeprec.errors import RetrievalError, RunError
 from deeprec.inputs import Inputs, constants_of
 from deeprec.ledger import write_ledger
@@ -182,8 +182,8 @@ def _check_saved(run: Run, dataset: Dataset) -> None:
     if not file.is_file():
         raise RetrievalError(f"{run.trm}: no fitted TRM here (no trm.json); {again}")
     try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        facts = read_json(file)
+    except (OSError, ValueError) as error:
         raise RetrievalError(f"{file}: not readable ({error}); {again}") from None
     kind = facts.get("kind") or facts.get("config", {}).get("kind", NETWORK)
     if kind != run.config.trm.kind:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeprec.data.catalog import LONGEST_FACT, LONGEST_TITLE, Catalog, build_labels, clean_text, holds_hidden
+from deeprec.data.catalog import LONGEST_FACT, LONGEST_TITLE, Catalog, build_labels, clean_text
+from deeprec.data.visible import MOST_MARKS, holds_hidden
 from deeprec.types import Item
 
 TITLES = st.one_of(
@@ -93,11 +94,40 @@ def test_an_order_spelt_in_tags_or_selectors_is_gone() -> None:
         "🎬 Coda",
         "기생충",
         "Pokémon: 100% Wolf",
+        "ශ්\u200dරී ලංකා",  # Sinhala can't write its country's name without a joiner
+        "क्\u200dष, न्\u200cन",
+        "می\u200cخواهم",
+        "\U0001f469\U0001f3fd\u200d\U0001f680 at work",
+        "Vi\u0065\u0323\u0302t Nam",
+        "בְּרֵאשִׁ֖ית",
+        "བརྒྱུད",
     ],
 )
 def test_visible_titles_stay_as_they_are(title: str) -> None:
     assert clean_text(title) == title
     assert not holds_hidden(title)
+
+
+@pytest.mark.parametrize(
+    ("title", "cleaned"),
+    [
+        ("\u200d\u200dAlien\u200d\u200c", "Alien"),
+        ("Blade\u200cRunner", "Blade Runner"),  # a non-joiner that no script needs parts words, as it always did
+        ("क्\u200d\u200d\u200d\u200dष", "क्\u200dष"),
+        ("क्\U000e0072\u200d\ufe01ष", "क्\u200dष"),
+        ("❤\ufe0f\u200d🔥", "❤\u200d🔥"),
+        ("Z" + "\u0301" * 500 + "algo" + "\u20dd" * 500, "Z" + "\u0301" * MOST_MARKS + "algo" + "\u20dd" * MOST_MARKS),
+        ("Alien\ufdd0\uffff", "Alien"),
+    ],
+)  # fmt: skip
+def test_joiners_and_marks_stay_where_writing_needs_them(title: str, cleaned: str) -> None:
+    assert clean_text(title) == cleaned == clean_text(cleaned)
+    assert holds_hidden(title)
+
+
+def test_a_cut_leaves_no_joiner_behind() -> None:
+    label = clean_text("क्\u200d" * 500, LONGEST_TITLE)
+    assert clean_text(label, LONGEST_TITLE) == label
 
 
 def test_long_titles_are_cut_and_stay_apart() -> None:

@@ -11,11 +11,13 @@ import torch
 from small_world import build_codec, build_dataset, settings
 from transformers import Qwen2ForCausalLM
 
-from deeprec.config import PolicyConfig, WarmStartConfig
+from deeprec.config import PolicyConfig, WarmStartConfig, load_config
+from deeprec.disk import append_jsonl, read_jsonl
 from deeprec.errors import TrainingError
 from deeprec.policy.tiny import build_tiny
 from deeprec.rl.documents import Document, fact_documents, history_documents
-from deeprec.rl.supervised import batched_by_length, collate, fit_documents
+from deeprec.rl.supervised import StepLog, batched_by_length, collate, fit_documents
+from deeprec.run import Run
 
 Log = Callable[[dict[str, float]], None]
 
@@ -200,3 +202,22 @@ def test_a_text_beyond_the_models_positions_is_refused_before_training(tmp_path:
     told = r"a text has 65 tokens, and the policy reads 64 at most; lower rollout\.history"
     with pytest.raises(TrainingError, match=told):
         fit(tmp_path / "long", [*[whole] * 3, long], model=model)
+
+
+def test_each_step_is_logged_once_however_often_it_is_killed(tmp_path: Path) -> None:
+    run, work = Run.create(tmp_path / "run", load_config()), tmp_path / "checkpoints"
+    for stage, step in (("writer", 1), ("writer", 2), ("trm", 1)):
+        append_jsonl(run.metrics, {"stage": stage, "step": step})
+
+    def steps(stage: str) -> list[int]:
+        return [row["step"] for row in read_jsonl(run.metrics) if row["stage"] == stage]
+
+    work.mkdir()
+    log = StepLog(run, "writer", work)  # from a checkpoint of step 1: step 2 comes again
+    for step in (2, 3):
+        log({"step": step})
+    assert steps("writer") == [1, 2, 3]
+    work.rmdir()
+    StepLog(run, "writer", work)({"step": 1})  # with nothing to go on from it is another fit
+    assert steps("writer") == [1]
+    assert steps("trm") == [1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -77,3 +78,14 @@ def test_what_concerns_everybody_is_tried_once_and_the_next_call_works() -> None
             await gathering.ask(3)
 
     asyncio.run(play())
+
+
+def test_a_thread_that_was_stopped_leaves_nobody_waiting() -> None:
+    async def ask() -> None:
+        executor = ThreadPoolExecutor(1)
+        executor.shutdown()
+        gathering = Gathering(Halves(), executor)
+        with pytest.raises(RuntimeError, match="shutdown"):
+            await asyncio.wait_for(gathering.ask(4), 5)
+
+    asyncio.run(ask())

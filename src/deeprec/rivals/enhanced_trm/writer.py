@@ -14,7 +14,6 @@ import numpy as np
 from deeprec.config import RunConfig
 from deeprec.contents import model_files
 from deeprec.data.dataset import Dataset
-from deeprec.disk import append_jsonl
 from deeprec.errors import PolicyError
 from deeprec.inputs import constants_of
 from deeprec.rivals.enhanced_trm.prompts import HISTORY
@@ -160,7 +159,7 @@ def _teach(run: Run, dataset: Dataset, work: Path) -> None:
     from deeprec.policy.tiny import build_tiny
     from deeprec.policy.tokenizer import build_tokenizer
     from deeprec.rl.extras import require_extra
-    from deeprec.rl.supervised import fit_documents
+    from deeprec.rl.supervised import StepLog, fit_documents
     from deeprec.rollout.codec import TokenizerCodec
 
     config: RunConfig = run.config
@@ -177,7 +176,7 @@ def _teach(run: Run, dataset: Dataset, work: Path) -> None:
         seed=config.seed,
         folder=work / "checkpoints",
         title="Teaching the writer",
-        log=lambda figures: append_jsonl(run.metrics, {"stage": WRITER, **figures}),
+        log=StepLog(run, WRITER, work / "checkpoints"),
     )
     save_policy(model, tokenizer, work / "tiny")
     shutil.rmtree(work / "checkpoints", ignore_errors=True)

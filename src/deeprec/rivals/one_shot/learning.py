@@ -11,7 +11,7 @@ from typing import Any
 from deeprec.config import RolloutConfig, RunConfig, StageConfig
 from deeprec.data.dataset import Dataset
 from deeprec.device import best_device
-from deeprec.disk import append_jsonl, drop_rows, read_jsonl
+from deeprec.disk import append_jsonl
 from deeprec.errors import ConfigError
 from deeprec.evaluation.heldout import heldout_evaluator
 from deeprec.policy.environment import build_environment
@@ -27,7 +27,7 @@ from deeprec.rl.documents import Document, fact_documents, history_documents
 from deeprec.rl.extras import require_extra
 from deeprec.rl.sampling import Sampler
 from deeprec.rl.stage import reward_space
-from deeprec.rl.supervised import fit_documents
+from deeprec.rl.supervised import StepLog, fit_documents
 from deeprec.rl.trl import StagePlan, train_stage
 from deeprec.rl.warm_start import make_policy
 from deeprec.rollout.environment import Environment
@@ -91,15 +91,6 @@ def fit_supervised(
     if config.policy.model == "tiny":
         documents += _first_lessons(config, environment)
 
-    stage = RIVAL + name
-    if not work.is_dir():  # nothing to go on from: rows of a former fit tell of another model
-        drop_rows(run.metrics, stage)
-    logged = {row["step"] for row in read_jsonl(run.metrics) if row.get("stage") == stage}
-
-    def log(figures: dict[str, float]) -> None:
-        if figures["step"] not in logged:
-            append_jsonl(run.metrics, {"stage": stage, **figures})
-
     fit_documents(
         policy.model,
         documents,
@@ -109,7 +100,7 @@ def fit_supervised(
         seed=config.seed,
         folder=work,
         title=f"Supervised: {name}",
-        log=log,
+        log=StepLog(run, RIVAL + name, work),
     )
     save_policy(policy.model, policy.tokenizer, folder / POLICY)
     return _facts(run, tasks, environment, policy, name, folder)
