@@ -72,16 +72,23 @@ def _beside(place: Path) -> Path:
     """A free name in the same folder for what will be `place`; what dead processes left there is removed."""
     place.parent.mkdir(parents=True, exist_ok=True)
     for left in place.parent.glob(f"{glob.escape(place.name)}.*.part"):
-        if not _is_at_work(left):
+        if _is_at_work(left) is False:
             _remove(left)
     return place.with_name(f"{place.name}.{os.getpid()}-{next(_counter)}.part")
 
 
-def _is_at_work(part: Path) -> bool:
-    """Whether the process that writes `part` is alive."""
+def left_behind(folder: Path) -> list[Path]:
+    """What was left half-written anywhere under a folder; what a process is writing just now is not."""
+    # Unlike a pattern this goes on where a folder goes away meanwhile.
+    found = [Path(place, name) for place, *both in os.walk(folder) for names in both for name in names]
+    return sorted(part for part in found if part.suffix == ".part" and not _is_at_work(part))
+
+
+def _is_at_work(part: Path) -> bool | None:
+    """Whether the process that writes `part` is alive; None for one that isn't named by us, nor ours to judge."""
     pid = part.name.removesuffix(".part").rpartition(".")[2].partition("-")[0]
     if not pid.isdecimal():
-        return True  # not named by us, so not ours to judge
+        return None
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:

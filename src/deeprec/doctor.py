@@ -14,7 +14,7 @@ from typing import Any
 from deeprec import stages
 from deeprec.audit.audit import audit
 from deeprec.audit.findings import Finding
-from deeprec.disk import read_jsonl
+from deeprec.disk import left_behind, read_jsonl
 from deeprec.distribution import NAME, install_command, installed_version
 from deeprec.errors import RunError
 from deeprec.run import Run
@@ -109,7 +109,7 @@ def _problems(run: Run, finished: dict[str, dict[str, Any]]) -> list[str]:
     ]
     found += [
         f"{part} was left by an interrupted stage; it is ignored and may be deleted"
-        for part in sorted(run.folder.rglob("*.part"))
+        for part in left_behind(run.folder)
     ]
     # Data come first and log nothing: where anything was logged, at least they had finished.
     if not finished and run.metrics.exists():
