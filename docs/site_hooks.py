@@ -15,6 +15,9 @@ _PAGES = {
     "examples/toy_rl.md": "examples/toy_rl/README.md",
     "examples/own_data.md": "examples/own_data.py",
     "examples/own_trm.md": "examples/own_trm.py",
+    "examples/shop_files.md": "examples/shop_files.py",
+    "examples/wish.md": "examples/wish.py",
+    "examples/serve_and_ask.md": "examples/serve_and_ask.py",
 }
 _HOMES = {source: page for page, source in _PAGES.items()}
 _LINK = re.compile(r"\]\((?P<path>[\w./-]+)(?P<anchor>#[\w-]*)?\)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -83,6 +84,25 @@ def test_own_trm_is_a_retriever_that_a_preference_steers(
         trm.retrieve(history, [" "], k=10).item_indices.tolist()
         == trm.retrieve(history, k=10).item_indices.tolist()
     )
+
+
+def test_a_wish_beside_silence(copy_run: Callable[..., Run], capsys: pytest.CaptureFixture[str]) -> None:
+    silent, asked = load_example("wish").main(copy_run().folder, "war films")
+    assert len(set(silent.ranking)) == len(set(asked.ranking)) == 10
+    shown = capsys.readouterr().out
+    assert shown.startswith("nothing said; asked for: ")
+    assert 'said: "war films"; asked for: ' in shown
+
+
+def test_the_service_is_asked_from_outside(
+    copy_run: Callable[..., Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    second = load_example("serve_and_ask").main(copy_run().folder)
+    first = capsys.readouterr().out.splitlines()[1:5]
+    assert first[0] == "  by trm"  # nobody knows the visitor: what is popular
+    clicked, answered = first[1].strip(), [item["title"] for item in second["items"]]
+    assert len(answered) == 3
+    assert clicked not in answered
 
 
 def python_of_readme() -> str:

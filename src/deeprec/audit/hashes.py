@@ -13,6 +13,7 @@ from deeprec.data.dataset import Dataset, TargetPart
 from deeprec.data.files import source_exists
 from deeprec.data.prepare import prepare
 from deeprec.data.split import check_split
+from deeprec.data.summary import ties
 from deeprec.errors import DataError, DeepRecError, EvaluationError
 from deeprec.evaluation.summary import read_summary
 from deeprec.run import Run
@@ -114,14 +115,15 @@ def _evaluation_problems(folder: Path, dataset: Dataset, part: TargetPart) -> It
 
 def _split(dataset: Dataset) -> Finding:
     check = "parts follow one another in time"
-    ties = dataset.interactions.select(
-        (pl.col("timestamp").diff().over("user_id") == 0).fill_null(False).sum()
-    ).item()
     try:
         check_split(dataset)
     except DataError as error:
         return Finding(check, Verdict.PROBLEM, str(error))
-    return Finding(check, Verdict.PROVEN, f"{dataset.protocol}; {ties:,} ties keep the source's order")
+    return Finding(
+        check,
+        Verdict.PROVEN,
+        f"{dataset.protocol}; {ties(dataset.interactions).sum():,} ties keep the source's order",
+    )
 
 
 def _ids(dataset: Dataset) -> Finding:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,10 @@ _BLOCK = 1_000_000  # rows that are sorted at once
 
 @dataclass(frozen=True, slots=True)
 class Usable:
-    """Rows grouped by user and oldest first, ids as categories, and how many were left out for each reason."""
+    """Rows grouped by user and oldest first, ids as categories, and how many were left out for each reason.
+
+    `rows` is all that memory holds of them: whoever filters them lets go of these.
+    """
 
     rows: pl.DataFrame
     unknown_items_dropped: int
@@ -52,11 +55,18 @@ def usable_rows(columns: dict[str, pl.Series], read: int, config: DataConfig) ->
     """
     rows = _ordered(columns)
     unknown = read - rows.height
-    events, duplicates = _events(rows) if config.duplicates == "drop" else (rows, 0)
-    if config.allow_repeats:
-        return Usable(events, unknown, duplicates, 0)
-    kept = events.filter(_pairs(events).is_first_distinct())
-    return Usable(kept, unknown, duplicates, events.height - kept.height)
+    events = _chosen(rows, _is_event if config.duplicates == "drop" else _is_row)
+    # The first row of a pair is an event in any case.
+    kept = events if config.allow_repeats else _chosen(rows, lambda part: _pairs(part).is_first_distinct())
+    duplicates, repeats = rows.height - int(events.sum()), int(events.sum()) - int(kept.sum())
+    return Usable(rows if kept.all() else rows.filter(kept), unknown, duplicates, repeats)
+
+
+def _chosen(rows: pl.DataFrame, choose: Callable[[pl.DataFrame], pl.Series]) -> pl.Series:
+    """What `choose` says of each row, told of the rows of some users at once."""
+    users = _codes(rows["user_id"])
+    blocks = _user_blocks(len(users), lambda row: users[row] == users[row - 1])
+    return pl.concat([pl.Series([], dtype=pl.Boolean), *(choose(rows[block]) for block in blocks)])
 
 
 def _check_users(raw: RawData) -> None:
@@ -90,13 +100,27 @@ def by_user(rows: pl.DataFrame) -> pl.DataFrame:
     return rows[np.argsort(_appearance(rows["user_id"]), kind="stable").astype(np.uint32)]
 
 
-def item_indices(rows: pl.DataFrame, item_ids: Sequence[str]) -> pl.Series:
+def item_indices(rows: pl.DataFrame, item_ids: pl.Series) -> pl.Series:
     """Place of each row's item among `item_ids`, from 1 (int32)."""
-    codes = _codes(rows["item_id"])
-    listed = _codes(pl.Series(item_ids, dtype=pl.String).cast(pl.Categorical))
+    codes, listed = _codes(rows["item_id"]), _codes(item_ids.cast(pl.Categorical))
     places = np.zeros(max(int(codes.max(initial=0)), int(listed.max(initial=0))) + 1, np.int32)
     places[listed] = np.arange(1, len(item_ids) + 1, dtype=np.int32)
     return pl.Series("item_index", places[codes])
+
+
+def used_items(item_ids: pl.Series, rows: pl.DataFrame) -> pl.Series:
+    """Whether each of the items has a row."""
+    listed, codes = _codes(item_ids.cast(pl.Categorical)), _codes(rows["item_id"])
+    is_used = np.zeros(max(int(codes.max(initial=0)), int(listed.max(initial=0))) + 1, bool)
+    is_used[codes] = True
+    return pl.Series(is_used[listed])
+
+
+def user_numbers(rows: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
+    """Ids of the users of rows that are grouped by user, and each row's place among them (uint32), from 0."""
+    users = rows["user_id"]
+    begins = (users != users.shift()).fill_null(True)
+    return users.filter(begins).cast(pl.String), begins.cum_sum() - 1
 
 
 # Polars joins and sorts rows whole. These work on the codes of ids, four bytes each, and on one column at
@@ -128,13 +152,19 @@ def _ordered(columns: dict[str, pl.Series]) -> pl.DataFrame:
 
 def _order_in_time(order: NDArray[np.uint32], users: NDArray[np.uint32], times: NDArray[np.float64]) -> None:
     """Sort rows that are grouped by user by time within each, in place, some users at once."""
+    for rows in _user_blocks(len(order), lambda row: users[order[row]] == users[order[row - 1]]):
+        block = order[rows]
+        order[rows] = block[np.lexsort((times[block], users[block]))]
+
+
+def _user_blocks(rows: int, goes_on: Callable[[int], bool]) -> Iterator[slice]:
+    """About a million rows at a time; no user is parted. `goes_on`: whether a row has the user of the one before."""
     start = 0
-    while start < len(order):
-        stop = min(start + _BLOCK, len(order))
-        while stop < len(order) and users[order[stop]] == users[order[stop - 1]]:
-            stop = min(stop + _BLOCK, len(order))  # a user is never parted; this one has a long history
-        block = order[start:stop]
-        order[start:stop] = block[np.lexsort((times[block], users[block]))]
+    while start < rows:
+        stop = min(start + _BLOCK, rows)
+        while stop < rows and goes_on(stop):
+            stop += 1
+        yield slice(start, stop)
         start = stop
 
 
@@ -143,17 +173,19 @@ def _pairs(rows: pl.DataFrame) -> pl.Series:
     return pl.Series((_codes(rows["user_id"]).astype(np.uint64) << np.uint64(32)) | _codes(rows["item_id"]))
 
 
-def _events(rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """Rows without those that repeat user, item and time of another, and how many these are."""
+def _is_row(rows: pl.DataFrame) -> pl.Series:
+    return pl.repeat(True, rows.height, eager=True)
+
+
+def _is_event(rows: pl.DataFrame) -> pl.Series:
+    """Whether each row is the first with its user, item and time."""
+    kept = np.ones(rows.height, bool)
     if rows["timestamp"].null_count():  # without times nobody knows
-        return rows, 0
+        return pl.Series(kept)
     suspects = rows.with_row_index("_row").filter(_pairs(rows).is_duplicated())
     again = suspects.filter(~pl.struct("user_id", "item_id", "timestamp").is_first_distinct())["_row"]
-    if not len(again):
-        return rows, 0
-    kept = np.ones(rows.height, bool)
     kept[again.to_numpy()] = False
-    return rows.filter(pl.Series(kept)), len(again)
+    return pl.Series(kept)
 
 
 def _is_known(rows: pl.DataFrame, raw: RawData, config: DataConfig) -> pl.Series | None:

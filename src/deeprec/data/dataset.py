@@ -176,11 +176,11 @@ class Dataset:
 
     def targets_hash(self, part: TargetPart) -> str:
         """Hash of (user, target) pairs: results are comparable only if it agrees."""
+        targets = self.interactions.filter(pl.col("part") == part)
+        items = self.catalog.table["item_id"].gather(targets["item_index"] - 1)
         digest = sha256()
-        for user, item in (
-            self.interactions.filter(pl.col("part") == part).select("user_id", "item_index").iter_rows()
-        ):
-            digest.update(f"{user}\x1f{self.catalog[item].item_id}\x1e".encode())
+        for user, item in zip(targets["user_id"], items, strict=True):
+            digest.update(f"{user}\x1f{item}\x1e".encode())
         return digest.hexdigest()[:16]
 
     @cached_property

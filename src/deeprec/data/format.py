@@ -10,15 +10,13 @@ from typing import Any
 import polars as pl
 from polars.exceptions import PolarsError
 
-from deeprec.data.catalog import Catalog, clean_text
+from deeprec.data.catalog import ITEM_COLUMNS, Catalog, clean_text, hidden_in
 from deeprec.data.dataset import Dataset, Protocol, Provenance
 from deeprec.data.files import SourceFile
 from deeprec.data.summary import summarize
-from deeprec.data.visible import holds_hidden
 from deeprec.disk import read_json, whole_folder
 from deeprec.errors import DataError
 from deeprec.space import remedy_of
-from deeprec.types import Item
 
 FORMAT = 1
 INTERACTIONS, USERS = "interactions.parquet", "users.parquet"
@@ -28,14 +26,6 @@ _INTERACTIONS: dict[str, Any] = {
     "timestamp": pl.Float64,
     "rating": pl.Float32,
     "part": pl.String,
-}
-_ITEMS: dict[str, Any] = {
-    "item_index": pl.Int32,
-    "item_id": pl.String,
-    "title": pl.String,
-    "label": pl.String,
-    "categories": pl.List(pl.String),
-    "year": pl.Int32,
 }
 _USERS: dict[str, Any] = {"user_id": pl.String}
 _REMEDY = "delete the folder and prepare the data again"
@@ -49,7 +39,7 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
     try:
         with whole_folder(folder) as part:
             dataset.interactions.select(list(_INTERACTIONS)).write_parquet(part / INTERACTIONS)
-            _item_table(dataset.catalog).write_parquet(part / "items.parquet")
+            dataset.catalog.table.write_parquet(part / "items.parquet")
             dataset.users.write_parquet(part / USERS)
             text = json.dumps(_manifest(dataset), indent=1, ensure_ascii=False)
             (part / "dataset.json").write_text(text + "\n", encoding="utf-8")
@@ -64,7 +54,7 @@ def dataset_size(dataset: Dataset) -> int:
     """Bytes that `write_dataset` needs at most; Parquet packs what lies in memory."""
     return int(
         dataset.interactions.estimated_size()
-        + _item_table(dataset.catalog).estimated_size()
+        + dataset.catalog.table.estimated_size()
         + dataset.users.estimated_size()
     )
 
@@ -95,24 +85,10 @@ def read_outline(folder: Path) -> Dataset:
 
 def _assemble(folder: Path, *, everybody: bool) -> Dataset:
     manifest = read_manifest(folder)
-    items = _table(folder / "items.parquet", _ITEMS)
-    catalog = Catalog(
-        tuple(
-            Item(
-                row["item_index"],
-                row["item_id"],
-                row["title"],
-                row["label"],
-                tuple(row["categories"]),
-                row["year"],
-            )
-            for row in items.iter_rows(named=True)
-        )
-    )
-    if [item.item_index for item in catalog.items] != list(range(1, len(catalog.items) + 1)):
-        raise DataError(
-            f"{folder / 'items.parquet'}: item indices are not 1 to {len(catalog.items)}; {_REMEDY}"
-        )
+    items = _table(folder / "items.parquet", ITEM_COLUMNS)
+    catalog = Catalog(items)
+    if not (items["item_index"] == pl.int_range(1, items.height + 1, eager=True)).all(ignore_nulls=False):
+        raise DataError(f"{folder / 'items.parquet'}: item indices are not 1 to {items.height}; {_REMEDY}")
     made = manifest["provenance"]
     files = tuple(SourceFile(**entry) for entry in made.pop("files"))
     notes = tuple(made.pop("notes", ()))
@@ -131,10 +107,9 @@ def _assemble(folder: Path, *, everybody: bool) -> Dataset:
         raise DataError(
             f"{folder / 'items.parquet'}: is not the catalogue of dataset.json; pull the run again"
         )
-    hidden = next((item for item in catalog.items if holds_hidden(item.label)), None)
-    if hidden is not None:  # sets that earlier versions prepared
-        raise DataError(
-            f"{folder / 'items.parquet'}: the label of item '{hidden.item_id}' ({clean_text(hidden.label)!r}) holds "
+    for item_id, label in items.filter(hidden_in(items["label"])).select("item_id", "label").iter_rows():
+        raise DataError(  # sets that earlier versions prepared
+            f"{folder / 'items.parquet'}: the label of item '{item_id}' ({clean_text(label)!r}) holds "
             f"characters that no reader sees and a language model reads; {_REMEDY}"
         )
     return dataset
@@ -168,11 +143,6 @@ def _manifest(dataset: Dataset) -> dict[str, Any]:
         "provenance": asdict(dataset.provenance),
         "summary": summarize(dataset).to_dict(),
     }
-
-
-def _item_table(catalog: Catalog) -> pl.DataFrame:
-    rows = [(i.item_index, i.item_id, i.title, i.label, list(i.categories), i.year) for i in catalog.items]
-    return pl.DataFrame(rows, schema=_ITEMS, orient="row")
 
 
 def _empty(columns: dict[str, Any]) -> pl.DataFrame:

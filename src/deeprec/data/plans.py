@@ -10,7 +10,7 @@ import polars as pl
 from deeprec.data.cells import categories, ids, numbers, texts
 from deeprec.data.parsing.table import TableRows
 from deeprec.data.places import Place
-from deeprec.data.raw import date_year, title_year
+from deeprec.data.raw import date_year, title_years
 from deeprec.data.times import TimeColumn, day_of
 
 _A_YEAR = 366 * 86_400
@@ -94,7 +94,7 @@ class ItemPlan:
     `separators`: what may cut categories in one cell; the first that occurs does. `lists`
     makes categories of cells, in place of `cells.categories`. The year is that of its column,
     else the one in brackets behind the title, or with `title_first` the other way round.
-    `only`: ids of the items that are kept. `at_once`: categories are lists in every cell, so
+    `only`: ids (categories) of the items that are kept. `at_once`: categories are lists in every cell, so
     that no separator has to be found in all of them first.
     """
 
@@ -114,7 +114,7 @@ class ItemPlan:
         """`line`, `item_id`, `title`, `categories` (text or lists), `year` (text)."""
         item_ids = ids(rows[self.names["item_id"]], place, "item_id")
         if self.only is not None:
-            wanted = item_ids.is_in(self.only.implode())
+            wanted = item_ids.cast(pl.Categorical).to_physical().is_in(self.only.to_physical().implode())
             rows, item_ids = rows.filter(wanted), item_ids.filter(wanted)
         return self._described(rows, item_ids, place)
 
@@ -132,8 +132,8 @@ class ItemPlan:
             lists = self.lists(lists.cast(pl.String), self.separators, str(place))
         elif lists.null_count():  # of a file in which the column has no value, hence no type
             lists = rows.select(pl.col("categories").fill_null(pl.lit([], lists.dtype))).to_series()
-        written = titles.map_elements(title_year, return_dtype=pl.Int32)
-        dated = rows["year"].cast(pl.String).fill_null("").map_elements(date_year, return_dtype=pl.Int32)
+        written = title_years(titles)
+        dated = rows["year"].cast(pl.String).map_elements(date_year, return_dtype=pl.Int32)
         year = pl.coalesce(written, dated) if self.title_first else pl.coalesce(dated, written)
         return rows.with_columns(titles.alias("title"), lists.alias("categories"), year.alias("year"))
 
@@ -144,7 +144,7 @@ class ItemPlan:
 
     def _optional(self, rows: pl.DataFrame, name: str, place: str) -> pl.Series:
         if name not in self.names:
-            kind = pl.List(pl.String) if name == "categories" and self.at_once else pl.String
+            kind = pl.List(pl.String) if name == "categories" and self.at_once else pl.Null
             return pl.Series(name, [None] * rows.height, dtype=kind)
         column = rows[self.names[name]]
         if name == "categories" and (column.dtype.is_nested() or self.at_once):

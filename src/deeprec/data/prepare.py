@@ -12,8 +12,16 @@ from pathlib import Path
 import polars as pl
 
 from deeprec.config import DataConfig
-from deeprec.data.catalog import LONGEST_CATEGORY, Catalog, build_labels, clean_text
-from deeprec.data.cleaning import Usable, by_user, core, item_indices, known_columns, usable_rows
+from deeprec.data.catalog import ITEM_COLUMNS, LONGEST_CATEGORY, Catalog, clean_column, label_column
+from deeprec.data.cleaning import (
+    by_user,
+    core,
+    item_indices,
+    known_columns,
+    usable_rows,
+    used_items,
+    user_numbers,
+)
 from deeprec.data.dataset import Dataset, Protocol, Provenance
 from deeprec.data.pseudonyms import pseudonymise
 from deeprec.data.raw import RawData, check_raw
@@ -32,7 +40,6 @@ from deeprec.data.split import check_split, split_at, split_by_time
 from deeprec.data.synthetic import simulate
 from deeprec.errors import DataError
 from deeprec.references import is_reference
-from deeprec.types import Item
 
 _MOST_CATEGORIES = 50  # of an item; shops name up to a dozen
 
@@ -66,30 +73,27 @@ def prepare(config: DataConfig, seed: int, cache: Path | None = None) -> Dataset
     into `cache` (default: the user's cache folder). Raises DataError with file, line,
     value and remedy for input that can't be used, DownloadError when a set can't be had.
     """
-    raw, usable, rows_read = _read(config, seed, cache)
-    cuts = _cuts(usable.rows, config, str(raw.interactions_place)) if config.split == "time" else ()
-    kept, dropped = _filter(usable.rows, raw, config, cuts)
-    catalog = _catalog(raw, kept)
-    split = _split(kept, catalog, config, cuts)
-    later = dropped.pop("later_dropped") + kept.height - split.height
+    raw, kept, cuts, counts = _read(config, seed, cache)
+    catalog = Catalog(_item_table(raw.items, kept))
+    raw = replace(raw, items=raw.items.clear())
+    users, kept = _numbered(kept, catalog)
+    rows = kept.height
+    split = _split(users, kept, config, cuts)
+    later = counts.pop("later_dropped") + rows - split.height
     dataset = Dataset(
         name=raw.name,
         catalog=catalog,
         interactions=split,
-        users=raw.users.join(
-            split.select("user_id").unique(), on="user_id", how="semi", maintain_order="left"
-        ),
+        users=raw.users.filter(raw.users["user_id"].is_in(users.implode()))
+        if raw.users.height
+        else raw.users,
         allow_repeats=config.allow_repeats,
         provenance=Provenance(
             raw.files,
-            rows_read=rows_read,
             reader_dropped=raw.left_out,
-            unknown_items_dropped=usable.unknown_items_dropped,
-            duplicates_dropped=usable.duplicates_dropped,
-            repeats_dropped=usable.repeats_dropped,
             later_dropped=later,
             notes=raw.notes,
-            **dropped,
+            **counts,
         ),
         protocol=Protocol(cuts),
     )
@@ -97,13 +101,27 @@ def prepare(config: DataConfig, seed: int, cache: Path | None = None) -> Dataset
     return pseudonymise(dataset) if config.pseudonyms else dataset
 
 
-def _read(config: DataConfig, seed: int, cache: Path | None) -> tuple[RawData, Usable, int]:
-    """The source without its interactions, those of them that are used, and how many were read."""
+def _read(
+    config: DataConfig, seed: int, cache: Path | None
+) -> tuple[RawData, pl.DataFrame, tuple[float, ...], dict[str, int]]:
+    """The source without its interactions, those of them that are used, when parts begin, and what was left out.
+
+    A large set is held once: what is no longer needed is let go of, and with the last categories all their texts.
+    """
     raw = read_raw(config, seed, cache)
     check_raw(raw if config.order == "time" else replace(raw, ordered=True))
     columns, read, rows_read = known_columns(raw, config), raw.interactions.height, raw.rows_read
-    raw = replace(raw, interactions=raw.interactions.clear())  # a large set is held once
-    return raw, usable_rows(columns, read, config), rows_read
+    raw = replace(raw, interactions=pl.DataFrame())
+    usable = usable_rows(columns, read, config)
+    cuts = _cuts(usable.rows, config, str(raw.interactions_place)) if config.split == "time" else ()
+    kept, dropped = _filter(usable.rows, raw, config, cuts)
+    counts = {
+        "rows_read": rows_read,
+        "unknown_items_dropped": usable.unknown_items_dropped,
+        "duplicates_dropped": usable.duplicates_dropped,
+        "repeats_dropped": usable.repeats_dropped,
+    }
+    return raw, kept, cuts, {**counts, **dropped}
 
 
 def read_raw(config: DataConfig, seed: int, cache: Path | None = None) -> RawData:
@@ -184,30 +202,42 @@ def _filter(
     }
 
 
-def _split(rows: pl.DataFrame, catalog: Catalog, config: DataConfig, cuts: tuple[float, ...]) -> pl.DataFrame:
-    """Rows with item indices in place of ids, and the part that each belongs to."""
-    indices = item_indices(rows, [item.item_id for item in catalog.items])
-    rows = rows.select("user_id", indices, "timestamp", "rating")
+def _numbered(rows: pl.DataFrame, catalog: Catalog) -> tuple[pl.Series, pl.DataFrame]:
+    """Ids of the users in order, and the rows with numbers in place of ids."""
+    users, numbers = user_numbers(rows)
+    indices = item_indices(rows, catalog.table["item_id"])
+    return users, rows.select(numbers.alias("user"), indices, "timestamp", "rating")
+
+
+def _split(users: pl.Series, rows: pl.DataFrame, config: DataConfig, cuts: tuple[float, ...]) -> pl.DataFrame:
+    """Rows with the ids of their users, whose texts are held once, and the part that each belongs to."""
+    rows = rows.select(users.gather(rows["user"]).alias("user_id"), "item_index", "timestamp", "rating")
     targets = (config.rl_targets, config.script_targets, config.rl_users)
-    parts = split_at(rows, cuts, *targets) if cuts else split_by_time(rows, *targets)
-    return parts.with_columns(pl.col("user_id").cast(pl.String))
+    return split_at(rows, cuts, *targets) if cuts else split_by_time(rows, *targets)
 
 
-def _catalog(raw: RawData, kept: pl.DataFrame) -> Catalog:
+def _item_table(listed: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:
     """Items in use, in the source's order, with unique labels."""
-    used = kept.select(pl.col("item_id").unique().cast(pl.String))
-    rows = raw.items.join(used, on="item_id", how="semi", maintain_order="left")
-    ids, years = rows["item_id"].to_list(), rows["year"].to_list()
-    titles = [title or "" for title in rows["title"].to_list()]
-    labels = build_labels(titles, ids, years)
-    categories = [_categories(entry) for entry in rows["categories"].to_list()]
-    columns = zip(ids, titles, labels, categories, years, strict=True)
-    return Catalog(tuple(Item(index, *fields) for index, fields in enumerate(columns, 1)))
+    rows = listed.filter(used_items(listed["item_id"], kept))
+    titles = rows["title"].fill_null("")
+    table = rows.with_columns(
+        titles,
+        label_column(titles, rows["item_id"], rows["year"]).alias("label"),
+        _category_lists(rows["categories"].cast(pl.List(pl.String))),
+        pl.int_range(1, rows.height + 1, dtype=pl.Int32).alias("item_index"),
+    )
+    return table.select(list(ITEM_COLUMNS)).cast(ITEM_COLUMNS)  # type: ignore[arg-type]
 
 
-def _categories(names: list[str] | None) -> tuple[str, ...]:
-    cleaned = (clean_text(name, LONGEST_CATEGORY) for name in names or [] if name is not None)
-    return tuple(dict.fromkeys(name for name in cleaned if name))[:_MOST_CATEGORIES]
+def _category_lists(lists: pl.Series) -> pl.Series:
+    """Names in each list cleaned, each once, the first ones; names are few, whatever the number of items."""
+    names = lists.explode().drop_nulls().unique()
+    cleaned = clean_column(names, LONGEST_CATEGORY)
+    cleaned = cleaned.set(cleaned == "", None)
+    other = ~cleaned.eq_missing(names)
+    if other.any():
+        lists = lists.list.eval(pl.element().replace(names.filter(other), cleaned.filter(other)))
+    return lists.fill_null([]).list.drop_nulls().list.unique(maintain_order=True).list.head(_MOST_CATEGORIES)
 
 
 def _number(value: object) -> float:

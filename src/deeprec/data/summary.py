@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from deeprec.data.catalog import LONGEST_TITLE, clean_text
+from deeprec.data.catalog import LONGEST_TITLE, clean_column, hidden_in
 from deeprec.data.dataset import Dataset, TargetPart
-from deeprec.data.visible import holds_hidden
 
 TARGET_PARTS: tuple[TargetPart, ...] = ("script", "rl", "validation", "test")
 
@@ -72,32 +72,29 @@ class Summary:
 
 def summarize(dataset: Dataset) -> Summary:
     """Count everything that the summary table shows."""
-    rows, items = dataset.interactions, dataset.catalog.items
-    tie = (pl.col("timestamp").diff() == 0).fill_null(False).over("user_id")
-    ties = rows.with_columns(tie.alias("tie"))
-    by_user = ties.group_by("user_id", maintain_order=True).agg(
-        (pl.col("part") == "fit").all().alias("short"), pl.col("tie").last()
-    )
-    titles = pl.Series([clean_text(item.title) for item in items], dtype=pl.String)
-    counts = titles.filter(titles != "").value_counts()
-    users = by_user.height
+    rows, items = dataset.interactions, dataset.catalog.table
+    tied = ties(rows)
+    last = (rows["user_id"] != rows["user_id"].shift(-1)).fill_null(True)  # of each user
+    titles = clean_column(items["title"])
+    repeated = titles.filter((titles != "") & titles.is_duplicated())
+    users = int(last.sum())
     made = dataset.provenance
     return Summary(
         name=dataset.name,
         users=users,
-        items=len(items),
+        items=items.height,
         interactions=rows.height,
-        density=rows.height / (users * len(items)),
+        density=rows.height / (users * items.height),
         fit_interactions=rows.filter(pl.col("part") == "fit").height,
-        users_short=int(by_user["short"].sum()),
-        tied_pairs=int(ties["tie"].sum()),
-        users_tied_last=int(by_user["tie"].sum()),
-        titles_repeated=counts.filter(pl.col("count") > 1).height,
+        users_short=int((rows["part"].filter(last) == "fit").sum()),  # it comes before all others
+        tied_pairs=int(tied.sum()),
+        users_tied_last=int(tied.filter(last).sum()),
+        titles_repeated=repeated.n_unique(),
         titles_empty=int((titles == "").sum()),
-        titles_hidden=sum(holds_hidden(item.title) for item in items),
+        titles_hidden=int(hidden_in(items["title"]).sum()),
         titles_cut=int((titles.str.len_chars() > LONGEST_TITLE).sum()),
-        items_without_category=sum(1 for item in items if not item.categories),
-        items_without_year=sum(1 for item in items if item.year is None),
+        items_without_category=int((items["categories"].list.len() == 0).sum()),
+        items_without_year=items["year"].null_count(),
         rows_read=made.rows_read,
         reader_dropped=dict(made.reader_dropped),
         unknown_items_dropped=made.unknown_items_dropped,
@@ -115,12 +112,18 @@ def summarize(dataset: Dataset) -> Summary:
     )
 
 
+def ties(rows: pl.DataFrame) -> pl.Series:
+    """Whether each row has the time of the one before it, of the same user."""
+    same_user = rows["user_id"] == rows["user_id"].shift()
+    return (same_user & (rows["timestamp"] == rows["timestamp"].shift())).fill_null(False)
+
+
 def _targets(dataset: Dataset, part: TargetPart) -> Targets:
     rows = dataset.interactions
-    targets = rows.filter(pl.col("part") == part)
-    known = rows.filter(pl.col("part") == "fit").select("item_index").unique()
-    cold = targets.join(known, on="item_index", how="anti").height
-    return Targets(targets.height, cold, dataset.targets_hash(part))
+    targets = rows["item_index"].filter(rows["part"] == part).to_numpy()
+    known = np.zeros(dataset.catalog.n_items + 1, bool)
+    known[rows["item_index"].filter(rows["part"] == "fit").to_numpy()] = True
+    return Targets(len(targets), int((~known[targets]).sum()), dataset.targets_hash(part))
 
 
 def _number(value: object) -> float | None:

@@ -228,10 +228,10 @@ def _is_number(text: str) -> bool:
 def _compact_dates(values: pl.Series) -> pl.Series | None:
     """Seconds, if every number is a calendar date written as one number, such as 20200131."""
     known = values.drop_nulls()
-    if not len(known) or known.min() < 19_700_101 or (known != known.floor()).any():  # type: ignore[operator]
+    digits = len(f"{known[0]:.0f}") if len(known) else 0
+    if digits not in _COMPACT or known.min() < 19_700_101 or (known != known.floor()).any():  # type: ignore[operator]
         return None
-    digits = len(f"{known[0]:.0f}")
-    if digits not in _COMPACT or known.max() > float("2200" + "9" * (digits - 4)):  # type: ignore[operator]
+    if known.max() > float("2200" + "9" * (digits - 4)):  # type: ignore[operator]
         return None
     if known.min() < float("1970" + "0" * (digits - 4)):  # type: ignore[operator]
         return None

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeprec.data.catalog import LONGEST_FACT, LONGEST_TITLE, Catalog, build_labels, clean_text
+from deeprec.data.catalog import (
+    LONGEST_FACT,
+    LONGEST_TITLE,
+    Catalog,
+    build_labels,
+    clean_column,
+    clean_text,
+    hidden_in,
+    label_column,
+)
 from deeprec.data.visible import MOST_MARKS, holds_hidden
 from deeprec.types import Item
 
@@ -40,6 +49,19 @@ def test_labels_are_unique_and_resolve_to_themselves(rows: list[tuple[str, int |
         assert "\n" not in item.label
         assert "<" not in item.label
         assert ">" not in item.label
+
+
+@settings(max_examples=100, deadline=None)
+@given(ROWS)
+def test_a_table_is_the_catalogue_that_its_items_are(rows: list[tuple[str, int | None]]) -> None:
+    catalog = catalog_of(rows)
+    table = Catalog(catalog.table)
+    assert table == catalog
+    assert (table.n_items, table.fingerprint) == (catalog.n_items, catalog.fingerprint)
+    titles, ids, years = (catalog.table[name] for name in ("title", "item_id", "year"))
+    assert label_column(titles, ids, years).to_list() == [item.label for item in catalog.items]
+    assert clean_column(titles).to_list() == [clean_text(title) for title, _ in rows]
+    assert hidden_in(titles).to_list() == [holds_hidden(title) for title, _ in rows]
 
 
 def test_labels_that_collide_with_suffixes() -> None:

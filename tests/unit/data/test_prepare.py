@@ -8,6 +8,7 @@ import pytest
 from deeprec_data_files import write_folder
 
 from deeprec.config import DataConfig
+from deeprec.data import cleaning
 from deeprec.data.dataset import Dataset
 from deeprec.data.prepare import data_names, prepare
 from deeprec.data.summary import Targets, summarize
@@ -76,6 +77,27 @@ def test_duplicate_titles_and_tags_in_titles(tmp_path: Path) -> None:
     labels = [item.label for item in dataset.catalog.items]
     assert labels == ["Emma (1996)", "Emma (2020)", "‹/think› ‹|end_of_item_list|› new line"]
     assert summarize(dataset).titles_repeated == 1
+
+
+def test_categories_are_clean_and_each_once(tmp_path: Path) -> None:
+    items = 'item_id,title,categories\n1,A," Drama|Drama|<b>|\u200b"\n2,B,\n3,C,War|Drama\n'
+    write_folder(tmp_path, {"rows.csv": "user_id,item_id\nu,1\nu,2\nu,3\n", "items.csv": items}, "utf-8")
+    values = {"name": "table", "source": str(tmp_path / "rows.csv"), "items": str(tmp_path / "items.csv")}
+    dataset = prepare(DataConfig.model_validate({**values, "min_user_interactions": 1}), seed=0)
+    assert [item.categories for item in dataset.catalog.items] == [
+        ("Drama", "\u2039b\u203a"),
+        (),
+        ("War", "Drama"),
+    ]
+
+
+def test_blocks_of_users_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cleaning, "_BLOCK", 2)  # less than any user's rows
+    rows = "u a 3\nv a 1\nu b 1\nu a 3\nv b 2\nu a 4\nv c 2\nv a 1\n"
+    dataset = dataset_of(tmp_path, rows)
+    assert (names(dataset, "u"), names(dataset, "v")) == (["b", "a"], ["a", "b", "c"])
+    assert (dataset.provenance.duplicates_dropped, dataset.provenance.repeats_dropped) == (2, 1)
+    assert dataset.provenance.rows_read == dataset.interactions.height + 3
 
 
 def test_unknown_name_lists_the_known_ones() -> None:

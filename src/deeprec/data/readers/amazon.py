@@ -8,13 +8,13 @@ from pathlib import Path
 
 import polars as pl
 
-from deeprec.data.cells import categories
+from deeprec.data.cells import categories, changed
 from deeprec.data.columns import KnownColumns
 from deeprec.data.files import Source
 from deeprec.data.load import load_interactions, load_items
 from deeprec.data.parsing.table import TextOptions
 from deeprec.data.plans import ItemPlan
-from deeprec.data.raw import NO_USERS, RawData, title_year
+from deeprec.data.raw import NO_USERS, RawData, title_years
 from deeprec.settings import DataConfig
 
 _TEXT = TextOptions("\t", "literal")
@@ -48,11 +48,10 @@ def read_amazon_pair(path: Path, config: DataConfig) -> RawData:
 
 def unescaped(items: pl.DataFrame) -> pl.DataFrame:
     """Items with HTML entities in titles resolved, twice where escaped twice (`&amp;amp;`)."""
-    entities = pl.col("title").str.contains("&", literal=True)
-    resolved = pl.col("title").map_elements(unescape, return_dtype=pl.String)
-    items = items.with_columns(pl.when(entities).then(resolved).otherwise("title").alias("title"))
-    written = pl.col("title").map_elements(title_year, return_dtype=pl.Int32)
-    return items.with_columns(pl.coalesce("year", written).alias("year"))
+    titles = items["title"]
+    resolved = changed(titles, titles.str.contains("&", literal=True), unescape)
+    years = pl.coalesce("year", title_years(resolved))
+    return items.with_columns(resolved.alias("title"), years.alias("year"))
 
 
 def unescaped_lists(values: pl.Series, separators: Sequence[str], place: str) -> pl.Series:

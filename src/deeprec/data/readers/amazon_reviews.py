@@ -39,7 +39,7 @@ def read_amazon_reviews(path: Path, config: DataConfig) -> RawData:
     interactions = load_interactions(
         source.table(reviews), options, KnownColumns(_REVIEWS, config.columns), config.time_format
     )
-    reviewed = interactions.rows["item_id"].unique().cast(pl.String)
+    reviewed = interactions.rows["item_id"].unique()
     plan = ItemPlan({}, lists=_first_path, only=reviewed, at_once=True)
     items = load_items(source.table(meta), options, KnownColumns(_META, config.item_columns), plan)
     listed = items.rows.unique(["item_id"], keep="first", maintain_order=True)

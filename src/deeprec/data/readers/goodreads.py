@@ -45,7 +45,7 @@ def read_goodreads(path: Path, config: DataConfig) -> RawData:
         KnownColumns(_BOOKS.columns, config.columns),
         config.time_format or _BOOKS.time_form,
     )
-    used = interactions.rows["item_id"].unique().cast(pl.String)
+    used = interactions.rows["item_id"].unique()
     columns = KnownColumns(_BOOKS.item_columns, config.item_columns)
     items = load_items(find_table(source, _BOOKS.items), options, columns, ItemPlan({}, only=used))
     listed = items.rows
