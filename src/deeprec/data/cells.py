@@ -86,7 +86,9 @@ def numbers(values: pl.Series, lines: pl.Series, place: Place, name: str) -> pl.
         wrong = found.is_null() & text.is_not_null()
     if wrong.any():
         at = wrong.arg_true()[0]
-        raise DataError(f"{place.at(lines[at])}: {name} = {text[at]!r} is not a number; correct the line")
+        raise DataError(
+            f"{place.at(lines[at])}: {name} = {text[at][:60]!r} is not a number; correct the line"
+        )
     return found.fill_nan(None)
 
 

@@ -110,7 +110,12 @@ class FileColumns:
                 f"{head.place}: no column '{theirs}'; its first line ({', '.join(head.names)[:60]}) looks like a row: "
                 f'if it has no line of column names, give them with {HEADERS[self.role]} = ["user_id", ...]'
             )
-        return f"{head.place}: no column '{theirs}'; {hint} Map it with {setting}"
+        cut = (
+            " or say what cuts the lines with data.delimiter"
+            if head.is_text and len(head.names) == 1 and not head.kind.startswith("JSON")
+            else ""
+        )
+        return f"{head.place}: no column '{theirs}'; {hint} Map it with {setting}{cut}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +171,14 @@ def guess_columns(names: Sequence[str], wanted: Sequence[str] = OURS) -> dict[st
 
 
 def looks_like_a_row(names: Sequence[str]) -> bool:
-    """Whether a first line holds values, not column names: a number among them, or the same word twice."""
-    return any(re.fullmatch(r"[+-]?\d+([.,:/-]\d+)*", name) for name in names) or len(set(names)) < len(names)
+    """Whether a first line holds values, not column names: a number among them, or the same word twice.
+
+    Where two words say which columns they are, another one that stands twice is a mistake in the names.
+    """
+    filled = [name for name in names if name]
+    if any(re.fullmatch(r"[+-]?\d+([.,:/-]\d+)*", name) for name in filled):
+        return True
+    return len(set(filled)) < len(filled) and len(guess_columns(filled)) < 2
 
 
 def _score(ours: str, theirs: str) -> float:

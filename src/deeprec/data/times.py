@@ -159,7 +159,7 @@ class _Column:
         if wrong.any():
             at = wrong.arg_true()[0]
             value = self.values[at]
-            shown = f"= {value!r}" if isinstance(value, str) else _shown(value)
+            shown = f"= {value[:60]!r}" if isinstance(value, str) else _shown(value)
             raise DataError(f"{self.place.at(self.lines[at])}: {self.name} {shown} {problem}; {remedy}")
 
     def unfit(self, problem: str) -> DataError:

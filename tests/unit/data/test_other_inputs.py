@@ -310,3 +310,76 @@ def test_values_of_json(tmp_path: Path) -> None:
     late = objects().replace('"timestamp"', '"other"') * 30 + objects()
     with pytest.raises(DataError, match=r"line 1: user 'u0' has no timestamp, other lines have one"):
         read(written(tmp_path, late))
+
+
+DOCUMENTS = {
+    "objects of several lines": "".join(
+        json.dumps(dict(zip(NAMES, row, strict=True)), indent=1) + "\n" for row in ROWS
+    ),
+    "with commas between": ",\n".join(objects().strip().splitlines()),
+    "a comma at each end": "".join(f"{line},\n" for line in objects().strip().splitlines()),
+    "inside one object": json.dumps({"data": [json.loads(line) for line in objects().splitlines()]}),
+    "inside an answer": json.dumps(
+        {"page": {"of": 1}, "records": [json.loads(line) for line in objects().splitlines()]}, indent=2
+    ),
+}
+
+
+@pytest.mark.parametrize("content", DOCUMENTS.values(), ids=DOCUMENTS)
+def test_json_that_is_no_object_a_line(tmp_path: Path, content: str) -> None:
+    raw = read(written(tmp_path, content, "rows.json"))
+    assert raw.interactions.select("user_id", "timestamp").cast({"user_id": pl.String}).rows() == [
+        (row[0], row[2]) for row in ROWS
+    ]
+
+
+def test_one_row_with_objects_in_it_is_a_row(tmp_path: Path) -> None:
+    entry = {
+        "user_id": "u",
+        "item_id": "i",
+        "title": "Film",
+        "categories": [{"name": "Drama"}, {"name": "War"}],
+    }
+    raw = read(written(tmp_path, json.dumps(entry), "rows.json"))
+    assert raw.items["categories"].to_list() == [["Drama", "War"]]
+
+
+ABOVE = {
+    "a title": "Sales of 2020\n\n",
+    "comments": "# exported by a program\n# in January\n",
+    "a title in its first cell": "Sales of January"
+    + "," * (len(NAMES) - 1)
+    + "\n"
+    + "," * (len(NAMES) - 1)
+    + "\n",
+}
+
+
+@pytest.mark.parametrize("above", ABOVE.values(), ids=ABOVE)
+def test_a_title_above_the_names_is_no_row(tmp_path: Path, above: str) -> None:
+    raw = read(written(tmp_path, above + text()))
+    assert raw.rows_read == len(ROWS)
+    first = 2 + above.count("\n")
+    assert raw.interactions["line"].to_list() == list(range(first, first + len(ROWS)))
+    assert any(f"from line {first - 1}" in note for note in raw.notes)
+
+
+def test_names_that_stand_beside_nothing_are_names(tmp_path: Path) -> None:
+    """Of two columns the second has no name: nobody can say that this is a title, so nothing is skipped."""
+    file = written(tmp_path, "user_id,\nu,i\nu,j\n")
+    with pytest.raises(DataError, match=r"no column 'item_id'; (did you|the file has: user_id)"):
+        read(file)
+
+
+def test_a_row_is_never_taken_for_a_title(tmp_path: Path) -> None:
+    rows = "u0\n" + "".join(f"u{number},i{number},Film\n" for number in range(9))
+    with pytest.raises(DataError, match="line 1: 1 fields in 'u0', expected 3"):
+        read(written(tmp_path, rows), header=["user_id", "item_id", "title"])
+
+
+def test_empty_columns_of_a_spreadsheet_have_no_names(tmp_path: Path) -> None:
+    lines = "".join(f"{line},,,\n" for line in text().splitlines())
+    file = written(tmp_path, lines)
+    assert read(file).rows_read == len(ROWS)
+    found = inspect_source(file)
+    assert (found.problem, "header" in found.settings) == ("", False)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from deeprec.config import DataConfig
+from deeprec.data.inspection import inspect_source
 from deeprec.data.prepare import prepare
 from deeprec.data.raw import check_raw
 from deeprec.data.readers.table import read_own_tables
@@ -153,3 +154,22 @@ def test_types_that_polars_does_not_know_are_one_line(tmp_path: Path) -> None:
     assert "\n" not in outcome.stderr.strip()
     assert "rows.arrow: can't be read" in outcome.stderr
     assert "write its columns with plainer types" in outcome.stderr
+
+
+def test_a_name_that_stands_twice_is_no_row(tmp_path: Path) -> None:
+    file = written(tmp_path, "user_id,item_id,time,time,title\nu,i,1580000000,1580000001,A\n")
+    with pytest.raises(DataError, match="line 1: column 'time' appears twice; rename one of them"):
+        inspect_source(file)
+
+
+def test_a_separator_too_many_is_called_one(tmp_path: Path) -> None:
+    assert refused(written(tmp_path, HEADER + "u,i,A,\n")) == (
+        "rows.csv line 2: 4 fields in 'u,i,A,', expected 3 separated by ',' (user_id, item_id, title); take away the "
+        "separator at the end of lines"
+    )
+
+
+def test_what_cuts_the_lines_can_be_named(tmp_path: Path) -> None:
+    file = written(tmp_path, "user_id^item_id^title\nu^i^A\n")
+    assert refused(file).endswith("or say what cuts the lines with data.delimiter")
+    assert read_own_tables(file, DataConfig(name="table", delimiter="^")).rows_read == 1

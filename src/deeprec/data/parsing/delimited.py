@@ -175,10 +175,16 @@ class Delimited:
 
     def _check(self, row: list[str], line: int) -> None:
         if len(row) != len(self.names):
-            shown = self._dialect.delimiter.join(row)[:80]
+            shown, n = self._dialect.delimiter.join(row)[:80], len(self.names)
+            ends = len(row) > n and not any(cell.strip() for cell in row[n:])
+            remedy = (
+                "take away the separator at the end of lines"
+                if ends
+                else "quote cells that hold the separator"
+            )
             raise DialectError(
-                f"{self._place} line {line}: {len(row)} fields in {shown!r}, expected {len(self.names)} separated by "
-                f"{self._dialect.delimiter!r} ({', '.join(self.names)}); quote cells that hold the separator"
+                f"{self._place} line {line}: {len(row)} fields in {shown!r}, expected {n} separated by "
+                f"{self._dialect.delimiter!r} ({', '.join(self.names)}); {remedy}"
             )
         if len(self._lines.taken) > 1 and self._swallows(self._lines.taken):
             raise DialectError(

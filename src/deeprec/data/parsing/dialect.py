@@ -12,6 +12,7 @@ Quoting = Literal["doubled", "backslash", "literal"]
 DELIMITERS = (",", "\t", ";", "|", "::")
 _NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", " ": "space"}
 _SAMPLE_ROWS = 200
+_MOST_ABOVE = 10  # lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,8 @@ class Dialect:
     """`quoting`: a quote inside quotes is doubled (RFC 4180), follows a backslash, or is a character like any other.
 
     `spaced`: a space follows each delimiter and is no part of the cell. `first_line`: where the table begins; not 1
-    behind Excel's `sep=;`. `guessed`: literal for want of a better guess, so that no cell may look quoted.
+    behind Excel's `sep=;`, or behind a title as spreadsheets and programs export it. `guessed`: literal for want of
+    a better guess, so that no cell may look quoted.
     """
 
     delimiter: str
@@ -35,7 +37,8 @@ class Dialect:
             "backslash": "quoted cells with backslashes",
             "literal": "quotes are characters",
         }[self.quoting]
-        return f"{name + ' ' if name else ''}{self.delimiter!r}, {quotes}"
+        begins = f", from line {self.first_line}" if self.first_line > 1 else ""
+        return f"{name + ' ' if name else ''}{self.delimiter!r}, {quotes}{begins}"
 
     def rows(self, lines: Iterator[str]) -> Iterator[list[str]]:
         """Cells of each row; raises csv.Error for quotes that this dialect does not know."""
@@ -52,18 +55,23 @@ class Dialect:
 
 
 def guess_dialects(
-    sample: str, delimiter: str | None = None, quoting: Quoting | None = None
+    sample: str, delimiter: str | None = None, quoting: Quoting | None = None, *, has_names: bool = True
 ) -> list[Dialect]:
     """Dialects to try, the likeliest first; the first that reads the whole file is its dialect.
 
     `sample` is the beginning of the file, `delimiter` and `quoting` what the user named. The
-    delimiter is the one that cuts the most lines alike, into two cells at least.
+    delimiter is the one that cuts the most lines alike, into two cells at least. With `has_names` a line of names
+    begins the table, and what stands above it is a title.
     """
     first_line = 1
     head, _, rest = sample.partition("\n")
     if head.strip().strip('"').lower().startswith("sep=") and len(head.strip().strip('"')) == 5:
         delimiter = delimiter or head.strip().strip('"')[4]
         sample, first_line = rest, 2
+    elif has_names:
+        lines = sample.splitlines(keepends=True)
+        above = _lines_above(lines, (delimiter,) if delimiter else DELIMITERS)
+        sample, first_line = "".join(lines[above:]), above + 1
     found = delimiter or _delimiter(sample)
     kinds = [quoting] if quoting else _quotings(sample, found)
     spaced = _is_spaced(sample, found)
@@ -71,6 +79,28 @@ def guess_dialects(
         Dialect(found, kind, spaced, first_line, guessed=kind == "literal" and place > 0)
         for place, kind in enumerate(kinds)
     ]
+
+
+def _lines_above(lines: Sequence[str], delimiters: Sequence[str]) -> int:
+    """How many lines stand above the names: each holds its first cell at most, the table below is even.
+
+    A title in a table of two columns must stand without a delimiter: `id,` may be names.
+    """
+    for mark in delimiters:
+        cells = [[cell.strip() for cell in line.split(mark)] for line in lines[: _MOST_ABOVE + 1]]
+        above = next((at for at, row in enumerate(cells) if any(row[1:])), 0)
+        if not above or not all(cells[above]) or any(_is_cut(line, mark) for line in lines[:above]):
+            continue
+        bare = all(len(row) == 1 for row in cells[:above])
+        share, width = _fit("".join(lines[above:]), mark)
+        if share > 0.9 and (bare or width > 2):
+            return above
+    return 0
+
+
+def _is_cut(line: str, mark: str) -> bool:
+    """Whether a line holds a delimiter of any kind, but for empty cells at its end."""
+    return any(delimiter in line.rstrip().rstrip(mark) for delimiter in DELIMITERS)
 
 
 def _delimiter(sample: str) -> str:

@@ -1,4 +1,4 @@
-"""Objects as rows: JSON lines, one JSON array, or Python literals a line, as older dumps have them."""
+"""Objects as rows: JSON lines, one JSON document, or Python literals a line, as older dumps have them."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _NO_OBJECT = (ValueError, SyntaxError, MemoryError, RecursionError, TypeError)
 
 
+_GAP = re.compile(r"[\s,]*")
+_AROUND = frozenset(
+    {"data", "records", "rows", "results", "value", "values", "events"}
+)  # what services put around rows
+
+
 class Objects:
     """Objects of a text, a row each. `names`: the keys of the first ones."""
 
@@ -34,7 +40,7 @@ class Objects:
         self._place = place
         self._first = next(pieces, None)
         self.blank_lines = 0
-        self._is_array = self._first is not None and self._first.content.lstrip().startswith(b"[")
+        self._is_document = self._first is not None and _begins_document(self._first.content)
         keys = self._keys()
         if not keys:
             raise DataError(f"{place}: holds no object with keys; expected one JSON object a line")
@@ -51,8 +57,8 @@ class Objects:
         if self._first is None:
             return
         keys = {name: self._keys_of[name] for name in columns}
-        if self._is_array:
-            yield from _frames(self._array(), keys)
+        if self._is_document:
+            yield from _frames(self._document(), keys)
             return
         for piece in self._all():
             frame = _quick(piece, keys)
@@ -69,7 +75,7 @@ class Objects:
     def _keys(self) -> list[str]:
         if self._first is None:
             raise DataError(f"{self._place}: is empty; expected one JSON object a line")
-        source = self._array() if self._is_array else self._objects(self._first)
+        source = self._document() if self._is_document else self._objects(self._first)
         return list(dict.fromkeys(key for _, entry in islice(source, _SEEN) for key in entry))
 
     def _objects(self, piece: Piece) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -79,15 +85,15 @@ class Objects:
                 continue
             yield number, _object(line, f"{self._place} line {number}")
 
-    def _array(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
-        """Entries of one array, numbered from 1: nobody can say on which line each stands."""
+    def _document(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """Objects of a text that is not one a line, numbered from 1: nobody can say on which line each stands."""
         self._first = Piece(1, b"".join(piece.content for piece in self._all()))
         self._pieces = iter(())
         try:
-            entries = json.loads(self._first.content)
+            entries = _entries(self._first.text)
         except _NO_OBJECT as error:
             raise DataError(
-                f"{self._place}: is no JSON array of objects ({error}); write one object a line"
+                f"{self._place}: is no JSON array of objects, and no object a line ({error}); write one object a line"
             ) from None
         for number, entry in enumerate(entries, 1):
             if not isinstance(entry, dict):
@@ -95,6 +101,45 @@ class Objects:
                     f"{self._place} entry {number}: {str(entry)[:60]!r} is no JSON object; remove it"
                 )
             yield number, entry
+
+
+def _begins_document(content: bytes) -> bool:
+    """Whether the text is one array, one object with the rows in it, or objects of several lines each."""
+    first, _, rest = content.lstrip().partition(b"\n")
+    if first.startswith(b"["):
+        return True
+    entry = _read(first)
+    if entry is None:  # it goes on in the next line, or is damaged
+        return first.rstrip().endswith((b"{", b"[", b","))
+    return not rest.strip() and len(_rows_inside(entry)) > 0
+
+
+def _entries(text: str) -> list[Any]:
+    """What a text holds: the entries of one array, the rows inside one object, or objects in turn."""
+    values: list[Any] = []
+    at = _between(text, 0)
+    while at < len(text):
+        value, end = json.JSONDecoder().raw_decode(text, at)
+        values.append(value)
+        at = _between(text, end)
+    if len(values) > 1 or not values:
+        return values
+    return values[0] if isinstance(values[0], list) else _rows_inside(values[0]) or values
+
+
+def _between(text: str, at: int) -> int:
+    """Where the next value begins, behind spaces and commas."""
+    found = _GAP.match(text, at)
+    return found.end() if found else at
+
+
+def _rows_inside(entry: Any) -> list[Any]:
+    """The list of objects that one object was put around, as services answer; empty where it is a row itself."""
+    if not isinstance(entry, dict):
+        return []
+    inside = {key: value for key, value in entry.items() if isinstance(value, list) and value}
+    named = [value for key, value in inside.items() if len(entry) == 1 or key.lower() in _AROUND]
+    return named[0] if len(named) == 1 and all(isinstance(row, dict) for row in named[0]) else []
 
 
 def cell_text(value: Any) -> str | None:
@@ -140,18 +185,24 @@ def _holds_half(content: bytes) -> bool:
 
 
 def _object(line: bytes, place: str) -> Mapping[str, Any]:
+    entry = _read(line)
+    if entry is None:
+        raise DataError(
+            f"{place}: {line.strip()[:60]!r} is no JSON object; write one object a line, or remove the line"
+        )
+    return entry
+
+
+def _read(line: bytes) -> Mapping[str, Any] | None:
+    """The object that a line is, as JSON or Python write it; None for anything else."""
     try:
         entry = json.loads(line)
     except _NO_OBJECT:
         try:
             entry = ast.literal_eval(line.decode("utf-8").strip())
         except _NO_OBJECT:
-            entry = None
-    if not isinstance(entry, dict) or not all(isinstance(key, str) for key in entry):
-        raise DataError(
-            f"{place}: {line.strip()[:60]!r} is no JSON object; write one object a line, or remove the line"
-        )
-    return entry
+            return None
+    return entry if isinstance(entry, dict) and all(isinstance(key, str) for key in entry) else None
 
 
 def _frames(

@@ -41,6 +41,7 @@ _FOREIGN = {
     b"%PDF": "a PDF; write its table as CSV",
     b"<!doctype html": "a web page; download the file that it links to",
     b"<html": "a web page; download the file that it links to",
+    b"<table": "a web page's table; write it as CSV",
     b"<?xml": "an XML file; write its table as CSV",
     b"\x04\x22\x4d\x18": "packed with LZ4; unpack it first",
     b"\x1f\x9d": "packed with compress; unpack it first",

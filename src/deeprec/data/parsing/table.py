@@ -241,7 +241,7 @@ def _text_ways(file: DataFile, options: TextOptions, encoding: str, sample: byte
         return [_Way(f"JSON, {encoding}", True, partial(_objects, file, encoding))]
     return [
         _Way(f"{dialect}, {encoding}", True, partial(_delimited, file, encoding, dialect, options.header))
-        for dialect in guess_dialects(text, options.delimiter, options.quoting)
+        for dialect in guess_dialects(text, options.delimiter, options.quoting, has_names=not options.header)
     ]
 
 
