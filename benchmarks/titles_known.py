@@ -62,9 +62,11 @@ ASKED = (
 def unknown_titles(path: Path, config: DataConfig) -> RawData:
     """MovieLens-100K under titles of the simulated catalogue; each keeps its year."""
     raw = read_ml_100k(path, config)
-    world = config.synthetic.model_copy(update={"items": raw.items.height, "users": 50})
-    titles = [title[: title.rindex("(")].strip() for title in simulate(world, 0).raw.items["title"].to_list()]
+    world = config.synthetic.model_copy(update={"items": max(raw.items.height, 16), "users": 50})
     years = raw.items["year"].to_list()
+    titles = [
+        title[: title.rindex("(")].strip() for title in simulate(world, 0).raw.items["title"].head(len(years))
+    ]
     shown = [f"{title} ({year})" if year else title for title, year in zip(titles, years, strict=True)]
     return replace(raw, items=raw.items.with_columns(title=pl.Series(shown, dtype=pl.String)))
 
