@@ -83,18 +83,26 @@ class JointTrainer:
         self.best: dict[str, Tensor] | None = None  # weights
 
     def iterate(self, number: int, scripts: Sequence[Document], windows: Sequence[Window]) -> Losses:
-        """Iteration `number` (from 0): the two steps, and the running mean of what they left."""
+        """Iteration `number` (from 0): the two steps, and the running mean of what they left.
+
+        Where words are heard each of those steps is followed by its part of the reading: one step of reading
+        behind all of them would not bring back what they had moved (docs/log.md).
+        """
         share = learning_share(number, self.plan.steps)
         rng = np.random.default_rng((self.plan.seed, 7, number))
         self.items.model.train()
+        batches: Sequence[Sequence[Document]] = (self.heard(number) if self.heard else ()) or [()]
+        heard: list[float] = []
+        read: list[float] = []
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(int(rng.integers(2**31)))
             spoken = self.speak(scripts, self.plan.learning_rate * share)
-            batches = self.heard(number) if self.heard else ()
-            heard = [self.hear(texts, self.plan.learning_rate * share) for texts in batches]
-        read = self.read(windows, READING_RATE * share)
+            for place, texts in enumerate(batches):
+                heard.append(self.hear(texts, self.plan.learning_rate * share))
+                if part := windows[place :: len(batches)]:
+                    read.append(self.read(part, READING_RATE * share))
         self.averaged.update_parameters(self.items.model)
-        return Losses(spoken, read, sum(heard) / max(1, len(heard)))
+        return Losses(spoken, float(np.mean(read)), float(np.mean(heard)))
 
     def speak(self, scripts: Sequence[Document], rate: float) -> float:
         """A step on scripts; the loss of a spoken token."""

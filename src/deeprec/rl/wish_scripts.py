@@ -35,6 +35,7 @@ STEPS = 6  # of these, in an iteration of the warm start
 _TAUGHT = (*KINDS, "like", "like", "newer", "two", "two", "exclusion", "exclusion")
 SHOWN = 2  # titles of a history in a short text, at most
 BARE = 0.7  # of the short texts, those that begin with the wish: what stands in front of it means nothing
+_THOUGHT = "As you wish."
 CORPUS = 3000  # wishes that a tokenizer learns its pieces from
 
 
@@ -114,9 +115,12 @@ def what_counts() -> dict[str, Any]:
 
 
 def said(phrases: Sequence[str]) -> str:
-    """A turn that asks for what a wish means."""
-    preference = join_phrases(list(phrases))
-    return f"Wanted: {', '.join(phrases)}.{TAGS.begin_preference}{preference}{TAGS.end_preference}"
+    """A turn that asks for what a wish means.
+
+    The thought is the same for all: one that names what is meant, too, would be the same work twice, and a small
+    policy's slips in it go on in the preference.
+    """
+    return f"{_THOUGHT}{TAGS.begin_preference}{join_phrases(list(phrases))}{TAGS.end_preference}"
 
 
 def wish_corpus(dataset: Dataset) -> list[str]:
