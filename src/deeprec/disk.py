@@ -132,13 +132,20 @@ def alone(file: Path) -> Iterator[None]:
 
 
 def read_json(file: Path) -> Any:
-    """What a JSON file holds. Raises OSError, also for what is no file, or ValueError, whatever the text is.
+    """What a JSON file holds. Raises OSError or ValueError, whatever is there.
 
-    A pipe is not waited for, and thousands of brackets are no RecursionError.
+    A pipe is not waited for, thousands of brackets are no RecursionError, and a file of terabytes no MemoryError.
     """
+    return _parsed(_read(file))
+
+
+def _read(file: Path) -> bytes:
     if file.exists() and not file.is_file():
         raise OSError(errno.EINVAL, "is no file", str(file))
-    return _parsed(file.read_bytes())
+    try:
+        return file.read_bytes()
+    except MemoryError:
+        raise OSError(errno.ENOMEM, "is larger than the memory", str(file)) from None
 
 
 def _parsed(content: bytes) -> Any:
@@ -191,10 +198,11 @@ def read_jsonl(file: Path) -> list[dict[str, Any]]:
     """All records of a JSON-lines file; an unfinished last line (a killed run) is left out."""
     if not file.exists():
         return []
-    if not file.is_file():
-        raise RunError(f"{file}: is no file; move it away, or restore it from a copy")
     records: list[dict[str, Any]] = []
-    lines = file.read_bytes().splitlines()
+    try:
+        lines = _read(file).splitlines()
+    except OSError as error:
+        raise RunError(f"{file}: {error.strerror}; move it away, or restore it from a copy") from None
     for number, line in enumerate(lines, 1):
         try:
             record = _parsed(line)

@@ -150,6 +150,14 @@ def test_a_record_that_was_changed_is_refused_by_whoever_loads_the_stage(whole: 
     load(whole)
 
 
+@pytest.mark.parametrize("row", [b"{}", b'{"prompt": 5, "user_id": [], "target": null}'])
+def test_a_row_that_is_no_trajectory_is_a_finding(whole: Run, row: bytes) -> None:
+    whole.trajectories.write_bytes(row + b"\n")
+    findings = inspect_run(whole.folder).findings
+    whole.trajectories.unlink()
+    assert "a file is damaged" in next(one.text for one in findings if one.check == "check prompts")
+
+
 def test_a_file_that_no_stage_left_is_not_loaded(whole: Run) -> None:
     for file in (whole.policy("warm_start") / "adapter_config.json", whole.trm / "other.safetensors"):
         file.write_text("{}")

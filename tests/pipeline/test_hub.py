@@ -22,6 +22,7 @@ from deeprec.errors import DataError, DeepRecError, HubError
 from deeprec.evaluation.stage import run_evaluation
 from deeprec.hub.pull import pull_from_folder
 from deeprec.hub.push import push_to_folder
+from deeprec.hub.remote import _told
 from deeprec.pipeline import build_deeprec, build_recommenders, load_stages, run_pipeline
 from deeprec.run import Run
 from deeprec.types import Example
@@ -232,3 +233,13 @@ def test_the_commands(evaluated: Run, tmp_path: Path, said: Callable[..., str]) 
             assert line.startswith("HubError: ")
             assert part in line
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("library", ["httpx", "httpx2"])
+def test_whichever_library_the_hub_s_client_is_built_on(library: str) -> None:
+    http = pytest.importorskip(library)
+    with (
+        pytest.raises(HubError, match=r"hf://me/films: the hub refuses or can't be reached \(no such name\)"),
+        _told("me/films"),
+    ):
+        raise http.ConnectError("no such name")

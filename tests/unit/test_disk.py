@@ -181,6 +181,16 @@ def test_whatever_a_json_file_holds_is_a_value_error(tmp_path: Path, text: str) 
         read_jsonl(file)
 
 
+def test_a_file_that_no_memory_holds(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    file.touch()
+    os.truncate(file, 2**43)  # a hole; it takes no space
+    with pytest.raises(OSError, match="is larger than the memory"):
+        read_json(file)
+    with pytest.raises(RunError, match="is larger than the memory; move it away"):
+        read_jsonl(file)
+
+
 def test_what_is_no_file_is_neither_read_nor_waited_for(tmp_path: Path) -> None:
     for place, make in ((tmp_path / "folder", Path.mkdir), (tmp_path / "pipe", os.mkfifo)):
         make(place)

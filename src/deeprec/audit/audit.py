@@ -11,6 +11,9 @@ from deeprec.data.format import read_dataset
 from deeprec.errors import DeepRecError
 from deeprec.run import Run
 
+# What reading a row raises that lacks what it should hold, or holds something else.
+_DAMAGED = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
+
 
 def audit(run: Run) -> list[Finding]:
     """What the files of a run prove: all is there as it was written, nothing was learned from a target.
@@ -33,6 +36,7 @@ def audit(run: Run) -> list[Finding]:
     for check in checks:
         try:
             found += check(run, dataset)
-        except DeepRecError as error:  # a broken file is a finding, and the other checks go on
-            found.append(Finding(check.__name__.replace("_", " "), Verdict.PROBLEM, str(error)))
+        except (DeepRecError, *_DAMAGED) as error:  # a broken file is a finding, and the other checks go on
+            told = str(error) if isinstance(error, DeepRecError) else f"a file is damaged: {error!r}"
+            found.append(Finding(check.__name__.replace("_", " "), Verdict.PROBLEM, told))
     return found

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 
 from deeprec.errors import HubError, first_line
@@ -53,7 +54,6 @@ def downloaded(name: str) -> Iterator[Path]:
 @contextmanager
 def _told(name: str) -> Iterator[None]:
     """What the hub refuses is a HubError that names the repository, and what to do."""
-    import httpx
     from huggingface_hub.errors import (
         HfHubHTTPError,
         HFValidationError,
@@ -70,8 +70,15 @@ def _told(name: str) -> Iterator[None]:
         raise HubError(
             f"{PREFIX}{name}: the hub is switched off (HF_HUB_OFFLINE): {first_line(error)}"
         ) from None
-    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, *_transport_errors()) as error:
         raise HubError(
             f"{PREFIX}{name}: the hub refuses or can't be reached ({first_line(error)}); try again, or push to a "
             "folder and carry that over"
         ) from None
+
+
+def _transport_errors() -> Iterator[type[Exception]]:
+    """What the hub's client raises where nothing answers: it is built on httpx, and from its version 2 on httpx2."""
+    for library in ("httpx", "httpx2"):
+        with suppress(ImportError):
+            yield import_module(library).HTTPError
