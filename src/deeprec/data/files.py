@@ -7,7 +7,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
@@ -118,18 +118,38 @@ class Source:
         names = self._members() if self._zip else _walk(self._root(), deep=self.path.is_dir())
         return iter(sorted((PurePosixPath(name) for name in names), key=_place_in_order))
 
+    @cached_property
+    def _archive(self) -> zipfile.ZipFile:
+        """Opened once: its list of files is read whenever it is opened, which takes as long as the list is."""
+        with translated(str(self.path)):
+            return zipfile.ZipFile(self.path)
+
+    @cached_property
+    def _stored(self) -> dict[str, zipfile.ZipInfo]:
+        """Files of the archive by their path, which some tools begin with `./`."""
+        return {str(PurePosixPath(found.filename)): found for found in self._archive.infolist()}
+
     def _members(self) -> list[str]:
-        with translated(str(self.path)), zipfile.ZipFile(self.path) as archive:
-            names = archive.namelist()
+        names = self._archive.namelist()
+        if len(names) > _MOST_FILES:
+            raise DataError(
+                f"{self.path}: holds more than {_MOST_FILES} files; unpack it, and name the folder of the data set"
+            )
         return [name for name in names if not name.endswith("/") and not is_sidecar(name)]
 
     def _file(self, entry: PurePosixPath) -> DataFile:
         above = _folder_columns(entry)
         if self._zip:
             self._used[self.path] = self.path.name
-            opener = partial(_Member, self.path, str(entry))
-            size, packed = _member_sizes(self.path, str(entry))
-            return DataFile(f"{self.path}:{entry.name}", opener, size, columns=above, packed=packed)
+            found = self._stored[str(entry)]
+            opener = partial(_open_member, self._archive, found)
+            return DataFile(
+                f"{self.path}:{entry.name}",
+                opener,
+                found.file_size,
+                columns=above,
+                packed=min(found.compress_size, _size(self.path)),  # the list of files may say anything
+            )
         path = self._root() / entry
         self._used[path] = entry.name
         return DataFile(str(path), partial(_open, path), _size(path), path, above)
@@ -237,24 +257,5 @@ def _size(path: Path) -> int:
     return path.stat().st_size
 
 
-class _Member(io.BufferedReader):
-    """A file in an archive, which is closed with it."""
-
-    def __init__(self, archive: Path, name: str) -> None:
-        self._archive = zipfile.ZipFile(archive)
-        try:
-            super().__init__(cast(io.RawIOBase, self._archive.open(name)))
-        except BaseException:
-            self._archive.close()
-            raise
-
-    def close(self) -> None:
-        super().close()
-        self._archive.close()
-
-
-def _member_sizes(archive: Path, member: str) -> tuple[int, int]:
-    """Bytes of a file in an archive: unpacked, and as it is stored."""
-    with zipfile.ZipFile(archive) as opened:
-        found = opened.getinfo(member)
-        return found.file_size, found.compress_size
+def _open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> BinaryIO:
+    return io.BufferedReader(cast(io.RawIOBase, archive.open(member)))

@@ -7,15 +7,18 @@ import gzip
 import io
 import lzma
 import resource
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 import zstandard
 
 from deeprec.config import DataConfig
+from deeprec.data import files
 from deeprec.data.parsing import bombs
 from deeprec.data.parsing.bombs import FREE, capped
 from deeprec.data.readers.table import read_own_tables
@@ -77,6 +80,15 @@ def test_a_bomb_among_others_in_an_archive(tmp_path: Path, inner: str) -> None:
         read(tmp_path / "set.zip" / inner)
 
 
+def test_an_archive_that_lies_about_its_sizes_is_a_bomb_all_the_same(tmp_path: Path) -> None:
+    packed = bytearray(_zip(rows(400_000)))
+    entry = packed.find(b"PK\1\2")  # of the list of files: packed size, then unpacked
+    struct.pack_into("<II", packed, entry + 20, 2**31, 2**31)
+    (tmp_path / "a.zip").write_bytes(packed)
+    with pytest.raises(DataError, match="unpack to more than"):
+        read(tmp_path / "a.zip")
+
+
 def test_a_columnar_file_that_promises_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bombs, "_FREE_ROWS", 1000)
     frame = pl.DataFrame({name: ["x"] * 400_000 for name in ("user_id", "item_id", "title")})
@@ -99,3 +111,26 @@ def test_no_more_is_unpacked_than_is_allowed() -> None:
 def read(path: Path) -> int:
     """Rows of the table at `path`."""
     return read_own_tables(path, DataConfig.model_validate({"name": "table"})).interactions.height
+
+
+def test_an_archive_of_many_parts_is_opened_a_few_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its list of files is read whenever it is opened: once a part would be hours for thousands of them."""
+    file = tmp_path / "a.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        for number in range(50):
+            archive.writestr(f"./part-{number}.csv", rows(2))
+    opened: list[object] = []
+
+    class Counted(zipfile.ZipFile):
+        def __init__(self, *given: Any) -> None:
+            opened.append(given)
+            super().__init__(*given)
+
+    monkeypatch.setattr(zipfile, "ZipFile", Counted)
+    assert read(file) == 100
+    assert len(opened) < 10
+    monkeypatch.setattr(files, "_MOST_FILES", 49)
+    with pytest.raises(DataError, match="holds more than 49 files; unpack it"):
+        read(file)
