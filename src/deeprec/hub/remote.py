@@ -62,6 +62,12 @@ def _told(name: str) -> Iterator[None]:
         OfflineModeIsEnabled,
     )
 
+    unreachable: tuple[type[Exception], ...] = (
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        OSError,
+        *_transport_errors(),
+    )
     try:
         yield
     except (HFValidationError, LocalTokenNotFoundError) as error:
@@ -70,15 +76,17 @@ def _told(name: str) -> Iterator[None]:
         raise HubError(
             f"{PREFIX}{name}: the hub is switched off (HF_HUB_OFFLINE): {first_line(error)}"
         ) from None
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, *_transport_errors()) as error:
+    except unreachable as error:
         raise HubError(
             f"{PREFIX}{name}: the hub refuses or can't be reached ({first_line(error)}); try again, or push to a "
             "folder and carry that over"
         ) from None
 
 
-def _transport_errors() -> Iterator[type[Exception]]:
+def _transport_errors() -> tuple[type[Exception], ...]:
     """What the hub's client raises where nothing answers: it is built on httpx, and from its version 2 on httpx2."""
+    found: list[type[Exception]] = []
     for library in ("httpx", "httpx2"):
         with suppress(ImportError):
-            yield import_module(library).HTTPError
+            found.append(import_module(library).HTTPError)
+    return tuple(found)
