@@ -157,7 +157,9 @@ def test_how_far_a_wish_is_followed_is_a_setting(run: Run) -> None:
     assert draws  # what is said is the same: it is the list that weighs it
     for weak, strong in draws:
         assert weak.pool == strong.pool
-        assert np.ptp(strong.prior) > np.ptp(weak.prior)
+        assert np.ptp(strong.prior) >= np.ptp(weak.prior)
+    # What was asked may fit all items of a pool alike; not of every pool.
+    assert any(np.ptp(strong.prior) > np.ptp(weak.prior) for weak, strong in draws)
 
 
 def test_nothing_is_made_again_for_who_wants_no_wishes() -> None:

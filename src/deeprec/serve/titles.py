@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from deeprec.data.catalog import Catalog, clean_text
 from deeprec.serve.problems import Problem, wrong_field
@@ -24,6 +24,8 @@ class TitleSearch:
         self._catalog = catalog
         self._folded = [fold(item.label) for item in catalog.items]
         self._sorted = sorted((text, index) for index, text in enumerate(self._folded, 1))
+        # And by their ends: what is misspelt at its beginning has other neighbours there.
+        self._backwards = sorted((text[::-1], index) for text, index in self._sorted)
         self._named: dict[str, list[int]] = {}
         for item in catalog.items:
             for name in {clean_text(item.label).casefold(), clean_text(item.title).casefold()}:
@@ -76,9 +78,8 @@ class TitleSearch:
         wanted = fold(title)[:_COMPARED]
         near = [self._catalog[index].label for index in self.find(wanted, _NEAR)] if wanted else []
         if not near:
-            place = bisect_left(self._sorted, (wanted, 0))
-            beside = self._sorted[max(0, place - _BESIDE) : place + _BESIDE]
-            labels = {text[:_COMPARED]: self._catalog[index].label for text, index in reversed(beside)}
+            beside = [*_beside(self._sorted, wanted), *_beside(self._backwards, fold(title)[::-1])]
+            labels = {self._folded[index - 1][:_COMPARED]: self._catalog[index].label for index in beside}
             found = difflib.get_close_matches(wanted, labels, n=_NEAR, cutoff=0.5)
             near = [labels[text] for text in found]
         return f"; did you mean {_named(near)}?" if near else "; /v1/items?query=TITLE finds titles"
@@ -92,6 +93,12 @@ def fold(text: str) -> str:
     """
     split = unicodedata.normalize("NFKD", clean_text(text))
     return "".join(sign for sign in split if not unicodedata.combining(sign)).casefold()
+
+
+def _beside(ordered: Sequence[tuple[str, int]], text: str) -> list[int]:
+    """Item indices around the place of `text`, backwards: of labels that are cut alike the first is kept."""
+    place = bisect_left(ordered, (text, 0))
+    return [index for _, index in reversed(ordered[max(0, place - _BESIDE) : place + _BESIDE])]
 
 
 def _kind(wanted: str, text: str) -> int:
