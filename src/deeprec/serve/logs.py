@@ -46,9 +46,9 @@ class Rare(logging.Filter):
 
 def set_up_logs(*, verbose: bool) -> None:
     """Warnings of everybody on standard error; with `verbose` a line for each request."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(Rare())
+    handler = logging.StreamHandler()
+    handler.addFilter(Rare())  # to our own alone: handlers that are there already are their owner's
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=[handler])
     logging.getLogger("deeprec").setLevel(logging.INFO if verbose else logging.WARNING)
 
 
