@@ -113,6 +113,7 @@ def _gains(known: Evidence, target: int, pairs: Sequence[ListPrior]) -> NDArray[
     """
     asked, plain = (np.array([getattr(pair, name) for pair in pairs])[:, None] for name in ("asked", "plain"))
     scores = known.likelihood + asked * known.asked + plain * known.plain  # (pairs, P)
+    scores -= known.lowered(scores)
     place = known.pool.index(target)
     own = scores[:, place, None]
     ranks = (scores > own).sum(axis=1) + (scores[:, :place] == own).sum(axis=1)

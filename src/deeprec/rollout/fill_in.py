@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from deeprec.data.dataset import Dataset
 from deeprec.methods import TRM
 from deeprec.recommender import Recommendation
 from deeprec.trm.base import Retriever
-from deeprec.trm.recommender import Ask
-from deeprec.types import Example, Trajectory
+from deeprec.types import Example, Trajectory, Turn
 
 
 def final_answer(
@@ -20,12 +19,12 @@ def final_answer(
     k: int,
     dataset: Dataset,
     retriever: Retriever | None,
-    ask: Ask | None = None,
+    asked: str | None = None,
 ) -> Recommendation:
     """The k first items that a user's trajectories list, without those that the data set excludes.
 
-    With a `retriever` its ranking goes on where the policy failed or its list is short, asked for what `ask`
-    makes of the user's wish, and the answer says so; without one a failure stays a short list.
+    With a `retriever` its ranking goes on where the policy failed or its list is short, for the preference `asked`,
+    and the answer says so; without one a failure stays a short list.
     """
     valid = [trajectory for trajectory in trajectories if trajectory.is_valid]
     trajectory = valid[0] if valid else trajectories[0]
@@ -36,8 +35,13 @@ def final_answer(
     answer = Recommendation(ranking, name, reason, trajectory)
     if len(ranking) == k or retriever is None:
         return answer
-    (rest,) = fill_gaps([Gap(example, k, ranking)], dataset, retriever, ask)
+    (rest,) = fill_gaps([Gap(example, k, ranking, asked)], dataset, retriever)
     return filled(answer, k, rest)
+
+
+def preferences_of(turns: Iterable[Turn]) -> tuple[str, ...]:
+    """What was asked for, in order."""
+    return tuple(turn.preference for turn in turns)
 
 
 def filled(answer: Recommendation, k: int, rest: tuple[int, ...]) -> Recommendation:
@@ -49,22 +53,20 @@ def filled(answer: Recommendation, k: int, rest: tuple[int, ...]) -> Recommendat
 
 @dataclass(frozen=True)
 class Gap:
-    """A ranking of k items that begins with those `taken`; the TRM goes on."""
+    """A ranking of k items that begins with those `taken`; the TRM goes on, for the preference `asked`."""
 
     example: Example
     k: int
     taken: tuple[int, ...] = ()
+    asked: str | None = None
 
 
-def fill_gaps(
-    gaps: Sequence[Gap], dataset: Dataset, retriever: Retriever, ask: Ask | None = None
-) -> list[tuple[int, ...]]:
+def fill_gaps(gaps: Sequence[Gap], dataset: Dataset, retriever: Retriever) -> list[tuple[int, ...]]:
     """The TRM's best items besides those taken, as many as make k with them; fewer where the catalogue ends.
 
-    `ask` makes preferences of what is known of users; None: none is asked for. One call serves all, but for users who
-    know nearly the whole catalogue.
+    One call serves all, but for users who know nearly the whole catalogue.
     """
-    asked = [None if ask is None else ask(gap.example) for gap in gaps]
+    asked = [gap.asked for gap in gaps]
     excluded = [(*dataset.exclusions(gap.example), *gap.taken) for gap in gaps]
     left = [dataset.catalog.n_items - len(set(items)) for items in excluded]
     missing = [min(gap.k - len(gap.taken), most) for gap, most in zip(gaps, left, strict=True)]

@@ -11,7 +11,8 @@ title is one token of the policy: a small one takes titles that it was shown for
 ranks the worse for every list that it reads (docs/log.md). What exploring found reaches it by the pool
 and by `asked`, the item's share in the softmax of the retrieval that it is likeliest in; `plain` is its share in
 the softmax of the TRM's scores without a preference. a and b belong to the policy
-(`rollout.list_prior`). So a list is distinct, known and as long as the pool allows by
+(`rollout.list_prior`). What any turn's preference excludes (`not Musical`) comes after all else, whatever the
+weights. So a list is distinct, known and as long as the pool allows by
 construction, its probability is exact, and training sees the distribution that drew it.
 """
 
@@ -39,6 +40,7 @@ from deeprec.rollout.retrieval import asked_text, keeping_exclusions, log_shares
 from deeprec.rollout.title_likelihoods import Likelihoods
 from deeprec.rollout.titles import Ids, TitleTexts
 from deeprec.trm.base import Retriever
+from deeprec.trm.mentions import LOWERED, Bearers
 from deeprec.types import Draw, Example
 from deeprec.wishes.text import clean_wish
 
@@ -51,16 +53,24 @@ _STREAM = 0x11575  # sets a list's random numbers apart from those of the episod
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of the items that an episode may list, each an array (P,) of natural logarithms."""
+    """What is known of the items that an episode may list: arrays (P,) of natural logarithms, and who is left out."""
 
     pool: tuple[int, ...]
     likelihood: NDArray[np.float64]  # of the title, by the policy
     asked: NDArray[np.float64]
     plain: NDArray[np.float64]
+    excluded: NDArray[np.bool_]  # the items that bear what a preference of the trajectory excluded
 
     def prior(self, weights: ListPrior) -> NDArray[np.float64]:
         """What the TRM adds to the policy's logarithm (P,)."""
-        return weights.asked * self.asked + weights.plain * self.plain
+        added = weights.asked * self.asked + weights.plain * self.plain
+        return added - self.lowered(self.likelihood + added)
+
+    def lowered(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What to take from logits (..., P), so that what was excluded comes after all else; nothing without any."""
+        if not self.excluded.any():
+            return np.zeros_like(logits)
+        return np.where(self.excluded, np.ptp(logits, axis=-1, keepdims=True) + LOWERED, 0.0)
 
 
 class MaskedLists:
@@ -89,6 +99,7 @@ class MaskedLists:
         self._likelihoods = Likelihoods(model)
         self._titles = TitleTexts(codec, dataset.catalog)
         self._dataset, self._retriever, self._config = dataset, retriever, config
+        self._bearers = Bearers(dataset.catalog)
         self._seed, self._part, self._drawn = seed, 0, drawn
         if config.list_items == "catalogue" and not self._titles.is_compact:
             raise PolicyError(
@@ -138,7 +149,9 @@ class MaskedLists:
         likelihoods = self._likelihoods.behind([rows[place] for place in fitting])
         for place, likelihood in zip(fitting, likelihoods, strict=True):
             pool, asked, plain = pools[place]
-            found[place] = Evidence(pool, likelihood, asked, plain)
+            left_out = self._bearers.left_out(turn.preference for turn in episodes[place].turns)
+            excluded = np.array([item in left_out for item in pool], dtype=np.bool_)
+            found[place] = Evidence(pool, likelihood, asked, plain, excluded)
         return found
 
     def _fits(self, context: Ids, titles: Sequence[Ids]) -> bool:
@@ -200,7 +213,9 @@ class MaskedLists:
         Whoever says what they want is not shown the plain list for its own sake: its items count by how they fit.
         """
         texts = [asked_text(turn.preference, episode.example, self._config) for turn in episode.turns]
-        scores = self._retriever.score([episode.example.history] * len(texts), keeping_exclusions(texts))
+        scores = self._retriever.score(
+            [episode.example.history] * len(texts), keeping_exclusions(texts, self._bearers)
+        )
         found = dict.fromkeys([item for turn in episode.turns for item in turn.retrieved] + list(plain.items))
         items = list(found)
         shares = [

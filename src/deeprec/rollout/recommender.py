@@ -8,7 +8,7 @@ from deeprec.config import InferenceConfig
 from deeprec.progress import progress_bar
 from deeprec.recommender import Recommendation
 from deeprec.rollout.episode import Episode
-from deeprec.rollout.fill_in import final_answer
+from deeprec.rollout.fill_in import final_answer, preferences_of
 from deeprec.rollout.runner import Environment, run_episodes
 from deeprec.types import Example, Trajectory
 from deeprec.wishes.rule import WishRule
@@ -56,18 +56,15 @@ class DeepRecRecommender:
                 bar=bar,
                 watch=watch,
             )
-        return [
-            final_answer(
-                self.name,
-                example,
-                trajectories[place * count : (place + 1) * count],
-                k,
-                self.environment.dataset,
-                self.environment.retriever if self._fill_in else None,
-                self._rule.ask,
-            )
-            for place, example in enumerate(examples)
-        ]
+        groups = [trajectories[place * count : (place + 1) * count] for place in range(len(examples))]
+        return [self._answer(example, found, k) for example, found in zip(examples, groups, strict=True)]
+
+    def _answer(self, example: Example, trajectories: Sequence[Trajectory], k: int) -> Recommendation:
+        dataset = self.environment.dataset
+        if not self._fill_in:
+            return final_answer(self.name, example, trajectories, k, dataset, None)
+        asked = self._rule.ask(example, preferences_of(turn for one in trajectories for turn in one.turns))
+        return final_answer(self.name, example, trajectories, k, dataset, self.environment.retriever, asked)
 
     def sample(self, examples: Sequence[Example]) -> list[Trajectory]:
         """One trajectory per example, in order, sampled as in training."""

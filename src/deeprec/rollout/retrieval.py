@@ -11,10 +11,9 @@ from deeprec.data.dataset import Dataset
 from deeprec.rollout.episode import Episode
 from deeprec.trm.base import Retriever
 from deeprec.trm.left import retrieve_left
-from deeprec.trm.mentions import NOT
+from deeprec.trm.mentions import Bearers, with_phrases
 from deeprec.trm.periods import NOW, month_phrase
 from deeprec.trm.phrases import join_phrases, split_phrases
-from deeprec.trm.ranking import MAX_PREFERENCE
 from deeprec.types import Example
 
 
@@ -63,23 +62,14 @@ def asked_text(preference: str | None, example: Example, config: RolloutConfig) 
     return join_phrases([month_phrase(times[-1]) if phrase.lower() == NOW else phrase for phrase in phrases])
 
 
-def keeping_exclusions(preferences: Sequence[str | None]) -> list[str | None]:
+def keeping_exclusions(preferences: Sequence[str | None], bearers: Bearers) -> list[str | None]:
     """The preferences of one trajectory's turns, each with what any of them excludes.
 
-    What a user can't stand in one turn they can't stand in the next. One that would grow too long for the TRM
-    is left as it is.
-
-    >>> keeping_exclusions(["Comedy; not Musical", "Comedy; 1990s"])
-    ['Comedy; not Musical', 'Comedy; 1990s; not Musical']
+    What a user can't stand in one turn they can't stand in the next: `Comedy; not Musical`, then `1990s`, asks for
+    `1990s; not Musical`.
     """
-    excluded = [
-        phrase for text in preferences for phrase in split_phrases(text) if phrase.casefold().startswith(NOT)
-    ]
-    whole = [join_phrases(list(dict.fromkeys([*split_phrases(text), *excluded]))) for text in preferences]
-    return [
-        found if excluded and len(found) <= MAX_PREFERENCE else text
-        for found, text in zip(whole, preferences, strict=True)
-    ]
+    excluded = bearers.exclusions(preferences)
+    return [with_phrases(text, excluded) for text in preferences]
 
 
 def log_shares(scores: Sequence[float]) -> list[float]:

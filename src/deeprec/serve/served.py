@@ -16,7 +16,7 @@ from deeprec.errors import DeepRecError
 from deeprec.methods import TRM
 from deeprec.recommender import Recommendation
 from deeprec.rollout.environment import Environment
-from deeprec.rollout.fill_in import Gap, fill_gaps, filled, final_answer
+from deeprec.rollout.fill_in import Gap, fill_gaps, filled, final_answer, preferences_of
 from deeprec.run import Run
 from deeprec.serve.answers import answer_of
 from deeprec.serve.bodies import Mode, RecommendationAnswer
@@ -161,7 +161,8 @@ class ServedRun:
             return await self._plain(wanted, f"deadline: no list after {waited:.2f} s", "deadline", task)
         found = final_answer(DEEPREC, wanted.example, trajectories, wanted.k, self.dataset, None)
         if len(found.ranking) < wanted.k:
-            rest = await self._filling.ask(Gap(wanted.example, wanted.k, found.ranking))
+            asked = preferences_of(turn for one in trajectories for turn in one.turns)
+            rest = await self._filling.ask((Gap(wanted.example, wanted.k, found.ranking), asked))
             found = filled(found, wanted.k, rest)
         shown = found.trajectory
         word = "" if found.reason is None else ("short_list" if shown and shown.is_valid else "malformed")
@@ -188,11 +189,15 @@ class ServedRun:
         self, wanted: Wanted, reason: str | None, word: str, task: Task | None = None
     ) -> RecommendationAnswer:
         """The TRM's ranking, beside the turns that there were until then."""
-        found = Recommendation(await self._filling.ask(Gap(wanted.example, wanted.k)), TRM, reason)
-        return self._answer(wanted, found, task.turns if task else (), word)
+        turns = task.turns if task else ()
+        gap = Gap(wanted.example, wanted.k)
+        found = Recommendation(await self._filling.ask((gap, preferences_of(turns))), TRM, reason)
+        return self._answer(wanted, found, turns, word)
 
-    def _fill(self, gaps: Sequence[Gap]) -> list[tuple[int, ...]]:
-        return fill_gaps(gaps, self.dataset, self._environment.retriever, self._rule.ask)
+    def _fill(self, gaps: Sequence[tuple[Gap, tuple[str, ...]]]) -> list[tuple[int, ...]]:
+        """What the TRM fills in: for what the user's words say, without what the preferences beside a gap exclude."""
+        asked = [replace(gap, asked=self._rule.ask(gap.example, before)) for gap, before in gaps]
+        return fill_gaps(asked, self.dataset, self._environment.retriever)
 
     def _answer(
         self,

@@ -13,7 +13,7 @@ A preference without any of these is handed on as it is: the retriever's own ran
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from deeprec.data.catalog import Catalog
 from deeprec.trm.base import ExplorableRetriever, Histories, Preferences, Retrieval, TextEncoder
 from deeprec.trm.phrases import item_phrases, join_phrases, split_phrases
-from deeprec.trm.ranking import check_preferences, top_items
+from deeprec.trm.ranking import MAX_PREFERENCE, check_preferences, top_items
 
 NOT, LIKE, NEWER, OLDER = "not ", "like ", "newer", "older"
 LOWERED = 10.0  # in scores, which are logits: one in twenty thousand of what it was
@@ -48,6 +48,53 @@ class Mentions:
     def says_more(self) -> bool:
         """Whether it says anything but phrases."""
         return bool(self.excluded or self.liked)
+
+
+class Bearers:
+    """Which items bear a phrase, and which of them a preference excludes."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    @cached_property
+    def _known(self) -> Mapping[str, NDArray[np.int64]]:
+        found: dict[str, list[int]] = {}
+        for item in self._catalog.items:
+            for phrase in item_phrases(item):
+                found.setdefault(phrase.casefold(), []).append(item.item_index)
+        return {phrase: np.array(items, dtype=np.int64) for phrase, items in found.items()}
+
+    def of(self, phrase: str) -> NDArray[np.int64]:
+        """Items that bear a phrase, without regard to case; none for what is nobody's."""
+        return self._known.get(phrase.casefold(), np.zeros(0, dtype=np.int64))
+
+    def excluded(self, phrase: str) -> str:
+        """What a phrase of a preference excludes; empty where it is a wanted one.
+
+        A category may be called "Not Rated": then it is wanted.
+        """
+        lower = phrase.casefold()
+        return phrase[len(NOT) :].strip() if lower.startswith(NOT) and lower not in self._known else ""
+
+    def exclusions(self, preferences: Iterable[str | None]) -> list[str]:
+        """The phrases of some preferences that exclude (`not Musical`), in order, without repeats."""
+        phrases = [phrase for text in preferences for phrase in split_phrases(text) if self.excluded(phrase)]
+        return list(dict.fromkeys(phrases))
+
+    def left_out(self, preferences: Iterable[str | None]) -> frozenset[int]:
+        """Items that bear what any of these preferences excludes."""
+        unwanted = [self.of(self.excluded(phrase)).tolist() for phrase in self.exclusions(preferences)]
+        return frozenset(item for items in unwanted for item in items)
+
+
+def with_phrases(preference: str | None, further: Sequence[str]) -> str | None:
+    """A preference that also says these phrases; as it is where it would grow too long for the TRM.
+
+    >>> with_phrases("Comedy; not Musical", ["not Musical", "not War"]), with_phrases(None, ["not War"])
+    ('Comedy; not Musical; not War', 'not War')
+    """
+    whole = join_phrases(list(dict.fromkeys([*split_phrases(preference), *further])))
+    return whole if further and len(whole) <= MAX_PREFERENCE else preference
 
 
 class Titles:
@@ -99,6 +146,7 @@ class MentioningTRM:
         self.catalog = catalog
         self.pulls = pulls
         self.titles = Titles(catalog)
+        self.bearers = Bearers(catalog)
 
     @property
     def n_items(self) -> int:
@@ -165,10 +213,10 @@ class MentioningTRM:
         turns: set[str] = set()
         for phrase in split_phrases(preference):
             lower = phrase.casefold()
-            if lower in self._bearing:  # a category may be called "Not Rated", or "Like New"
+            if unwanted := self.bearers.excluded(phrase):
+                excluded.append(unwanted)
+            elif len(self.bearers.of(phrase)):  # a category may be called "Like New"
                 wanted.append(phrase)
-            elif lower.startswith(NOT) and phrase[len(NOT) :].strip():
-                excluded.append(phrase[len(NOT) :].strip())
             elif lower.startswith(LIKE) and (found := self.titles.find(phrase[len(LIKE) :])):
                 liked += found
             elif lower in (NEWER, OLDER):
@@ -184,18 +232,6 @@ class MentioningTRM:
     def _parse(self, preferences: Sequence[str | None]) -> list[Mentions]:
         return [self.parse(text) for text in preferences]
 
-    def bearing(self, phrase: str) -> NDArray[np.int64]:
-        """Items that bear a phrase, without regard to case; none for what is nobody's."""
-        return self._bearing.get(phrase.casefold(), np.zeros(0, dtype=np.int64))
-
-    @cached_property
-    def _bearing(self) -> Mapping[str, NDArray[np.int64]]:
-        found: dict[str, list[int]] = {}
-        for item in self.catalog.items:
-            for phrase in item_phrases(item):
-                found.setdefault(phrase.casefold(), []).append(item.item_index)
-        return {phrase: np.array(items, dtype=np.int64) for phrase, items in found.items()}
-
     @cached_property
     def _years(self) -> NDArray[np.int64]:
         """Year of each item (n_items + 1,), 0 where it is unknown."""
@@ -205,7 +241,7 @@ class MentioningTRM:
         """What is added to the scores of a user's items (n_items + 1,)."""
         moved = np.zeros(self.n_items + 1, dtype=np.float32)
         for phrase in said.excluded:
-            bad = self.bearing(phrase)
+            bad = self.bearers.of(phrase)
             if len(bad):
                 moved[bad] = -LOWERED
             else:

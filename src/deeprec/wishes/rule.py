@@ -7,10 +7,11 @@ words of negation in front of a phrase, and for titles behind "like". It knows n
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cached_property
 
 from deeprec.data.catalog import Catalog
-from deeprec.trm.mentions import LIKE, NEWER, NOT, OLDER, Titles
+from deeprec.trm.mentions import LIKE, NEWER, NOT, OLDER, Bearers, Titles, with_phrases
 from deeprec.trm.phrases import join_phrases, spoken_phrases
 from deeprec.types import Example
 from deeprec.wishes.text import clean_wish
@@ -28,7 +29,7 @@ class WishRule:
     """Parses wishes about one catalogue."""
 
     def __init__(self, catalog: Catalog) -> None:
-        self._catalog, self._titles = catalog, Titles(catalog)
+        self._catalog, self._titles, self._bearers = catalog, Titles(catalog), Bearers(catalog)
 
     @cached_property
     def _known(self) -> frozenset[str]:
@@ -43,9 +44,13 @@ class WishRule:
             if not _DECADE.fullmatch(phrase)
         ]
 
-    def ask(self, example: Example) -> str | None:
-        """The preference that the user's wish means; None for who says nothing."""
-        return self.parse(example.wish) if example.wish else None
+    def ask(self, example: Example, asked: Iterable[str] = ()) -> str | None:
+        """The preference that the user's wish means, without what the preferences `asked` before exclude, too.
+
+        None for who says nothing and has excluded nothing.
+        """
+        meant = self.parse(example.wish) if example.wish else None
+        return with_phrases(meant, self._bearers.exclusions(asked))
 
     def parse(self, wish: str) -> str | None:
         """The preference; None where nothing of the catalogue is found in the words."""

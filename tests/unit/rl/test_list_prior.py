@@ -11,8 +11,11 @@ from deeprec.rollout.list_prior import KEY, ListPrior, prior_of, set_prior
 from deeprec.rollout.masked import Evidence
 
 
-def evidence(likelihood: list[float], asked: list[float], plain: list[float]) -> Evidence:
-    return Evidence((7, 8, 9), np.array(likelihood), np.array(asked), np.array(plain))
+def evidence(
+    likelihood: list[float], asked: list[float], plain: list[float], excluded: tuple[int, ...] = ()
+) -> Evidence:
+    left_out = np.array([item in excluded for item in (7, 8, 9)])
+    return Evidence((7, 8, 9), np.array(likelihood), np.array(asked), np.array(plain), left_out)
 
 
 def test_the_part_that_knows_the_target_gets_the_weight() -> None:
@@ -34,6 +37,25 @@ def test_users_without_a_list_or_a_findable_target_count_as_misses() -> None:
 def test_of_equals_the_one_found_first_leads() -> None:
     _, tried = choose_prior([evidence([0.0] * 3, [0.0] * 3, [0.0] * 3)], [9])
     assert tried[ListPrior()] == pytest.approx(1 / np.log2(4))
+
+
+def test_what_was_excluded_comes_last_whatever_the_weights() -> None:
+    values = [9.0, 0.0, 1.0], [9.0, 0.0, 0.0], [9.0, 0.0, 0.0]
+    _, tried = choose_prior([evidence(*values, excluded=(7,))], [7])
+    assert list(tried.values()) == pytest.approx(
+        [0.5] * len(tried)
+    )  # the third place, though all like it best
+    _, tried = choose_prior([evidence(*values, excluded=(7, 8, 9))], [7])
+    assert set(tried.values()) == {1.0}
+    known = evidence(*values, excluded=(7, 8))
+    for weights in (ListPrior(0.0, 0.0), ListPrior(8.0, 8.0)):
+        logits = known.likelihood + known.prior(weights)
+        assert logits[2] > logits[0] > logits[1]
+
+
+def test_without_an_exclusion_the_prior_is_what_it_was() -> None:
+    known = evidence([1.0, 2.0, 3.0], [0.1, 0.2, 0.3], [0.7, 0.7, 0.1])
+    assert np.array_equal(known.prior(ListPrior(0.3, 1.7)), 0.3 * known.asked + 1.7 * known.plain)
 
 
 class _Model:

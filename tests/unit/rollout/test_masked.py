@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from small_world import build_catalog, build_codec, build_dataset, explore, letters, settings
+from small_world import CATEGORIES, build_catalog, build_codec, build_dataset, explore, letters, settings
 from transformers import Qwen2ForCausalLM
 
 from deeprec.config import PolicyConfig, TRMConfig
@@ -147,22 +147,41 @@ class TestWithAWish:
             texts = ["Action; not Comedy", "Drama; not Comedy"]
             scores = trm.score([example.history] * 2, texts).astype(np.float64)
             wholes = [np.logaddexp.reduce(np.array(turn.scores)) for turn in one.turns]
+            bad = set(trm.bearers.of("Comedy").tolist())
             for item, prior in zip(one.draw.pool, one.draw.prior, strict=True):
                 best = max(scores[turn, item] - wholes[turn] for turn in (0, 1))
-                assert prior == pytest.approx(1.5 * best, abs=1e-4)
+                if item in bad:  # comes after all else, whatever its title's likelihood
+                    assert prior < 1.5 * best - 10
+                else:
+                    assert prior == pytest.approx(1.5 * best, abs=1e-4)
 
+    @pytest.mark.parametrize("asked", [3.0, 0.0])
+    @pytest.mark.parametrize("says", [True, False])
     def test_what_one_turn_excludes_no_list_brings_while_there_is_anything_else(
-        self, trm: MentioningTRM
+        self, trm: MentioningTRM, asked: float, says: bool
     ) -> None:
+        """Whatever the weights, and whoever thought of it, user or policy."""
         codec, model = build_codec(), random_model(build_codec())
-        set_prior(model, ListPrior(asked=3.0, plain=0.0), wished=True)
-        bad = set(trm.bearing("Comedy").tolist())
-        found = run_episodes(self.WISHING, environment(codec, model, self.TEXTS, trm=trm), greedy=True)
-        assert any(bad & set(one.draw.pool) for one in found if one.draw)
-        for one in found:
-            assert one.draw is not None
-            assert len(set(one.draw.pool) - bad) >= 3
-            assert not bad & set(one.ranking)
+        for wished in (True, False):
+            set_prior(model, ListPrior(asked=asked, plain=0.0), wished=wished)
+        bad = set(trm.bearers.of("Comedy").tolist())
+        where = environment(codec, model, self.TEXTS, trm=trm)
+        for greedy in (True, False):
+            where.engine._said = dict.fromkeys(where.engine._said, 0)  # type: ignore[attr-defined]
+            found = run_episodes(self.WISHING if says else TESTED, where, greedy=greedy)
+            assert any(bad & set(one.draw.pool) for one in found if one.draw)
+            for one in found:
+                assert one.draw is not None
+                assert len(set(one.draw.pool) - bad) >= 3
+                assert not bad & set(one.ranking)
+
+    def test_where_all_is_excluded_the_list_is_whole(self, trm: MentioningTRM) -> None:
+        codec = build_codec()
+        texts = (explore("; ".join(f"not {category}" for category in CATEGORIES)), CLOSING)
+        found = run_episodes(
+            self.WISHING, environment(codec, random_model(codec), texts, trm=trm), greedy=True
+        )
+        assert all(len(one.ranking) == 3 for one in found)
 
 
 def test_probabilities_are_those_of_drawing_without_replacement(codec: TokenizerCodec) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from small_world import build_codec, build_dataset, explore, final_list, settings
 
+from deeprec.config import TRMConfig
 from deeprec.recommender import Recommendation
 from deeprec.rollout.engines.scripted import ScriptedEngine
 from deeprec.rollout.episode import Episode
 from deeprec.rollout.recommender import DeepRecRecommender
 from deeprec.rollout.runner import Environment
 from deeprec.trm.baselines import Popularity
+from deeprec.trm.encoders import build_text_encoder
+from deeprec.trm.mentions import MentioningTRM
+from deeprec.trm.text_steered import TextSteered
 from deeprec.types import Example
 
 DATASET = build_dataset()
@@ -120,3 +126,19 @@ def test_moves_can_be_watched() -> None:
 
     recommender.recommend([USER], 3, watch=watch)
     assert turns == [0, 1, 1]
+
+    def test_the_trm_fills_in_without_what_the_policy_excluded(self, tmp_path: Path) -> None:
+        encoder = build_text_encoder(TRMConfig(text_dim=16), DATASET.catalog, 0, tmp_path)
+        trm = MentioningTRM(TextSteered(TRM, encoder, DATASET.catalog), DATASET.catalog)
+        texts = explore("Action; not Comedy"), "No idea.<|end_of_text|>"
+        environment = Environment(
+            DATASET, trm, ScriptedEngine(build_codec(), {0: texts}), build_codec(), settings()
+        )
+        (found,) = DeepRecRecommender("deeprec", environment, fill_in=True).recommend([USER], 10)
+        plain = {
+            int(item) for item in trm.retrieve([USER.history], k=10, exclude=[USER.history]).item_indices[0]
+        }
+        bad = set(trm.bearers.of("Comedy").tolist())
+        assert len(found.ranking) == 10
+        assert bad & plain
+        assert not bad & set(found.ranking)

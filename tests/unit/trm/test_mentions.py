@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small_world import build_dataset
 
 from deeprec.config import TRMConfig
+from deeprec.data.catalog import Catalog
+from deeprec.rollout.retrieval import keeping_exclusions
 from deeprec.trm.baselines import ItemKNN
 from deeprec.trm.encoders import build_text_encoder
-from deeprec.trm.mentions import LOWERED, MentioningTRM, Mentions, Titles
+from deeprec.trm.mentions import LOWERED, Bearers, MentioningTRM, Mentions, Titles, with_phrases
+from deeprec.trm.ranking import MAX_PREFERENCE
 from deeprec.trm.text_steered import TextSteered
 
 DATASET = build_dataset()
@@ -38,7 +43,7 @@ def test_without_any_the_answer_is_the_retriever_s_own(
 
 def test_an_exclusion_lowers_all_that_bear_it_and_nothing_else(trm: MentioningTRM) -> None:
     plain, moved = trm.score(HISTORIES, ["Action"] * 3), trm.score(HISTORIES, ["Action; not comedy"] * 3)
-    bad = trm.bearing("Comedy")
+    bad = trm.bearers.of("Comedy")
     assert np.allclose(moved[:, bad], plain[:, bad] - LOWERED)
     others = np.setdiff1d(np.arange(1, trm.n_items + 1), bad)
     assert np.array_equal(moved[:, others], plain[:, others])
@@ -103,11 +108,27 @@ def test_a_preference_is_taken_apart(trm: MentioningTRM, preference: str, parsed
     assert trm.parse(preference) == parsed
 
 
+def test_a_category_may_begin_with_not() -> None:
+    catalog = Catalog(
+        (replace(DATASET.catalog[1], categories=("Not Rated", "Drama")), *DATASET.catalog.items[1:])
+    )
+    bearers = Bearers(catalog)
+    assert bearers.exclusions(["not rated; not Comedy", None, "Drama; not comedy; not"]) == [
+        "not Comedy",
+        "not comedy",
+    ]
+    assert bearers.left_out(["not rated"]) == frozenset()
+    assert bearers.left_out(["not not rated", "1990s"]) == {1}
+    assert bearers.left_out(["not Comedy"]) == set(bearers.of("comedy").tolist())
+    assert keeping_exclusions(["not Rated; not Comedy", "Drama"], bearers) == [
+        "not Rated; not Comedy",
+        "Drama; not Comedy",
+    ]
+    assert with_phrases("Drama", ["not Comedy"] * MAX_PREFERENCE) == "Drama; not Comedy"
+    assert with_phrases("D" * MAX_PREFERENCE, ["not Comedy"]) == "D" * MAX_PREFERENCE
+
+
 def test_titles_are_found_as_people_write_them() -> None:
-    from dataclasses import replace
-
-    from deeprec.data.catalog import Catalog
-
     catalog = DATASET.catalog
     renamed = Catalog(
         (replace(catalog[1], title="Matrix, The (1970)", label="Matrix, The (1970)"), *catalog.items[1:])
