@@ -234,3 +234,33 @@ def test_queries_may_hold_anything(client: httpx.Client) -> None:
     assert client.get("/v1/users?query=%ED%A0%80").status_code in (200, 422)
     for path in ("/v1/items/%00", "/v1/items/%20", "/v1/users/%1c/history"):
         refused(client.get(path))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/v1/users/Jos%E9/history",
+        "/v1/users/%ED%A0%80/history",
+        "/v1/users/u1%C3/history",
+        "/v1/items/%ff",
+        "/v1/items?query=%E9",
+        "/v1/users?query=a&limit=%fe",
+        "/v1/runs/%80/metrics",
+    ],
+)
+def test_an_address_that_is_no_utf_8_is_refused_and_nobody_is_taken_for_another(
+    client: httpx.Client, address: str
+) -> None:
+    response = client.get(address)
+    assert refused(response, 400) == []
+    assert "UTF-8" in response.json()["detail"]
+    assert client.put("/v1/users/Jos%E9/history", json={"history": [{"item_id": "i1"}]}).status_code == 400
+    assert client.get("/v1/users", params={"query": "Jos"}).json() == {"users": []}
+
+
+def test_what_is_utf_8_is_one_user_however_it_is_escaped(client: httpx.Client) -> None:
+    sent = {"history": [{"item_id": "i1"}]}
+    assert client.put("/v1/users/Jos%C3%A9/history", json=sent).status_code == 200
+    found = client.get("/v1/users/%4aos%c3%a9/history").json()
+    assert (found["user_id"], len(found["history"])) == ("José", 1)
+    assert client.delete("/v1/users/Jos%C3%A9").status_code == 204

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -91,6 +92,7 @@ class Gate:
         headers = Headers(scope=scope)
         try:
             self._check_host(headers)
+            _check_address(scope)
             if scope["path"].startswith("/v1/") or scope["path"] == "/metrics":
                 self._check_client(scope, headers)
             receive = await self._with_body(headers, receive)
@@ -167,6 +169,17 @@ class Gate:
 
     def _too_long(self) -> Problem:
         return Problem(413, f"the body is longer than {self._body_bytes} bytes; send less")
+
+
+def _check_address(scope: Scope) -> None:
+    """Raise Problem for escapes that aren't UTF-8: read leniently, `Jos%E9` and `Jos%E8` were one user."""
+    for part in (scope.get("raw_path") or b"", scope.get("query_string", b"")):
+        try:
+            unquote_to_bytes(part).decode()
+        except UnicodeDecodeError:
+            raise Problem(
+                400, "the address isn't UTF-8; write each byte of a letter's UTF-8 as %XX"
+            ) from None
 
 
 def _much_is_unread(headers: Headers) -> bool:

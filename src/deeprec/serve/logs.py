@@ -32,9 +32,10 @@ class Rare(logging.Filter):
             return True
         error = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
         kind, now = (record.pathname, record.lineno, error), self._clock()
-        passed, held = self._seen.get(kind, (-_EVERY, 0))
+        entry = self._seen.get(kind, [-_EVERY, 0])  # in hand: another thread may clear the table meanwhile
+        passed, held = entry
         if now - passed < _EVERY:
-            self._seen[kind][1] += 1
+            entry[1] += 1
             return False
         if held:
             record.msg, record.args = f"{record.getMessage()} (and {int(held)} more like it)", ()
