@@ -41,7 +41,7 @@ def adopt_policy(run: Run, dataset: Dataset, trm: ExplorableRetriever, folder: P
     inputs = stage_inputs(run.config, dataset, stage, run.require(before)["inputs"])
     start = run.policy(before)
     model, _ = load_causal_lm(str(folder), run.config.policy.dtype, "FOLDER")
-    _check_shape(AutoConfig.from_pretrained(start), model.config, folder, before)
+    _check_shape(AutoConfig.from_pretrained(start, trust_remote_code=False), model.config, folder, before)
     tokenizer = load_tokenizer(str(start))
     selection = select(dataset, trm, run.config.selection, run.config.seed)
     require_space(run.folder, size_of(start) + LOGS, f"stage '{stage}'")

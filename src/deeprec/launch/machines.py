@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from deeprec.errors import ConfigError, PolicyError, first_line
+from deeprec.errors import ConfigError
 
 # Bytes a parameter (bfloat16 weights and gradients, vLLM's copy; float32 weights and two moments) that each GPU holds,
 # and those that all share, by the stage of ZeRO.
@@ -78,13 +78,8 @@ def shaped_parameters(model: str) -> int:
 
     Raises PolicyError where its shape can't be read.
     """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from deeprec.policy.folders import described_parameters
+    from deeprec.policy.loading import readable, source_of
 
-    try:
-        shape = AutoConfig.from_pretrained(model)
-    except (OSError, ValueError) as error:
-        raise PolicyError(f"policy.model = '{model}': can't be read ({first_line(error)})") from None
-    with torch.device("meta"):
-        empty = AutoModelForCausalLM.from_config(shape)
-    return sum(weight.numel() for weight in empty.parameters())
+    with readable(model, "shape", "policy.model"):
+        return described_parameters(source_of(model), model)

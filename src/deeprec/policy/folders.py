@@ -55,18 +55,29 @@ def check_model(source: str, name: str) -> PreTrainedConfig:
         raise PolicyError(
             f"{name}: holds a LoRA adapter ({_ADAPTER}); merge it into its model, save that, and name its folder"
         )
-    values = _chosen(_read_object(source, "config.json", name), name)
+    config = _settings(source, name)
     shapes = list(_shapes(source, name))
     elements = sum(math.prod(shape) for shape in shapes)
+    _check_sizes(config, len(shapes), elements, name)
+    if not hasattr(config, "quantization_config"):  # packed weights are counted otherwise
+        _check_count(config, elements, name)
+    return config
+
+
+def described_parameters(source: str, name: str) -> int:
+    """Numbers in the weights of a model: of a folder once they are found to be there, on the hub by its settings."""
+    here = Path(source).is_dir()
+    return _count(check_model(source, name) if here else _settings(source, name))
+
+
+def _settings(source: str, name: str) -> PreTrainedConfig:
+    values = _chosen(_read_object(source, "config.json", name), name)
     kind = values.get("model_type")
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         raise PolicyError(
             f"{name}: config.json: model_type = {kind!r} is none that transformers knows; update it"
         )
     config: PreTrainedConfig = CONFIG_MAPPING[kind].from_dict(values)
-    _check_sizes(config, len(shapes), elements, name)
-    if not hasattr(config, "quantization_config"):  # packed weights are counted otherwise
-        _check_count(config, elements, name)
     return config
 
 
@@ -128,14 +139,19 @@ def _check_sizes(config: PreTrainedConfig, tensors: int, elements: int, name: st
 
 def _check_count(config: PreTrainedConfig, elements: int, name: str) -> None:
     """Raise PolicyError for settings of a larger model than the weights fill, before room is made for it."""
-    with torch.device("meta"):  # nothing is allocated
-        model = AutoModelForCausalLM.from_config(deepcopy(config), trust_remote_code=False)
-    described = model.num_parameters()
+    described = _count(config)
     if described > elements:
         raise PolicyError(
             f"{name}: config.json describes a model of {described:,} weights, the files hold {elements:,}; "
             "the folder is not whole: copy or download it again"
         )
+
+
+def _count(config: PreTrainedConfig) -> int:
+    with torch.device("meta"):  # nothing is allocated
+        model = AutoModelForCausalLM.from_config(deepcopy(config), trust_remote_code=False)
+    count: int = model.num_parameters()
+    return count
 
 
 def _shapes(source: str, name: str) -> Iterator[Sequence[int]]:

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from tokenizers import AddedToken
 from torch import Tensor
 from transformers import (
@@ -27,6 +25,7 @@ from transformers.utils import logging
 from deeprec.config import PolicyConfig
 from deeprec.disk import whole_folder
 from deeprec.errors import MissingExtraError, PolicyError
+from deeprec.model_errors import is_unreadable
 from deeprec.policy.folders import check_loaded, check_model, check_tokenizer
 from deeprec.rollout.codec import TokenizerCodec
 from deeprec.rollout.tags import TAGS
@@ -34,11 +33,6 @@ from deeprec.space import remedy_of
 
 PAD = "<|pad|>"
 _LONGEST_REASON = 300  # characters of what a library says
-# What the libraries raise for files that are not what they expect.
-_UNREADABLE = (
-    OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError,
-    ImportError, MemoryError, SafetensorError, StrictDataclassError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -119,7 +113,8 @@ def _check_place(name: str, setting: str) -> None:
         raise PolicyError(f"{name}: no such folder; check {setting}")
 
 
-def _source(name: str) -> str:
+def source_of(name: str) -> str:
+    """A folder's path with the user's home spelt out, or the name on the hub."""
     place = Path(name).expanduser()
     return str(place) if place.is_dir() else name
 
@@ -140,22 +135,22 @@ def silently() -> Iterator[None]:
 
 def load_tokenizer(name: str, setting: str = "policy.model") -> PreTrainedTokenizerBase:
     """The tokenizer alone, as it was saved; raises PolicyError for one that can't be read or has no end of text."""
-    with _readable(name, "tokenizer", setting):
-        declared = check_tokenizer(_source(name), name).get("tokenizer_class")
+    with readable(name, "tokenizer", setting):
+        declared = check_tokenizer(source_of(name), name).get("tokenizer_class")
         # A Qwen2 model's tokenizer is rebuilt by AutoTokenizer as Qwen's own, with other rules for
         # splitting text, even where the files declare a plain one: ours would lose line breaks.
         reader = PreTrainedTokenizerFast if declared == PreTrainedTokenizerFast.__name__ else AutoTokenizer
-        tokenizer = reader.from_pretrained(_source(name), trust_remote_code=False)
+        tokenizer = reader.from_pretrained(source_of(name), trust_remote_code=False)
     if tokenizer.eos_token_id is None:
         raise PolicyError(f"{name}: its tokenizer has no end-of-text token; set eos_token and save it again")
     return tokenizer
 
 
 def _read_model(name: str, dtype: str, setting: str) -> PreTrainedModel:
-    with _readable(name, "model", setting), silently():
+    with readable(name, "model", setting), silently():
         model, report = AutoModelForCausalLM.from_pretrained(
-            _source(name),
-            config=check_model(_source(name), name),
+            source_of(name),
+            config=check_model(source_of(name), name),
             dtype=getattr(torch, dtype),
             use_safetensors=True,
             trust_remote_code=False,
@@ -172,13 +167,15 @@ def _read_model(name: str, dtype: str, setting: str) -> PreTrainedModel:
 
 
 @contextmanager
-def _readable(name: str, what: str, setting: str) -> Iterator[None]:
+def readable(name: str, what: str, setting: str) -> Iterator[None]:
     """Turn whatever the libraries raise over a model's files into one PolicyError that names the folder."""
     try:
         yield
     except PolicyError:
         raise
-    except _UNREADABLE as error:
+    except Exception as error:
+        if not is_unreadable(error):
+            raise
         raise PolicyError(_unreadable(name, what, error, setting)) from error
 
 

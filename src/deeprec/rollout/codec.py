@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 _MESSAGE = "deeprecmessage"  # stands for a user's message while a chat template is rendered
 
 
+# What expressions of a chat template raise: a division by zero, a missing key, text without end.
+_FAILURES = (ValueError, ArithmeticError, LookupError, TypeError, AttributeError, MemoryError, RecursionError)
+
+
 class Codec(Protocol):
     """What an episode needs of a tokenizer."""
 
@@ -129,7 +133,7 @@ class TokenizerCodec:
             shown: str = self.tokenizer.apply_chat_template(
                 [{"role": "user", "content": _MESSAGE}], tokenize=False, add_generation_prompt=True
             )
-        except (TemplateError, ValueError) as error:
+        except (TemplateError, *_FAILURES) as error:
             raise PolicyError(self._unusable(str(error))) from error
         if shown.count(_MESSAGE) != 1:
             raise PolicyError(self._unusable(f"it shows a user's message {shown.count(_MESSAGE)} times"))

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeprec.disk import whole_file
-from deeprec.errors import ConfigError, MissingExtraError
+from deeprec.errors import ConfigError, MissingExtraError, first_line
+from deeprec.model_errors import is_unreadable
+from deeprec.trm.encoder_folders import check_encoder
 from deeprec.trm.phrases import SEPARATOR, item_phrases
 from deeprec.types import Item
 
@@ -155,14 +157,18 @@ class SentenceEncoder:
             raise MissingExtraError("sentence-transformers text encoders", "encoders") from None
         self.name = name
         try:
+            check_encoder(name)
             # No code of the repository, no pickles: whoever named the model vouches for numbers alone.
             self._model = SentenceTransformer(
                 name, trust_remote_code=False, model_kwargs={"use_safetensors": True}
             )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        except ConfigError:
+            raise
+        except Exception as error:
+            if not is_unreadable(error):
+                raise
             raise ConfigError(
-                f"trm.text_encoder = '{name}': not a readable sentence-transformers model ({reason}); "
+                f"trm.text_encoder = '{name}': not a readable sentence-transformers model ({first_line(error)}); "
                 "give the path of a model folder, a model's name, or 'lsa'"
             ) from None
         self._model.eval()

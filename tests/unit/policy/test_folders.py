@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from deeprec.config import PolicyConfig
 from deeprec.errors import PolicyError
+from deeprec.launch.machines import shaped_parameters
 from deeprec.policy.loading import load_causal_lm, load_policy, load_tokenizer
 
 _INDEX = "model.safetensors.index.json"
@@ -224,3 +225,34 @@ def test_checking_draws_no_random_number(whole: Path) -> None:
     state = torch.random.get_rng_state()
     load_causal_lm(str(whole), "float32")
     np.testing.assert_array_equal(state.numpy(), torch.random.get_rng_state().numpy())
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("model", "byte_fallback", "bfloat16"),
+        ("model", "merges", [[{}, "a"]]),
+        ("", "added_tokens", [{"id": 1}]),
+    ],
+)
+def test_a_tokenizer_file_that_its_library_cant_read_is_one_line(
+    folder: Path, part: str, key: str, value: object
+) -> None:
+    file = folder / "tokenizer.json"
+    settings = json.loads(file.read_text())
+    (settings[part] if part else settings)[key] = value
+    file.write_text(json.dumps(settings))
+    refused(folder, "its tokenizer can't be read", "copy or download the folder again")
+
+
+def test_a_model_that_is_only_measured_is_checked_like_one_that_is_loaded(folder: Path) -> None:
+    state = load_file(folder / "model.safetensors")
+    assert shaped_parameters(str(folder)) == sum(weight.numel() for weight in state.values())
+    change(folder / "config.json", auto_map={"AutoConfig": "evil.Config"})
+    assert shaped_parameters(str(folder)) > 0  # and nobody is asked whether to trust it
+    for size in (-1, 10**9):
+        change(folder / "config.json", num_hidden_layers=size)
+        with pytest.raises(PolicyError, match=f"num_hidden_layers = {size} doesn't fit"):
+            shaped_parameters(str(folder))
+    with pytest.raises(PolicyError, match="nobody/has-this: "):
+        shaped_parameters("nobody/has-this")

@@ -75,7 +75,20 @@ def test_a_tokenizer_that_wants_a_first_token_gets_it_once(template: str | None)
 
 
 @pytest.mark.parametrize(
-    "template", ["{{ raise_exception('no') }}", "{{ oops", "silence", "{{ messages[0]['content'] * 2 }}"]
+    "template",
+    [
+        "{{ raise_exception('no') }}",
+        "{{ oops",
+        "silence",
+        "{{ messages[0]['content'] * 2 }}",
+        "{{ 1 / 0 }}",
+        "{{ [][3] + 1 }}",
+        "{{ 'a' + 1 }}",
+        "{{ messages.x.y }}",
+        "{% for i in range(10**9) %}a{% endfor %}",
+        "{{ ''.__class__.__mro__ }}",
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+    ],
 )
 def test_a_template_that_cant_be_used_is_named(template: str) -> None:
     codec = build(template, [])
