@@ -74,9 +74,12 @@ class InteractionPlan:
         if "timestamp" not in self.names:
             return table.rows, ["no column of times: the order of the rows is the order in time"]
         moments = self.times.finish(table.rows["timestamp"], table.rows["line"], place)
-        notes = [f"column '{self.names['timestamp']}': {moments.kind}"]
         latest = moments.seconds.max()
-        if isinstance(latest, float) and moments.kind == "seconds" and latest < _A_YEAR:
+        if not isinstance(latest, float):
+            empty = f"column '{self.names['timestamp']}' holds no times: the order of the rows is the order in time"
+            return table.rows.with_columns(moments.seconds.alias("timestamp")), [empty]
+        notes = [f"column '{self.names['timestamp']}': {moments.kind}"]
+        if moments.kind == "seconds" and latest < _A_YEAR:
             notes.append(
                 f"all times lie before {day_of(_A_YEAR)}: they are taken as an order, and dates will say nothing"
             )

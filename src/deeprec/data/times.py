@@ -189,9 +189,22 @@ def _unit(column: _Column) -> str:
         column.refuse(values == largest, f"lies in {day_of(largest)}; times are seconds since 1970")
     assert unit is not None
     if unit != "seconds":
-        others = (values != 0) & (values < _FINEST_FROM * _UNITS[unit])
-        column.refuse(others, f"is not in {unit}, as the others are; write all in one unit")
+        _refuse_others(column, unit)
     return unit
+
+
+def _refuse_others(column: _Column, unit: str) -> None:
+    """Raise DataError naming the first number that is not in this unit, or if those are the most, the first that is."""
+    values, remedy = column.values, "write all in one unit; correct or remove the line"
+    coarser = (values != 0) & (values < _FINEST_FROM * _UNITS[unit])
+    finer = (values != 0) & ~coarser
+    if not finer.any():  # too late for seconds, too early for anything else
+        latest = values.max()
+        column.refuse(values == latest, f"lies in {day_of(latest)}; times are seconds since 1970")  # type: ignore[arg-type]
+    if coarser.sum() > finer.sum():
+        usual = _unit_of(values.filter(coarser).median())  # type: ignore[arg-type]
+        column.refuse(finer, f"is not in {usual}, as most others are", remedy)
+    column.refuse(coarser, f"is not in {unit}, as the others are", remedy)
 
 
 def without_missing(values: pl.Series) -> pl.Series:

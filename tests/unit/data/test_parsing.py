@@ -190,6 +190,17 @@ def test_spaces_behind_commas_and_an_index_of_pandas(tmp_path: Path) -> None:
     assert [row[:3] for row in rows(raw)] == [("u", "1", "A"), ("u", "2", "B")]
 
 
+def test_spaces_alone_between_cells(tmp_path: Path) -> None:
+    raw = table(tmp_path, b"user_id item_id title categories\nu 1 Up Drama|War\nu 2 Alien War|Space\n")
+    assert [row[:3] for row in rows(raw)] == [("u", "1", "Up"), ("u", "2", "Alien")]
+    assert raw.items["categories"].to_list() == [["Drama", "War"], ["War", "Space"]]
+
+
+def test_a_column_of_times_without_one(tmp_path: Path) -> None:
+    raw = table(tmp_path, b"user_id,item_id,title,timestamp\nu,1,A,\nu,2,B,NaN\n")
+    assert "column 'timestamp' holds no times: the order of the rows is the order in time" in raw.notes
+
+
 def test_backslashes_before_quotes(tmp_path: Path) -> None:
     raw = table(tmp_path, b'user_id,item_id,title\nu,1,"say \\"hi\\", you"\nu,2,"C:\\\\"\n')
     assert [row[2] for row in rows(raw)] == ['say "hi", you', "C:\\"]
@@ -301,8 +312,9 @@ def test_encodings_that_are_wrong_or_unknown(tmp_path: Path) -> None:
     ):
         table(tmp_path, content)
     assert rows(table(tmp_path, content, encoding="latin-1"))[1][2] == "Café"
-    with pytest.raises(ConfigError, match=r"data\.encoding = 'utf-9': unknown"):
-        table(tmp_path, content, encoding="utf-9")
+    for name in ("utf-9", "rot13", "base64", "idna"):
+        with pytest.raises(ConfigError, match=rf"data\.encoding = '{name}': unknown"):
+            table(tmp_path, content, encoding=name)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,13 @@ def test_dates_as_people_write_them(text: str, after: float) -> None:
     assert read([text, None]).seconds.to_list() == [DAY + after, None]
 
 
+def test_a_weekday_that_is_another_is_no_matter() -> None:
+    assert read(["Fri Jan 31 00:00:00 +0000 2020", "Mon Jan 31 00:00:00 +0000 2020"]).seconds.to_list() == [
+        DAY,
+        DAY,
+    ]
+
+
 def test_one_column_may_mix_ways_of_iso() -> None:
     found = read(["2020-01-31", "2020-01-31T00:00:01Z", "2020-01-31 00:00:02.5"])
     assert found.seconds.to_list() == [DAY, DAY + 1, DAY + 2.5]
@@ -95,6 +102,9 @@ def test_columns_with_a_type() -> None:
     [
         ([DAY, DAY * 1e3], r"line 2: timestamp 1580428800 is not in milliseconds"),
         ([DAY * 1e3, DAY * 1e6], r"line 2: .* is not in microseconds"),
+        ([DAY, DAY * 1e3, DAY], r"line 3: timestamp 1580428800000 is not in seconds, as most others are"),
+        ([DAY * 1e9, DAY * 1e6, DAY * 1e9], r"line 3: timestamp 1580428800000000 is not in nanoseconds"),
+        ([DAY, 9999999999, DAY], r"line 3: timestamp 9999999999 lies in 2286-11-20; times are seconds"),
         ([DAY, 1e20], r"line 3: timestamp 1e\+20 lies in the year 31688"),
         ([DAY, -1], r"line 3: timestamp -1 is negative"),
         ([DAY, float("inf")], r"line 3: timestamp inf is not a finite number"),

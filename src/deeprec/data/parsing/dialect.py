@@ -84,8 +84,12 @@ def guess_dialects(
 def _lines_above(lines: Sequence[str], delimiters: Sequence[str]) -> int:
     """How many lines stand above the names: each holds its first cell at most, the table below is even.
 
-    A title in a table of two columns must stand without a delimiter: `id,` may be names.
+    A title in a table of two columns must stand without a delimiter: `id,` may be names. Where spaces cut every
+    line alike, the first line is names.
     """
+    share, width = _fit("".join(lines), " ")
+    if share == 1 and width > 2:
+        return 0
     for mark in delimiters:
         cells = [[cell.strip() for cell in line.split(mark)] for line in lines[: _MOST_ABOVE + 1]]
         above = next((at for at, row in enumerate(cells) if any(row[1:])), 0)

@@ -41,10 +41,11 @@ class Piece:
 
 
 def check_encoding(name: str) -> str:
-    """The name as Python knows it; raises ConfigError for one that nobody knows."""
+    """The name as Python knows it; raises ConfigError for one that nobody knows, or that encodes no files."""
     try:
+        b"text".decode(name, "replace")  # Python knows codecs that encode no files: rot13, base64, idna
         return codecs.lookup(name).name
-    except LookupError:
+    except (LookupError, ValueError):
         raise ConfigError(
             f"data.encoding = '{name}': unknown; use one that Python knows, such as utf-8, latin-1 or cp1252"
         ) from None

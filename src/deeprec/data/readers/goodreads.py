@@ -26,7 +26,6 @@ _BOOKS = KnownSource(
         "rating": ("rating",),
     },
     item_columns={"item_id": ("book_id",), "title": ("title",), "year": ("publication_year",)},
-    time_form="%a %b %d %H:%M:%S %z %Y",
     unrated=0,
 )
 _GENRES = "goodreads_book_genres"
@@ -43,7 +42,7 @@ def read_goodreads(path: Path, config: DataConfig) -> RawData:
         find_table(source, _BOOKS.interactions),
         options,
         KnownColumns(_BOOKS.columns, config.columns),
-        config.time_format or _BOOKS.time_form,
+        config.time_format,
     )
     used = interactions.rows["item_id"].unique()
     columns = KnownColumns(_BOOKS.item_columns, config.item_columns)

@@ -42,7 +42,6 @@ class KnownSource:
     separators: Sequence[str] = ("|",)
     quoting: Quoting | None = None
     encodings: tuple[str, ...] = ()
-    time_form: str | None = None
     unrated: float | None = None
     escaped: bool = False
     gaps: bool = False
@@ -114,7 +113,7 @@ def read_known(path: Path, config: DataConfig) -> RawData:
         find_table(source, known.interactions),
         options,
         KnownColumns(known.columns, config.columns),
-        config.time_format or known.time_form,
+        config.time_format,
     )
     items = load_items(
         find_table(source, known.items),
