@@ -12,6 +12,8 @@ import pytest
 if TYPE_CHECKING:
     from services.postgres import Postgres
 
+# Figures are held against each other to the last digit, and a sum over two threads ends differently.
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is loaded
 
 # Each of these has something costly that its tests share: a browser and its run, a service, a database, a fit.
 _TOGETHER = (
