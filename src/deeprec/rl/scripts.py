@@ -45,7 +45,8 @@ OPEN_PREFERENCE = "no preference"  # steers nothing: what is never shown can't b
 # the same for everybody, the commonest phrase of all.
 MEANT_SHARE = 0.5
 OPEN_SHARE = 0.3  # of the wide preferences that are left open, or name the month alone
-# Of the preferences that also name the month of the latest item, where dates are shown or `now` is known.
+# Of the preferences that also name the month of the latest item, where dates are shown or `now` is known (a wide one
+# is `now` alone there).
 DATED_SHARE = 0.5
 
 Rarity = dict[str, float]
@@ -211,9 +212,15 @@ def _exploration(
 ) -> str:
     turn, usual = len(episode.turns), _usual(episode, rarity, config)
     shown = usual[turn : turn + 2] or usual[:2]
-    preference = _preference(episode, catalog, rarity, rng, shown, is_wide=is_wide)
     times = episode.example.timestamps
-    if (config.now or "date" in config.prompt_fields) and times and rng.random() < DATED_SHARE:
+    if is_wide and config.now and times:
+        # What is asked for lately by everybody is the one thing that a plain list doesn't know: phrases beside it
+        # would steer away from it.
+        preference = NOW
+    else:
+        preference = _preference(episode, catalog, rarity, rng, shown, is_wide=is_wide)
+    is_dated = config.now or "date" in config.prompt_fields
+    if preference != NOW and is_dated and times and rng.random() < DATED_SHARE:
         month = NOW if config.now else month_phrase(times[-1])
         preference = month if preference == OPEN_PREFERENCE else join_phrases([month, preference])
     thought = _thought(shown or ["new"], is_wide=is_wide)

@@ -281,6 +281,11 @@ class TestPhrases:
         assert 0.3 < np.mean(["now" in text.split("; ") for text in asked]) < 0.7
         assert "now" in asked
 
+    def test_where_now_is_known_the_wide_preference_is_that_alone(self) -> None:
+        scripts = write(count=30, config=settings(now=True))
+        assert {script.turns[-1].preference for script in scripts} == {"now"}
+        assert all(turn.preference != "now" for script in scripts for turn in script.turns[:-1])
+
     def test_some_wide_preferences_are_left_open(self) -> None:
         scripts = write(count=300)
         share = np.mean([is_open(script) for script in scripts])
