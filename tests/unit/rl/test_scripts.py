@@ -278,7 +278,7 @@ class TestPhrases:
     def test_where_now_is_known_they_say_so_instead(self) -> None:
         asked = [turn.preference for s in write(count=100, config=settings(now=True)) for turn in s.turns]
         assert not [text for text in asked if "1970-01" in text]
-        assert 0.3 < np.mean(["now" in text.split("; ") for text in asked]) < 0.7
+        assert 0.6 < np.mean(["now" in text.split("; ") for text in asked]) < 0.9
         assert "now" in asked
 
     def test_where_now_is_known_the_wide_preference_is_that_alone(self) -> None:
