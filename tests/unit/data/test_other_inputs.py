@@ -319,6 +319,11 @@ DOCUMENTS = {
     "with commas between": ",\n".join(objects().strip().splitlines()),
     "a comma at each end": "".join(f"{line},\n" for line in objects().strip().splitlines()),
     "inside one object": json.dumps({"data": [json.loads(line) for line in objects().splitlines()]}),
+    "by column, as pandas does": json.dumps(
+        {name: {str(at): row[place] for at, row in enumerate(ROWS)} for place, name in enumerate(NAMES)}
+    ),
+    "by row number": json.dumps({str(at): dict(zip(NAMES, row, strict=True)) for at, row in enumerate(ROWS)}),
+    "names and rows apart": json.dumps({"columns": NAMES, "index": list(range(len(ROWS))), "data": ROWS}),
     "inside an answer": json.dumps(
         {"page": {"of": 1}, "records": [json.loads(line) for line in objects().splitlines()]}, indent=2
     ),

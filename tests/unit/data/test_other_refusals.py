@@ -173,3 +173,11 @@ def test_what_cuts_the_lines_can_be_named(tmp_path: Path) -> None:
     file = written(tmp_path, "user_id^item_id^title\nu^i^A\n")
     assert refused(file).endswith("or say what cuts the lines with data.delimiter")
     assert read_own_tables(file, DataConfig(name="table", delimiter="^")).rows_read == 1
+
+
+def test_one_column_is_not_who_and_what(tmp_path: Path) -> None:
+    file = written(tmp_path, "who,title\n7,A\n")
+    with pytest.raises(DataError, match="user_id and item_id are both 'who'; name the column of each"):
+        read_own_tables(
+            file, DataConfig.model_validate({"name": "table", "columns": {"user_id": "who", "item_id": "who"}})
+        )

@@ -137,9 +137,32 @@ def _rows_inside(entry: Any) -> list[Any]:
     """The list of objects that one object was put around, as services answer; empty where it is a row itself."""
     if not isinstance(entry, dict):
         return []
+    if (frame := _frame_rows(entry)) is not None:
+        return frame
     inside = {key: value for key, value in entry.items() if isinstance(value, list) and value}
     named = [value for key, value in inside.items() if len(entry) == 1 or key.lower() in _AROUND]
     return named[0] if len(named) == 1 and all(isinstance(row, dict) for row in named[0]) else []
+
+
+def _frame_rows(entry: dict[str, Any]) -> list[Any] | None:
+    """Rows of one object as pandas writes a table unless told otherwise: by column, by row, or names and rows apart.
+
+    >>> _frame_rows({"id": {"0": 7, "1": 8}, "title": {"0": "A", "1": "B"}})
+    [{'id': 7, 'title': 'A'}, {'id': 8, 'title': 'B'}]
+    """
+    parts = list(entry.values())
+    names, rows = entry.get("columns"), entry.get("data")
+    if isinstance(names, list) and isinstance(rows, list) and all(isinstance(name, str) for name in names):
+        fit = all(isinstance(row, list) and len(row) == len(names) for row in rows)
+        return [dict(zip(names, row, strict=True)) for row in rows] if fit else None
+    alike = all(isinstance(part, dict) and part.keys() == parts[0].keys() for part in parts)
+    if not parts or not alike or not parts[0]:
+        return None
+    if all(key.isdecimal() for key in entry):
+        return parts
+    if all(key.isdecimal() for key in parts[0]):
+        return [{name: part[row] for name, part in entry.items()} for row in parts[0]]
+    return None
 
 
 def cell_text(value: Any) -> str | None:

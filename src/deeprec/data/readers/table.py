@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 
 from deeprec.data.columns import FileColumns, check_names
@@ -30,6 +31,7 @@ def read_own_tables(path: Path, config: DataConfig) -> RawData:
         (config.user_columns, "data.user_columns"),
     ):
         check_names(columns, setting)
+    _check_ids_differ(config.columns)
     _check_mapped(config, path)
     sources = [Source(path)]
     inside = None if config.items else FileColumns("interactions", config.item_columns, config.columns)
@@ -59,6 +61,13 @@ def read_own_tables(path: Path, config: DataConfig) -> RawData:
             for note in part.notes
         ),
     )
+
+
+def _check_ids_differ(columns: Mapping[str, str]) -> None:
+    """Raise DataError where one column would be who and what."""
+    user = columns.get("user_id", "user_id")
+    if user == columns.get("item_id", "item_id"):
+        raise DataError(f"data.columns: user_id and item_id are both '{user}'; name the column of each")
 
 
 def _check_mapped(config: DataConfig, path: Path) -> None:
