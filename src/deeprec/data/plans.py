@@ -182,5 +182,11 @@ class RowPlan:
         return rows
 
 
+def first_of_each(items: pl.DataFrame) -> pl.DataFrame:
+    """The first row of each item. Where none comes twice the frame itself: millions of titles are not copied."""
+    first = items["item_id"].cast(pl.Categorical).to_physical().is_first_distinct()
+    return items if first.all() else items.filter(first)
+
+
 def _is_flat(dtype: pl.DataType) -> bool:
     return not (dtype.is_nested() or dtype in (pl.Binary, pl.Object, pl.Duration))

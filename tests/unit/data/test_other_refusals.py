@@ -179,5 +179,6 @@ def test_one_column_is_not_who_and_what(tmp_path: Path) -> None:
     file = written(tmp_path, "who,title\n7,A\n")
     with pytest.raises(DataError, match="user_id and item_id are both 'who'; name the column of each"):
         read_own_tables(
-            file, DataConfig.model_validate({"name": "table", "columns": {"user_id": "who", "item_id": "who"}})
+            file,
+            DataConfig.model_validate({"name": "table", "columns": {"user_id": "who", "item_id": "who"}}),
         )

@@ -11,7 +11,7 @@ import polars as pl
 from deeprec.data.columns import KnownColumns
 from deeprec.data.files import Source
 from deeprec.data.load import load_interactions, load_items, text_options
-from deeprec.data.plans import ItemPlan
+from deeprec.data.plans import ItemPlan, first_of_each
 from deeprec.data.raw import NO_USERS, RawData
 from deeprec.data.readers.amazon import unescaped, unescaped_lists
 from deeprec.errors import DataError
@@ -42,7 +42,7 @@ def read_amazon_reviews(path: Path, config: DataConfig) -> RawData:
     reviewed = interactions.rows["item_id"].unique()
     plan = ItemPlan({}, lists=_first_path, only=reviewed, at_once=True)
     items = load_items(source.table(meta), options, KnownColumns(_META, config.item_columns), plan)
-    listed = items.rows.unique(["item_id"], keep="first", maintain_order=True)
+    listed = first_of_each(items.rows)
     return RawData(
         name=f"amazon-reviews:{reviews.split('.')[0]}",
         interactions=interactions.rows,

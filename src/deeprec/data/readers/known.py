@@ -14,7 +14,7 @@ from deeprec.data.files import Source
 from deeprec.data.load import Loaded, load_interactions, load_items, load_users, text_options
 from deeprec.data.parsing.dialect import Quoting
 from deeprec.data.parsing.table import DataFile, TextOptions
-from deeprec.data.plans import ItemPlan
+from deeprec.data.plans import ItemPlan, first_of_each
 from deeprec.data.raw import NO_USERS, RawData
 from deeprec.data.readers.amazon import unescaped, unescaped_lists
 from deeprec.errors import DataError
@@ -140,7 +140,7 @@ def raw_of(
     rows, left_out = interactions.rows, {}
     if known.gaps:
         listed = listed.filter(pl.col("item_id").is_not_null())
-        listed = listed.unique(["item_id"], keep="first", maintain_order=True)
+        listed = first_of_each(listed)
         kept = rows.join(
             listed.select(pl.col("item_id").cast(pl.Categorical)),
             on="item_id",
