@@ -100,6 +100,25 @@ def test_a_columnar_file_that_promises_too_much(tmp_path: Path, monkeypatch: pyt
     assert read(tmp_path / "b.parquet") == 900
 
 
+@pytest.mark.parametrize("kind", [pl.String, pl.Categorical, pl.Enum])
+def test_a_long_text_in_every_row_of_a_columnar_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any
+) -> None:
+    """It is kept once, however many rows show it: a few KB of file were gigabytes of titles."""
+    monkeypatch.setattr(bombs, "RATIO", 1)  # categories of an Enum stand in the file as they are
+    text = "x" * 2**18
+    made = pl.Enum([text]) if kind is pl.Enum else kind
+    frame = pl.DataFrame({"user_id": ["u1"] * 50, "item_id": ["i1"] * 50, "title": [text] * 50})
+    frame = frame.with_columns(pl.col("title").cast(made))
+    for name, write in (("a.parquet", frame.write_parquet), ("a.arrow", frame.write_ipc)):
+        write(tmp_path / name, compression="zstd")
+        monkeypatch.setattr(bombs, "_FREE_CELLS", 2**23)
+        with pytest.raises(DataError, match=rf"{name}: [\d,]+ bytes hold cells of 13,\d+,\d+, as no table"):
+            read(tmp_path / name)
+        monkeypatch.setattr(bombs, "_FREE_CELLS", 2**24)
+        assert read(tmp_path / name) == 50
+
+
 def test_no_more_is_unpacked_than_is_allowed() -> None:
     stream = capped(io.BytesIO(bytes(3 * 2**20)), 100, "x")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

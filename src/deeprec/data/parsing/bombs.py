@@ -13,6 +13,7 @@ from deeprec.errors import DataError
 FREE = 64 * 2**20  # bytes that anything may unpack to
 RATIO = 200  # above that, times its stored size: logs with the most repetition reach some 50
 _FREE_ROWS = 10_000_000
+_FREE_CELLS = 2**30  # bytes that the cells of any columnar file may have: ten million rows of a hundred bytes
 _ROWS = 50  # rows of a columnar file, a stored byte: three columns without any order need several bytes a row
 
 
@@ -30,6 +31,18 @@ def check_rows(rows: int, stored: int, place: str) -> None:
         raise DataError(
             f"{place}: promises {rows:,} rows in {stored:,} bytes, as no table of interactions does; "
             "write it as CSV if it is one"
+        )
+
+
+def check_cells(size: int, stored: int, place: str) -> None:
+    """Raise DataError for a columnar file whose cells are longer together than those of `stored` bytes can be.
+
+    One text that stands in every row is kept once, and would be copied for each of them later.
+    """
+    if size > max(_FREE_CELLS, RATIO * stored):
+        raise DataError(
+            f"{place}: {stored:,} bytes hold cells of {size:,}, as no table of interactions does; "
+            "shorten its texts, or write it as CSV if it is one"
         )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from deeprec.data.parsing.bombs import check_rows
+from deeprec.data.parsing.bombs import check_cells, check_rows
 from deeprec.data.parsing.lines import free_names, numbered
 from deeprec.data.parsing.streams import translated
 
@@ -33,7 +33,7 @@ class Columnar:
         """`stored` is how many bytes it has on disk; raises DataError where it promises more rows than they hold."""
         self._source = _named(source, kind) if isinstance(source, Path) else io.BytesIO(source)
         self._read_columns = _READERS[kind]
-        self._place = place
+        self._place, self._size = place, stored
         self.blank_lines = 0
         with translated(place), _without_panics():
             names = self._read_columns(self._source, n_rows=0).columns
@@ -56,6 +56,7 @@ class Columnar:
         stored = [self._stored[name] for name in columns]
         with translated(self._place):
             rows = self._read_columns(self._source, columns=stored, n_rows=count).select(stored)
+        check_cells(_size(rows), self._size, self._place)
         rows.columns = list(columns)
         return numbered(rows, range(1, rows.height + 1))
 
@@ -66,6 +67,17 @@ def _promised_rows(source: str | io.BytesIO, kind: str) -> int:
         return 0
     scan = partial(pl.scan_parquet, glob=False) if kind == "Parquet" else pl.scan_ipc
     return int(scan(source).select(pl.len()).collect().item())
+
+
+def _size(rows: pl.DataFrame) -> int:
+    """Bytes of all cells, each for itself; polars doesn't count the texts of categories."""
+    size = int(rows.estimated_size())
+    for column in rows:
+        if not isinstance(column.dtype, (pl.Categorical, pl.Enum)):
+            continue
+        found = column.rename("text").value_counts(name="rows")
+        size += int((found["text"].cast(pl.String).str.len_bytes() * found["rows"]).sum() or 0)
+    return size
 
 
 def _named(path: Path, kind: str) -> str:
