@@ -88,13 +88,14 @@ def test_an_interrupted_fit_ends_as_an_uninterrupted_one(
     assert not list(run.folder.glob("*.checkpoints"))
 
 
+@pytest.mark.parametrize(("stage", "name"), [(run_trm, "trm"), (run_trm_refit, "trm_refit")])
 def test_rows_behind_the_checkpoint_are_written_once(
-    run: Run, straight: Run, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, name: str, run: Run, straight: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deeprec.trm.resuming._COST", 1e-9)  # the first epoch alone
-    interrupt_after(5, monkeypatch, run_trm, run)
-    run_trm(run, run_data(run))
-    assert timeless(run, "trm") == timeless(straight, "trm")
+    interrupt_after(5, monkeypatch, stage, run)
+    stage(run, run_data(run))
+    assert timeless(run, name) == timeless(straight, name)
 
 
 def test_a_damaged_checkpoint_is_told_and_the_fit_begins_again(
