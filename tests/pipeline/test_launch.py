@@ -7,7 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import CopyRun
+from transformers import AutoModelForCausalLM, Qwen2Config
 from typer.testing import CliRunner
 
 from deeprec.cli.app import app
@@ -127,18 +129,31 @@ def test_a_preset_begins_a_run_and_a_second_command_uses_it(tmp_path: Path) -> N
         CliRunner().invoke(app, [*command, "--stage", "recommendation"], catch_exceptions=False)
 
 
+def write_hollow_model(folder: Path, config: Qwen2Config) -> None:
+    """A model folder as it is saved, but that its weights are a hole in the file: of any size, at no cost."""
+    config.save_pretrained(folder)
+    with torch.device("meta"):
+        weights = AutoModelForCausalLM.from_config(config).state_dict()
+    head, end = {}, 0
+    for name, weight in weights.items():
+        start, end = end, end + 2 * weight.numel()
+        head[name] = {"dtype": "BF16", "shape": list(weight.shape), "data_offsets": [start, end]}
+    text = json.dumps(head).encode()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
+
+
 def test_machines_that_are_too_few_are_refused_before_anything_is_made(tmp_path: Path) -> None:
-    shape = {
-        "model_type": "qwen2",
-        "hidden_size": 3584,
-        "intermediate_size": 18944,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 28,
-        "num_key_value_heads": 4,
-        "vocab_size": 152064,
-    }
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text(json.dumps(shape))
+    shape = Qwen2Config(
+        hidden_size=3584,
+        intermediate_size=18944,
+        num_hidden_layers=28,
+        num_attention_heads=28,
+        num_key_value_heads=4,
+        vocab_size=152064,
+    )
+    write_hollow_model(tmp_path / "model", shape)
     command = ["launch", "openrlhf", "--preset", "qwen2.5-7b", "--run", str(tmp_path / "run"), "--gpus", "1"]
     with pytest.raises(
         ValueError, match=r"a policy of 7.6e9 parameters takes 137 GB of each GPU.*; 3 of them fit"

@@ -241,7 +241,7 @@ class TestPhrases:
     def test_rare_phrases_are_preferred(self) -> None:
         """Three phrases that every item has, and one of its own: by the plain share, a third would be own."""
         dataset = with_phrases("Common", "Usual", "Ordinary")
-        asked = [script.turns[-1].preference for script in write(dataset, count=400)]
+        asked = [script.turns[0].preference for script in write(dataset, count=400)]
         single = [text for text in asked if "; " not in text and text != OPEN_PREFERENCE]
         assert len(single) > 50
         assert 0.6 < np.mean([preference.startswith("Kind ") for preference in single]) < 1.0
