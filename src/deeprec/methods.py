@@ -98,10 +98,7 @@ def _renamed(policy: Method) -> Method:
 
 def _wishing(name: str, label: str, builder: str, *needs: str, **more: Any) -> Method:
     """A method of the protocol of simulated wishes: no table of the usual one lists it."""
-    return Method(
-        name, label, (stages.TRM, *needs), f"deeprec.builders:{builder}", hears_wish=True,
-        suits=lambda config: False, **more,
-    )  # fmt: skip
+    return Method(name, label, (stages.TRM, *needs), f"deeprec.builders:{builder}", hears_wish=True, **more)
 
 
 def _told(policy: Method) -> tuple[Method, Method]:
@@ -111,7 +108,7 @@ def _told(policy: Method) -> tuple[Method, Method]:
         _wishing(policy.name + _WISH, f"{policy.label}, told the wish", "build_policy", *needs, policy=policy.policy),
         _wishing(
             policy.name + _ONCE, f"{policy.label}, told the wish, asks once", "build_asks_once", *needs,
-            policy=policy.policy,
+            policy=policy.policy, suits=_fills_lists,
         ),
     )  # fmt: skip
 
@@ -124,6 +121,11 @@ def _rival(name: str, home: str, *needs: str) -> Method:
 def _is_dated(config: RunConfig) -> bool:
     """Where the policy knows the month of the latest item, the TRM that is told it is the fair rival."""
     return config.rollout.now or "date" in config.rollout.prompt_fields
+
+
+def _fills_lists(config: RunConfig) -> bool:
+    """Where a list that is opened is filled, it can be opened after any turn."""
+    return config.rollout.list != "free"
 
 
 def _reads(config: RunConfig) -> bool:
@@ -162,7 +164,7 @@ METHODS: tuple[Method, ...] = (
     _wishing(TRM_WISH_RULE, "TRM asked by a rule that reads the words", "build_wish_rule"),
     _wishing(
         TRM_WISH_RERANKED, "TRM asked with the user's words, reranked by title likelihood", "build_wish_reranked",
-        stages.WARM_START,
+        stages.WARM_START, suits=_reads,
     ),
     *(told for policy in _POLICIES for told in _told(policy)),
     _rival(EASE, "deeprec.rivals.plain:EASE"),
@@ -220,14 +222,18 @@ def own_rivals(finished: Iterable[str]) -> list[str]:
 
 def known_methods(config: RunConfig) -> tuple[str, ...]:
     """Every method that a run with these settings makes by itself; rivals come besides."""
-    return tuple(method.name for method in METHODS if method.rival is None and method.suits(config))
+    return tuple(
+        method.name
+        for method in METHODS
+        if method.rival is None and not method.hears_wish and method.suits(config)
+    )
 
 
-def wish_methods(config: RunConfig) -> tuple[str, ...]:
+def wish_methods() -> tuple[str, ...]:
     """The methods of the protocol of simulated wishes: those that hear one, and TRM and policies without it."""
     silent = (TRM, *(policy.name for policy in _POLICIES))
     return tuple(
-        method.name for method in METHODS if method.build and (method.name in silent or (method.hears_wish))
+        method.name for method in METHODS if method.build and (method.name in silent or method.hears_wish)
     )
 
 

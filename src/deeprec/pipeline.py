@@ -158,14 +158,17 @@ def build_recommenders(
 def build_wishing(
     run: Run, dataset: Dataset, trm: ExplorableRetriever, names: Sequence[str] = ()
 ) -> dict[str, Recommender]:
-    """The named methods of the protocol of simulated wishes; none: all whose parts are there, of policies the last one.
+    """The named methods of the protocol of simulated wishes; none: all that suit the run and whose parts are there.
+
+    Of policies that is the last one.
 
     Raises EvaluationError for an unknown name, RunError for one that has not been trained.
     """
-    known, finished = wish_methods(run.config), run.finished()
+    known, finished = wish_methods(), run.finished()
     chosen = [find_method(name, known) for name in names]
     if not names:
-        whole = [one for one in map(find_method, known) if all(stage in finished for stage in one.needs)]
+        suiting = [one for one in map(find_method, known) if one.suits(run.config)]
+        whole = [one for one in suiting if all(stage in finished for stage in one.needs)]
         policies = [one.policy for one in whole if one.policy is not None]
         chosen = [one for one in whole if one.policy is None or one.policy == policies[-1]]
     return {method.name: _build(run, dataset, trm, method) for method in chosen}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import deeprec
-from deeprec.config import load_config
+from deeprec.config import load_config, override_config
 from deeprec.errors import EvaluationError
 from deeprec.evaluation.columns import method_places
 from deeprec.methods import METHODS, RIVALS, Method, describe, find_method
@@ -137,3 +137,14 @@ def test_what_a_method_reads() -> None:
     }  # fmt: skip
     assert read["recommendation"] == read["recommendation@pseudonyms"] == 5
     assert read["popularity"] is None
+
+
+def test_of_wishes_a_run_is_evaluated_with_what_it_can_have() -> None:
+    def unasked(*settings: str) -> set[str]:
+        config = override_config(load_config("synthetic"), settings)
+        return {method.name for method in METHODS if method.hears_wish and method.suits(config)}
+
+    everything = unasked()
+    assert {"trm-wish", "trm-wish-rule", "trm-wish-reranked", "recommendation@once"} <= everything
+    bare = unasked("rollout.list=free", "warm_start.reading_epochs=0")
+    assert everything - bare == {"trm-wish-reranked", *(f"{stage}@once" for stage in POLICY_STAGES)}
