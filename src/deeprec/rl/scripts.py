@@ -136,8 +136,6 @@ def _explore(
     episodes = [Episode(key, e, catalog, codec, config, context_length) for key, e in enumerate(examples)]
     most = min(max(TURNS), config.max_retrievals)
     turns = np.minimum(rng.choice(TURNS, size=len(examples), p=TURN_SHARES), most)
-    told = [None if wishes is None else wishes.exploration(example) for example in examples]
-    turns[np.array([text is not None for text in told], dtype=bool)] = 1
     for turn in range(most):
         active = [e for e in episodes if turns[e.key] > turn and not e.is_done]
         if not active:
@@ -146,7 +144,7 @@ def _explore(
             # The final list is the wide preference's. Where later turns bring new items
             # only, a wide preference must come first, or the best items would be missing from its list.
             is_wide = turn == 0 if config.new_items_only else turns[episode.key] == turn + 1
-            text = told[episode.key]
+            text = None if wishes is None else wishes.exploration(episode, _usual(episode, rarity, config))
             text = text or _exploration(episode, catalog, rarity, rng, is_wide=is_wide, config=config)
             _speak(episode, codec, text)
         waiting = [episode for episode in active if episode.preference is not None]

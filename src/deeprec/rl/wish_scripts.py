@@ -1,9 +1,8 @@
 """What scripts teach of wishes: hear what the user says, write what it means, and ask for it.
 
-A share of the scripted trajectories carries a wish: it asks once, for what is wanted. All that a wish means fits into
-one preference, and one that adds what the history has most of leads away from it (docs/log.md). Beside them short texts
-end with the preference. What words mean is the same for everybody, so these are about items drawn from the whole
-catalogue, by users whose history has nothing to do
+A share of the scripted trajectories carries a wish: it says what is wanted, asks for that, then for that together with
+what the history has most of. Beside them short texts end with the first preference. What words mean is the same
+for everybody, so these are about items drawn from the whole catalogue, by users whose history has nothing to do
 with it: each step of training has its own, and no target is in them.
 """
 
@@ -21,6 +20,7 @@ from deeprec.data.dataset import Dataset
 from deeprec.inputs import constants_of
 from deeprec.rl.documents import Document
 from deeprec.rollout.codec import Codec
+from deeprec.rollout.episode import Episode
 from deeprec.rollout.protocol import render_prompt, render_wish
 from deeprec.rollout.tags import TAGS
 from deeprec.trm.phrases import join_phrases, split_phrases
@@ -66,10 +66,15 @@ class WishScripts:
             found.append(example)
         return found
 
-    def exploration(self, example: Example) -> str | None:
-        """What a script writes of somebody who said a wish, in its only turn; None for who said nothing."""
-        meant = self._meant.get(example.wish) if example.wish else None
-        return None if meant is None else said(split_phrases(meant))
+    def exploration(self, episode: Episode, usual: Sequence[str]) -> str | None:
+        """What a script writes in this turn of somebody who said a wish; None for who said nothing."""
+        meant = self._meant.get(episode.example.wish) if episode.example.wish else None
+        if meant is None:
+            return None
+        phrases = split_phrases(meant)
+        further = [phrase for phrase in usual if not any(phrase in one for one in phrases)]
+        turn = len(episode.turns)
+        return said([*phrases, *further[turn - 1 : turn]] if turn else phrases)
 
     def batches(self, iteration: int) -> list[list[Document]]:
         """Short texts for each step of an iteration (from 0)."""

@@ -7,7 +7,6 @@ A test says that no sentence is also held out, and that new words are new.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import product
 from typing import Literal
 
 from deeprec.wishes.held_out import HELD_OUT, NEW_WORDS, VALIDATION
@@ -23,40 +22,6 @@ _CATEGORY = (
     "we want {a}", "I really want to see {a}", "as long as it's {a}", "anything in the way of {a}",
     "go for {a}",
 )  # fmt: skip
-_EXCLUSION = (
-    "{a}, no {n}", "{a} but no {n}", "some {a} without {n}", "{a} but not {n}", "I want {a}, but please no {n}",
-    "something {a}, and no {n}", "no {n}, some {a}", "{a}, anything but {n}", "{a} and never {n}",
-    "show me {a} that is not {n}", "not {n}, I want {a}", "{a}, but leave {n} out", "{a}, I hate {n}",
-    "{a} and I can't stand {n}", "spare me {n}, show me {a}", "{a} is fine, {n} is not",
-    "{a}, as long as there is no {n}", "skip {n}, show me {a}", "I'm tired of {n}, {a} please",
-    "leave out {n}, some {a} would be fine", "I can't stand {n}, got some {a}?", "without {n}, but {a}",
-    "never {n}, only {a}", "I hate {n}, so {a}", "{a}, leave out the {n}", "{a}, skip the {n}", "{a} except {n}",
-    "{a}, I don't like {n}", "I don't want {n}, I want {a}", "{a} instead of {n}", "rather {a} than {n}",
-    "no more {n}, {a} now", "{a}, just nothing with {n}", "nothing {n}, but {a}", "anything but {n}, ideally {a}",
-    "enough {n}, show me {a}", "{a} with no {n} in it", "{n} is not for me, {a} is", "{a} that has no {n}",
-)  # fmt: skip
-# The halves of these: who says what they want, and what they don't, says it in any way of either, in either order.
-_UNWANTED = (
-    "no {n}", "please no {n}", "without {n}", "not {n}", "anything but {n}", "never {n}", "leave {n} out",
-    "leave out {n}", "I hate {n}", "I can't stand {n}", "spare me {n}", "skip {n}", "I don't like {n}",
-    "I don't want {n}", "nothing with {n}", "no more {n}", "enough {n}", "I'm tired of {n}", "{n} is not for me",
-    "as long as there is no {n}", "not {n} again", "nothing {n}", "with no {n} in it",
-)  # fmt: skip
-_BEHIND, _IN_FRONT = (
-    ("{}, {}", "{} but {}", "{} and {}", "{}. {}"),
-    ("{}, {}", "{}, so {}", "{}, but {}", "{}. {}"),
-)
-
-
-def _composed() -> list[str]:
-    """Each way to want something with each way not to, twice: behind it and in front; words between them in turn."""
-    found = []
-    for place, (wanted, unwanted) in enumerate(product(_CATEGORY, _UNWANTED)):
-        found.append(_BEHIND[place % len(_BEHIND)].format(wanted, unwanted))
-        found.append(_IN_FRONT[place % len(_IN_FRONT)].format(unwanted, wanted))
-    return found
-
-
 TRAINING: Mapping[str, tuple[str, ...]] = {
     "category": _CATEGORY,
     "vague": (
@@ -94,7 +59,18 @@ TRAINING: Mapping[str, tuple[str, ...]] = {
         "I enjoyed {t}", "the next {t}", "along the lines of {t}", "{t} is my favourite", "people enjoy {t}",
         "since I liked {t}", "find me one like {t}", "what do people like who like {t}?", "{t}", "another {t}",
     ),
-    "exclusion": tuple(dict.fromkeys((*_EXCLUSION, *_composed()))),
+    "exclusion": (
+        "{a}, no {n}", "{a} but no {n}", "some {a} without {n}", "{a} but not {n}", "I want {a}, but please no {n}",
+        "something {a}, and no {n}", "no {n}, some {a}", "{a}, anything but {n}", "{a} and never {n}",
+        "show me {a} that is not {n}", "not {n}, I want {a}", "{a}, but leave {n} out", "{a}, I hate {n}",
+        "{a} and I can't stand {n}", "spare me {n}, show me {a}", "{a} is fine, {n} is not",
+        "{a}, as long as there is no {n}", "skip {n}, show me {a}", "I'm tired of {n}, {a} please",
+        "leave out {n}, some {a} would be fine", "I can't stand {n}, got some {a}?", "without {n}, but {a}",
+        "never {n}, only {a}", "I hate {n}, so {a}", "{a}, leave out the {n}", "{a}, skip the {n}", "{a} except {n}",
+        "{a}, I don't like {n}", "I don't want {n}, I want {a}", "{a} instead of {n}", "rather {a} than {n}",
+        "no more {n}, {a} now", "{a}, just nothing with {n}", "nothing {n}, but {a}", "anything but {n}, ideally {a}",
+        "enough {n}, show me {a}", "{a} with no {n} in it", "{n} is not for me, {a} is", "{a} that has no {n}",
+    ),
     "newer": (
         "like {t} but newer", "something like {t}, but newer", "similar to {t} but more recent", "a newer {t}",
         "like {t}, only more recent", "{t}, but a newer one", "I liked {t}, now something newer",
