@@ -40,12 +40,12 @@ class Reader:
                 if words[:2] == ["deeprec", "serve"]:
                     address = services.enter_context(self._service(words))
                 elif words[0] != "pip":  # tools/check_install.py does that, in an environment of its own
-                    self._type([word.replace(PORT, address) for word in words])
+                    self._type(words, address)
 
-    def _type(self, words: list[str]) -> None:
+    def _type(self, words: list[str], address: str) -> None:
         """A training is made small; a request that is refused is an error, as a command that fails is."""
         changed = dict(word.split("=", 1) for word in words if re.match("[A-Z]+=", word))
-        name, *rest = words[len(changed) :]
+        name, *rest = (word.replace(PORT, address) for word in words[len(changed) :])
         program = {"deeprec": PROGRAM, "python": [sys.executable], "curl": ["curl", "--fail-with-body"]}
         more = SMALL if rest[0] == "quickstart" else ()
         command = [*program[name], *rest, *more]
