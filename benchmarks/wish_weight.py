@@ -16,15 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
+from deeprec.data.dataset import Dataset
 from deeprec.evaluation.evaluate import choose_examples
-from deeprec.evaluation.wishes import MISLEADING, Asked, ask_all
+from deeprec.evaluation.wishes import MISLEADING, Asked, ask_all, row_of
 from deeprec.pipeline import build_deeprec, load_stages
 from deeprec.policy.loading import load_policy
 from deeprec.rl.list_prior import gather_evidence
 from deeprec.rollout.list_prior import ListPrior, prior_of
 from deeprec.rollout.masked import Evidence
 from deeprec.run import Run
-from deeprec.trm.mentions import Bearers
 
 
 def ranking(known: Evidence | None, weights: ListPrior, size: int) -> list[int]:
@@ -39,19 +39,18 @@ def figures(
     asked: Sequence[Asked],
     evidence: Sequence[Sequence[Evidence | None]],
     weights: ListPrior,
-    bearers: Bearers,
+    dataset: Dataset,
 ) -> tuple[float, float, float]:
     """NDCG@10 with true and with misleading wishes; the share of listed items that bear what was excluded."""
     gains: dict[bool, list[float]] = {True: [], False: []}
     broken: list[float] = []
     for one, found in zip(asked, evidence, strict=True):
+        is_true = one.kind != MISLEADING
         for example, wish, known in zip(one.examples, one.wishes, found, strict=True):
-            items = ranking(known, weights, 10)
-            gain = 1 / np.log2(items.index(example.target) + 2) if example.target in items else 0.0
-            gains[one.kind != MISLEADING].append(gain)
-            if wish.excluded and items and one.kind != MISLEADING:
-                broken.append(float(np.isin(items, bearers.of(wish.excluded)).mean()))
-    return float(np.mean(gains[True])), float(np.mean(gains[False])), float(np.mean(broken))
+            gain, _, listed = row_of(ranking(known, weights, 10), example.target, wish, dataset)
+            gains[is_true].append(gain)
+            broken += [listed] if is_true else []
+    return float(np.mean(gains[True])), float(np.mean(gains[False])), float(np.nanmean(broken))
 
 
 def main() -> None:
@@ -72,11 +71,10 @@ def main() -> None:
     environment = build_deeprec(run, dataset, trm).environment
     evidence = [gather_evidence(environment, one.examples)[0] for one in asked]
     learned = prior_of(load_policy(str(run.last_policy()), run.config.policy).model, wished=True)
-    bearers = Bearers(dataset.catalog)
     print("| `wishes.weight` | true wishes | misleading | listed, though excluded |\n|---:|---:|---:|---:|")
     for weight in arguments.weights:
         weights = replace(learned, asked=weight * learned.asked)
-        true, misleading, broken = figures(asked, evidence, weights, bearers)
+        true, misleading, broken = figures(asked, evidence, weights, dataset)
         print(f"| {weight:g} | {true:.4f} | {misleading:.4f} | {100 * broken:.1f} % |")
 
 

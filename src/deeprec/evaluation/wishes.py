@@ -153,7 +153,7 @@ def _columns(found: Recommender, asked: Sequence[Asked], dataset: Dataset, k: in
     columns: dict[str, Columns] = {}
     for one, rankings in zip(asked, _rankings(found, asked, k), strict=True):
         rows = [
-            _row(ranking, example.target, wish, dataset)
+            row_of(ranking, example.target, wish, dataset)
             for ranking, example, wish in zip(rankings, one.examples, one.wishes, strict=True)
         ]
         values = np.array(rows, dtype=np.float64)
@@ -180,13 +180,14 @@ def _rankings(found: Recommender, asked: Sequence[Asked], k: int) -> list[list[t
     ]
 
 
-def _row(ranking: Sequence[int], target: int, wish: Wish, dataset: Dataset) -> tuple[float, float, float]:
+def row_of(ranking: Sequence[int], target: int, wish: Wish, dataset: Dataset) -> tuple[float, float, float]:
+    """Of one list: NDCG, recall, and the share of it that bears what was excluded (NaN where nothing was)."""
     broken = np.nan
     if wish.excluded and ranking:
         broken = float(np.mean([wish.excluded in item_phrases(dataset.catalog[item]) for item in ranking]))
-    hit = target in ranking
-    gain = 1 / np.log2(list(ranking).index(target) + 2) if hit else 0.0
-    return float(gain), float(hit), broken
+    size = max(len(ranking), 1)
+    ranks = metrics.ranks_in_lists([ranking], [target], size)
+    return float(metrics.ndcg(ranks, size)[0]), float(metrics.recall(ranks, size)[0]), broken
 
 
 def _figures(
