@@ -71,14 +71,15 @@ class Draw:
     """What a list was drawn from, and what was drawn: the policy's own choice among items, not among tokens.
 
     `context` is all that the policy had read before it drew, as ids (`rollout.masked` says what that is). The logit
-    of the item `pool[p]` was the log-likelihood of its title behind it plus `prior[p]`, what the environment
-    knows of it. `lists` holds L lists of items drawn from that, best first, of which the first is
-    the trajectory's, and `logprobs` the natural-log probability of each line given those above.
+    of the item `pool[p]` was the log-likelihood of its title behind it plus `prior[p]`, what the environment knows of
+    it, divided by `sharpness`. `lists` holds L lists of items drawn from that, best first, of which the first is the
+    trajectory's, and `logprobs` the natural-log probability of each line given those above.
     """
 
     context: tuple[int, ...]
     pool: tuple[int, ...]
     prior: tuple[float, ...]
+    sharpness: float
     lists: tuple[tuple[int, ...], ...]
     logprobs: tuple[tuple[float, ...], ...]
 

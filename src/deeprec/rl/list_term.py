@@ -37,6 +37,7 @@ class ListBatch:
 
     pool: Tensor  # (B, P) items
     prior: Tensor  # (B, P)
+    sharpness: Tensor  # (B, 1)
     lists: Tensor  # (B, L, K) places in the pool
     logprobs: Tensor  # (B, L, K), of sampling
     advantages: Tensor  # (B, L, K)
@@ -60,7 +61,9 @@ class ListBatch:
             at = {item: place for place, item in enumerate(draw.pool)}
             lists[row, :, :long] = [[at[item] for item in found] for found in draw.lists]
             logprobs[row, :, :long], advantages[row, :, :long] = draw.logprobs, plan.advantages
-        tensors = (torch.from_numpy(array).to(device) for array in (pool, prior, lists, logprobs, advantages))
+        sharpness = np.array([[plan.draw.sharpness] for plan in plans], np.float32)
+        arrays = (pool, prior, sharpness, lists, logprobs, advantages)
+        tensors = (torch.from_numpy(array).to(device) for array in arrays)
         return cls(*tensors)
 
 
@@ -83,7 +86,7 @@ def list_loss(
     r = exp(log p(l_k | lines above) - the same when it was sampled), and A is the line's advantage.
     """
     # What sampling divided by the temperature was likelihood and prior together.
-    logits = list_logits(likelihood, batch.prior, batch.pool > 0) / temperature
+    logits = list_logits(likelihood, batch.prior, batch.pool > 0, batch.sharpness) / temperature
     logs = line_log_probs(logits, batch.lists)
     written = batch.lists >= 0
     # Lines that were not written have no ratio: they count nothing, and move no figure.

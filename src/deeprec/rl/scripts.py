@@ -1,13 +1,12 @@
 """Texts and scripted trajectories that a policy is warm-started on. Never sees an RL or held-out target.
 
-A policy that never writes a tag can't be rewarded for it, so it is first shown the
-format. One preference of a script is wide, the sum of several recent items; the others are guesses
-drawn from what the next item is like, or from what the user had lately. The final list is
-the wide preference's in the TRM's order, with the next item at the top where it was retrieved.
-The next item is one that the TRM was not fitted on if the data has such
-(`data.script_targets`), else any of the fit history: then the TRM ranks it better than it
-will rank new ones, and scripts trust its order too much. (Other orders of the list were
-tried: a small policy takes many times longer to learn to merge lists, see docs/log.md.)
+A policy that never writes a tag can't be rewarded for it, so it is first shown the format. One preference of a
+script is wide, the sum of several recent items; the others are guesses drawn from what the next item is like,
+or from what the user had lately. The wide one comes last, or first where lists are masked. The final list is
+the wide preference's in the TRM's order, with the next item at the top where it was retrieved. The next item is
+one that the TRM was not fitted on if the data has such (`data.script_targets`), else any of the fit history:
+then the TRM ranks it better than it will rank new ones, and scripts trust its order too much. (Other orders of
+the list were tried: a small policy takes many times longer to learn to merge lists, see docs/log.md.)
 """
 
 from __future__ import annotations
@@ -141,9 +140,7 @@ def _explore(
         if not active:
             break
         for episode in active:
-            # The final list is the wide preference's. Where later turns bring new items
-            # only, a wide preference must come first, or the best items would be missing from its list.
-            is_wide = turn == 0 if config.new_items_only else turns[episode.key] == turn + 1
+            is_wide = turn == 0 if _leads_first(config) else turns[episode.key] == turn + 1
             text = None if wishes is None else wishes.exploration(episode, _usual(episode, rarity, config))
             text = text or _exploration(episode, catalog, rarity, rng, is_wide=is_wide, config=config)
             _speak(episode, codec, text)
@@ -151,6 +148,15 @@ def _explore(
         if waiting:
             write_retrieved(waiting, dataset, retriever, config)
     return episodes
+
+
+def _leads_first(config: RolloutConfig) -> bool:
+    """Whether the wide preference comes first, else last.
+
+    A masked list ranks by the first preference. A list that is written copies the wide preference's, and the nearest
+    one is copied best; but where later turns bring new items only, the best items would be missing from it.
+    """
+    return config.list == "masked" or config.new_items_only
 
 
 def _finish(episode: Episode, codec: Codec, config: RolloutConfig) -> Script:
@@ -293,7 +299,7 @@ def phrase_rarity(catalog: Catalog) -> Rarity:
 
 def _rank(episode: Episode, config: RolloutConfig) -> list[int]:
     """The wide preference's list as the TRM ordered it, the next item moved to the top if any turn retrieved it."""
-    turn = 0 if config.new_items_only else -1
+    turn = 0 if _leads_first(config) else -1
     ranked = episode.turns[turn].retrieved if episode.turns else ()
     target = episode.example.target
     if target in episode.retrieved:

@@ -18,12 +18,17 @@ WISHED_KEY = "deeprec_list_prior_of_wishes"  # the same for lists of who said a 
 class ListPrior:
     """Weights of the two logarithms that the TRM adds to that of the policy.
 
-    `asked` is that of the item's share in the softmax of the scores of the retrieval that it is
-    likeliest in, `plain` that of its share in the softmax of the TRM's scores without a preference.
+    `asked` is that of the item's share in the softmax of the TRM's scores by the first preference, `plain` that of its
+    share in the softmax of the scores without any.
     """
 
     asked: float = 1.0
     plain: float = 0.0
+
+    @property
+    def sharpness(self) -> float:
+        """What logits are divided by, so that lists are drawn no more sharply than by one expert."""
+        return max(1.0, self.asked + self.plain)
 
 
 def prior_of(model: PreTrainedModel, *, wished: bool = False) -> ListPrior:

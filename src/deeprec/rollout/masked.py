@@ -3,17 +3,19 @@
 The items that may be listed are those that any turn retrieved and those of the TRM's plain list (or the
 catalogue's). One position tells all: the list is K draws without replacement from
 
-    log pi(i) = log p(title of i | what was read) + a log asked(i) + b log plain(i)
+    log pi(i) = (log p(title of i | what was read) + a log asked(i) + b log plain(i)) / max(1, a + b)
 
-renormalised over the pool. What was read ends with the user's latest titles, written once more, since a
-policy tells what comes next right behind them. In front of them stands everything so far; nothing, where each
-title is one token of the policy: a small one takes titles that it was shown for titles that the user had, and
-ranks the worse for every list that it reads (docs/log.md). What exploring found reaches it by the pool
-and by `asked`, the item's share in the softmax of the retrieval that it is likeliest in; `plain` is its share in
-the softmax of the TRM's scores without a preference. a and b belong to the policy
-(`rollout.list_prior`). What any turn's preference excludes (`not Musical`) comes after all else, whatever the
-weights. So a list is distinct, known and as long as the pool allows by
-construction, its probability is exact, and training sees the distribution that drew it.
+renormalised over the pool. The divisor changes no order; without it a policy that trusts its TRM eight times over
+would draw one and the same list again and again, and learn nothing of others. What was read ends with the user's
+latest titles, written once more, since a policy tells what comes next right behind them. In front of them stands
+everything so far; nothing, where each title is one token of the policy: a small one takes titles that it was shown
+for titles that the user had, and ranks the worse for every list that it reads (docs/log.md). What exploring found
+reaches it by the pool and by `asked`, the item's share in the softmax of the TRM's scores by the first preference;
+`plain` is its share in that of the scores without any. So what a policy asks for first says how it ranks, and later
+turns add items: by the preference that each item fits best, what one turn narrows down to would outweigh all else. a
+and b belong to the policy (`rollout.list_prior`). What any turn's preference excludes (`not Musical`) comes after all
+else, whatever the weights. So a list is distinct, known and as long as the pool allows by construction, its
+probability is exact, and training sees the distribution that drew it.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from deeprec.rollout.episode import Episode
 from deeprec.rollout.fill_in import Gap, fill_gaps
 from deeprec.rollout.list_prior import ListPrior, prior_of
 from deeprec.rollout.plackett_luce import NEVER, draw_lists, greedy_lists, line_log_probs
-from deeprec.rollout.retrieval import asked_text, keeping_exclusions, log_shares
+from deeprec.rollout.retrieval import asked_text
 from deeprec.rollout.title_likelihoods import Likelihoods
 from deeprec.rollout.titles import Ids, TitleTexts
 from deeprec.trm.base import Retriever
@@ -138,20 +140,23 @@ class MaskedLists:
     def evidence(self, episodes: Sequence[Episode]) -> list[Evidence | None]:
         """What is known of the items that each episode may list; None where there is no room to read their titles."""
         sources = self._sources([episode.example for episode in episodes])
-        pools = [self._pool(episode, sources[id(episode.example)]) for episode in episodes]
+        plains = [sources[id(episode.example)] for episode in episodes]
+        pools = [self._pool(episode, plain) for episode, plain in zip(episodes, plains, strict=True)]
         rows = [
             (self._context(episode), [self._titles.title(item) for item in pool])
-            for episode, (pool, _, _) in zip(episodes, pools, strict=True)
+            for episode, pool in zip(episodes, pools, strict=True)
         ]
         found: list[Evidence | None] = [None] * len(episodes)
         # A model has no positions behind its context: some families fail there, others say anything.
         fitting = [place for place, row in enumerate(rows) if self._fits(*row)]
         likelihoods = self._likelihoods.behind([rows[place] for place in fitting])
-        for place, likelihood in zip(fitting, likelihoods, strict=True):
-            pool, asked, plain = pools[place]
+        asked = self._asked([episodes[place] for place in fitting])
+        for place, likelihood, shares in zip(fitting, likelihoods, asked, strict=True):
+            pool = pools[place]
             left_out = self._bearers.left_out(turn.preference for turn in episodes[place].turns)
             excluded = np.array([item in left_out for item in pool], dtype=np.bool_)
-            found[place] = Evidence(pool, likelihood, asked, plain, excluded)
+            items = list(pool)
+            found[place] = Evidence(pool, likelihood, shares[items], plains[place].shares[items], excluded)
         return found
 
     def _fits(self, context: Ids, titles: Sequence[Ids]) -> bool:
@@ -173,64 +178,43 @@ class MaskedLists:
         scores = self._retriever.score([example.history for example in distinct])
         found = {}
         for example, items, row in zip(distinct, lists, scores, strict=True):
-            allowed = np.asarray(row, dtype=np.float64).copy()
-            # Shares are of what may be recommended: what a user knows takes nothing from the rest.
-            allowed[[0, *self._dataset.exclusions(example)]] = -np.inf
-            whole = np.logaddexp.reduce(allowed)
-            shares = allowed - whole if np.isfinite(whole) else allowed
-            found[id(example)] = Plain(items, np.maximum(shares, NOTHING), np.isfinite(allowed))
+            shares = self._shares(example, row)
+            found[id(example)] = Plain(items, shares, shares > NOTHING)
         return found
 
-    def _pool(
-        self, episode: Episode, plain: Plain
-    ) -> tuple[tuple[int, ...], NDArray[np.float64], NDArray[np.float64]]:
-        """Items in the order in which they were found, and the TRM's two logarithms of each."""
-        if episode.turns and clean_wish(episode.example.wish):
-            best = self._as_asked(episode, plain)
-        else:
-            best = self._found(episode, plain)
-        if self._config.list_items == "catalogue":
-            # In no retrieval: as likely as the last of all that was found.
-            least = min(best.values(), default=NOTHING)
-            for item in np.flatnonzero(plain.allowed).tolist():
-                best.setdefault(item, least)
-        pool = tuple(best)
-        return pool, np.array(list(best.values()), dtype=np.float64), plain.shares[list(pool)]
-
-    def _found(self, episode: Episode, plain: Plain) -> dict[int, float]:
-        """Of each item that was found or is on the plain list, the log-share in the list that it is likeliest in."""
-        best: dict[int, float] = {}
-        retrievals = [(turn.retrieved, turn.scores) for turn in episode.turns]
-        own = tuple(plain.shares[list(plain.items)].tolist())
-        for items, scores in (*retrievals, (plain.items, own)):
-            for item, value in zip(items, log_shares(scores), strict=True):
-                best[item] = max(value, best.get(item, NOTHING))
-        return best
-
-    def _as_asked(self, episode: Episode, plain: Plain) -> dict[int, float]:
-        """The log-share of all that was found, and of the plain list, by the preference that each fits best.
-
-        Whoever says what they want is not shown the plain list for its own sake: its items count by how they fit.
-        """
-        texts = [asked_text(turn.preference, episode.example, self._config) for turn in episode.turns]
-        scores = self._retriever.score(
-            [episode.example.history] * len(texts), keeping_exclusions(texts, self._bearers)
-        )
-        found = dict.fromkeys([item for turn in episode.turns for item in turn.retrieved] + list(plain.items))
-        items = list(found)
-        shares = [
-            row[items].astype(np.float64) - np.logaddexp.reduce(np.asarray(turn.scores, dtype=np.float64))
-            for row, turn in zip(scores, episode.turns, strict=True)
-            if turn.scores
+    def _asked(self, episodes: Sequence[Episode]) -> list[NDArray[np.float64]]:
+        """The log-shares (n_items + 1,) of every item by each episode's first preference."""
+        asked = [
+            asked_text(episode.turns[0].preference, episode.example, self._config) if episode.turns else None
+            for episode in episodes
         ]
-        best = np.max(shares, axis=0) if shares else np.full(len(items), NOTHING)
-        return dict(zip(items, np.maximum(best, NOTHING).tolist(), strict=True))
+        scores = self._retriever.score([episode.example.history for episode in episodes], asked)
+        return [self._shares(episode.example, row) for episode, row in zip(episodes, scores, strict=True)]
+
+    def _shares(self, example: Example, scores: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Log-shares of all items by their scores, both (n_items + 1,): `NOTHING` for what may not be recommended.
+
+        What a user knows takes nothing from the rest.
+        """
+        allowed = np.asarray(scores, dtype=np.float64).copy()
+        allowed[[0, *self._dataset.exclusions(example)]] = -np.inf
+        whole = np.logaddexp.reduce(allowed)
+        return np.maximum(allowed - whole if np.isfinite(whole) else allowed, NOTHING)
+
+    def _pool(self, episode: Episode, plain: Plain) -> tuple[int, ...]:
+        """The items that may be listed, in the order in which they were found."""
+        found = [item for turn in episode.turns for item in turn.retrieved] + list(plain.items)
+        if self._config.list_items == "catalogue":
+            found += np.flatnonzero(plain.allowed).tolist()
+        return tuple(dict.fromkeys(found))
 
     def _choose(
         self, episode: Episode, known: Evidence, weights: ListPrior, *, greedy: bool
     ) -> tuple[tuple[int, ...], Draw]:
         prior = torch.from_numpy(known.prior(weights)).float()[None]
-        logits = list_logits(torch.from_numpy(known.likelihood).float()[None], prior, torch.ones_like(prior))
+        sharpness = torch.tensor([[weights.sharpness]])
+        likelihood = torch.from_numpy(known.likelihood).float()[None]
+        logits = list_logits(likelihood, prior, torch.ones_like(prior), sharpness)
         size = self._config.recommended
         if greedy:
             places = greedy_lists(logits, size)
@@ -244,6 +228,7 @@ class MaskedLists:
             context=self._context(episode),
             pool=known.pool,
             prior=tuple(prior[0].tolist()),
+            sharpness=weights.sharpness,
             lists=lists,
             logprobs=tuple(tuple(row[: len(lists[0])]) for row in logs.tolist()),
         )
@@ -257,7 +242,7 @@ class MaskedLists:
 @dataclass(frozen=True)
 class Plain:
     """What the TRM says of a user without a preference: its list, the log-share (n_items + 1,) of every item,
-    and whether that may be recommended at all (n_items + 1,).
+    and whether that may be recommended at all (n_items + 1,), the padding not.
     """
 
     items: tuple[int, ...]
@@ -265,6 +250,6 @@ class Plain:
     allowed: NDArray[np.bool_]
 
 
-def list_logits(likelihood: Tensor, prior: Tensor, allowed: Tensor) -> Tensor:
-    """Logits (B, P) of what a list is drawn from; the same in sampling as in training."""
-    return torch.where(allowed.bool(), likelihood + prior, NEVER)
+def list_logits(likelihood: Tensor, prior: Tensor, allowed: Tensor, sharpness: Tensor) -> Tensor:
+    """Logits (B, P) of what a list is drawn from, of (B, P) and `sharpness` (B, 1); in sampling as in training."""
+    return torch.where(allowed.bool(), (likelihood + prior) / sharpness, NEVER)

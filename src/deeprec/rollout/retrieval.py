@@ -11,7 +11,6 @@ from deeprec.data.dataset import Dataset
 from deeprec.rollout.episode import Episode
 from deeprec.trm.base import Retriever
 from deeprec.trm.left import retrieve_left
-from deeprec.trm.mentions import Bearers, with_phrases
 from deeprec.trm.periods import NOW, month_phrase
 from deeprec.trm.phrases import join_phrases, split_phrases
 from deeprec.types import Example
@@ -60,16 +59,6 @@ def asked_text(preference: str | None, example: Example, config: RolloutConfig) 
         return preference
     phrases = split_phrases(preference)
     return join_phrases([month_phrase(times[-1]) if phrase.lower() == NOW else phrase for phrase in phrases])
-
-
-def keeping_exclusions(preferences: Sequence[str | None], bearers: Bearers) -> list[str | None]:
-    """The preferences of one trajectory's turns, each with what any of them excludes.
-
-    What a user can't stand in one turn they can't stand in the next: `Comedy; not Musical`, then `1990s`, asks for
-    `1990s; not Musical`.
-    """
-    excluded = bearers.exclusions(preferences)
-    return [with_phrases(text, excluded) for text in preferences]
 
 
 def log_shares(scores: Sequence[float]) -> list[float]:

@@ -73,7 +73,8 @@ class RolloutConfig(Section):
     list: Annotated[Literal["free", "masked", "retrieved"], _EXPLORED] = Field(
         "free",
         description="The final list, in training as in use: the policy writes it token by token (`free`), draws it "
-        "from what was found and the TRM's plain list, with the TRM as prior (`masked`), or leaves it to the "
+        "from what was found and the TRM's plain list, with the TRM, asked the first preference and none, as prior "
+        "(`masked`), or leaves it to the "
         "TRM's items for the last preference (`retrieved`).",
     )
     list_items: Annotated[

@@ -23,7 +23,7 @@ def space(recommended: int = 3) -> RewardSpace:
 
 
 def draw(*lists: tuple[int, ...]) -> Draw:
-    return Draw((0,), (1, 2, 3, 4), (0.0,) * 4, lists, tuple((0.0,) * len(row) for row in lists))
+    return Draw((0,), (1, 2, 3, 4), (0.0,) * 4, 1.0, lists, tuple((0.0,) * len(row) for row in lists))
 
 
 def test_a_hit_is_held_against_the_lists_that_could_still_hit() -> None:

@@ -12,21 +12,27 @@ from deeprec.rollout.plackett_luce import draw_lists, line_log_probs
 from deeprec.types import Draw
 
 CLIP = {"temperature": 1.0, "clip_low": 0.2, "clip_high": 0.28}
+SHARPNESS = (1.0, 2.5)
 
 
 def plans(
     likelihood: torch.Tensor, *, lists: int = 3, lines: int = 2, temperature: float = 1.0
 ) -> list[ListPlan]:
-    """Two rows with pools of four and of three items, lists drawn from what `likelihood` (2, 4) says."""
+    """Two rows with pools of four and of three items, lists drawn from what `likelihood` (2, 4) says.
+
+    Logits of the second are divided by 2.5: its policy trusts the TRM so much.
+    """
     generator = torch.Generator().manual_seed(1)
     found = []
     for row, pool in enumerate([(5, 6, 7, 8), (9, 3, 4)]):
         prior = torch.linspace(-1, 0, len(pool))[None]
-        logits = (likelihood[row : row + 1, : len(pool)].detach() + prior) / temperature
+        logits = (likelihood[row : row + 1, : len(pool)].detach() + prior) / SHARPNESS[row] / temperature
         places = draw_lists(logits, torch.rand(1, lists, len(pool), generator=generator), lines)
         logs = line_log_probs(logits, places)[0]
         drawn = tuple(tuple(pool[place] for place in line) for line in places[0].tolist())
-        draw = Draw((1,), pool, tuple(prior[0].tolist()), drawn, tuple(map(tuple, logs.tolist())))
+        draw = Draw(
+            (1,), pool, tuple(prior[0].tolist()), SHARPNESS[row], drawn, tuple(map(tuple, logs.tolist()))
+        )
         advantages = np.random.default_rng(row).normal(size=(lists, lines))
         found.append(ListPlan(draw, advantages))
     return found
@@ -48,7 +54,7 @@ def test_on_policy_the_gradient_is_that_of_advantage_times_log_probability() -> 
     again = likelihood.detach().clone().requires_grad_()
     total = torch.zeros(())
     for row, plan in enumerate(drawn):  # the plain formula, line by line
-        logits = again[row, : len(plan.draw.pool)] + torch.tensor(plan.draw.prior)
+        logits = (again[row, : len(plan.draw.pool)] + torch.tensor(plan.draw.prior)) / SHARPNESS[row]
         for items, gains in zip(plan.draw.lists, plan.advantages, strict=True):
             left = list(range(len(plan.draw.pool)))
             for item, gain in zip(items, gains, strict=True):

@@ -256,8 +256,9 @@ class TestPhrases:
         assert {turn.thought.split(": ")[0] for turn in narrow} == {"Perhaps"}
         assert {turn.thought.split(": ")[0] for turn in wide} == {"Overall"}
 
-    def test_where_turns_bring_new_items_only_the_wide_preference_comes_first(self) -> None:
-        scripts = write(count=100, config=settings(new_items_only=True))
+    @pytest.mark.parametrize("config", [settings(new_items_only=True), settings(list="masked")])
+    def test_where_the_first_list_counts_the_wide_preference_comes_first(self, config: RolloutConfig) -> None:
+        scripts = write(count=100, config=config)
         assert {script.turns[0].thought.split(": ")[0] for script in scripts} == {"Overall"}
         assert {turn.thought.split(": ")[0] for s in scripts for turn in s.turns[1:]} == {"Perhaps"}
 

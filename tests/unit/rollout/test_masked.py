@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -48,6 +47,13 @@ CODECS: dict[str, Callable[[], TokenizerCodec]] = {
 @pytest.fixture(params=CODECS, ids=list(CODECS))
 def codec(request: pytest.FixtureRequest) -> TokenizerCodec:
     return CODECS[request.param]()
+
+
+@pytest.fixture(scope="module")
+def steered(tmp_path_factory: pytest.TempPathFactory) -> MentioningTRM:
+    """A TRM that answers preferences."""
+    encoder = build_text_encoder(TRMConfig(text_dim=16), CATALOG, 0, tmp_path_factory.mktemp("cache"))
+    return MentioningTRM(TextSteered(TRM, encoder, CATALOG), CATALOG)
 
 
 def random_model(codec: TokenizerCodec) -> Qwen2ForCausalLM:
@@ -95,77 +101,68 @@ def test_a_list_is_distinct_known_and_whole(codec: TokenizerCodec) -> None:
             assert found.response.endswith(TAGS.end_list)
 
 
-def test_what_is_drawn_from_is_the_policys_title_times_the_trms_shares(codec: TokenizerCodec) -> None:
+def test_what_is_drawn_from_is_the_policys_title_times_the_trms_shares(
+    codec: TokenizerCodec, steered: MentioningTRM
+) -> None:
+    """By the first preference and by none: what later turns ask for brings items, and ranks nothing."""
     model = random_model(codec)
     set_prior(model, ListPrior(asked=2.0, plain=0.5))
     for example, found in zip(
-        TESTED, run_episodes(TESTED, environment(codec, model), greedy=True), strict=True
+        TESTED, run_episodes(TESTED, environment(codec, model, trm=steered), greedy=True), strict=True
     ):
         draw = found.draw
         assert draw is not None
-        plain = TRM.retrieve([example.history], None, 5, [example.history])
-        scores = TRM.score([example.history])[0].astype(np.float64)
+        plain = steered.retrieve([example.history], None, 5, [example.history])
         allowed = [item for item in range(1, 31) if item not in example.history]
-        shares = {item: scores[item] - np.logaddexp.reduce(scores[allowed]) for item in allowed}
+        by_first, by_none = (
+            {item: row[item] - np.logaddexp.reduce(row[allowed]) for item in allowed}
+            for row in steered.score([example.history] * 2, ["Action", None]).astype(np.float64)
+        )
         assert set(draw.pool) == {*found.pool, *plain.item_indices[0].tolist()}
-        retrievals = [(turn.retrieved, turn.scores) for turn in found.turns]
-        retrievals.append((tuple(plain.item_indices[0].tolist()), tuple(plain.scores[0].tolist())))
+        assert by_first != by_none
+        assert draw.sharpness == 2.5
         values = {}
         for item, prior in zip(draw.pool, draw.prior, strict=True):
-            asked = max(
-                score - np.logaddexp.reduce(given)
-                for items, given in retrievals
-                for one, score in zip(items, given, strict=True)
-                if one == item
-            )
-            assert prior == pytest.approx(2.0 * asked + 0.5 * shares[item], abs=1e-4)
+            assert prior == pytest.approx(2.0 * by_first[item] + 0.5 * by_none[item], abs=1e-4)
             values[item] = prior + title_log_probability(model, codec, found, item)
         ranked = sorted(draw.pool, key=lambda item: -values[item])
         assert list(found.ranking) == ranked[:3]
 
 
 class TestWithAWish:
-    """Every item of the pool counts by how it fits what was asked, the TRM's plain list too."""
+    """Other weights; what any turn excludes comes last."""
 
     TEXTS = (explore("Action; not Comedy"), explore("Drama"), CLOSING)
     WISHING = tuple(replace(example, wish="action, and no comedy") for example in TESTED)
 
-    @pytest.fixture(scope="class")
-    @classmethod
-    def trm(cls, tmp_path_factory: pytest.TempPathFactory) -> MentioningTRM:
-        config = TRMConfig(text_dim=16)
-        encoder = build_text_encoder(config, CATALOG, 0, tmp_path_factory.mktemp("cache"))
-        return MentioningTRM(TextSteered(TRM, encoder, CATALOG), CATALOG)
-
-    def test_priors_are_shares_by_what_was_asked(self, trm: MentioningTRM) -> None:
+    def test_priors_are_shares_by_what_was_asked_first(self, steered: MentioningTRM) -> None:
         codec, model = build_codec(), random_model(build_codec())
         set_prior(model, ListPrior(asked=0.0, plain=7.0))  # of who says nothing
         set_prior(model, ListPrior(asked=1.5, plain=0.0), wished=True)
-        found = run_episodes(self.WISHING, environment(codec, model, self.TEXTS, trm=trm), greedy=True)
+        found = run_episodes(self.WISHING, environment(codec, model, self.TEXTS, trm=steered), greedy=True)
         for example, one in zip(TESTED, found, strict=True):
             assert one.draw is not None
-            texts = ["Action; not Comedy", "Drama; not Comedy"]
-            scores = trm.score([example.history] * 2, texts).astype(np.float64)
-            wholes = [np.logaddexp.reduce(np.array(turn.scores)) for turn in one.turns]
-            bad = set(trm.bearers.of("Comedy").tolist())
+            scores = steered.score([example.history], ["Action; not Comedy"])[0].astype(np.float64)
+            scores[[0, *example.history]] = -np.inf
+            shares = scores - np.logaddexp.reduce(scores)
+            bad = set(steered.bearers.of("Comedy").tolist())
             for item, prior in zip(one.draw.pool, one.draw.prior, strict=True):
-                best = max(scores[turn, item] - wholes[turn] for turn in (0, 1))
                 if item in bad:  # comes after all else, whatever its title's likelihood
-                    assert prior < 1.5 * best - 10
+                    assert prior < 1.5 * shares[item] - 10
                 else:
-                    assert prior == pytest.approx(1.5 * best, abs=1e-4)
+                    assert prior == pytest.approx(1.5 * shares[item], abs=1e-4)
 
     @pytest.mark.parametrize("asked", [3.0, 0.0])
     @pytest.mark.parametrize("says", [True, False])
     def test_what_one_turn_excludes_no_list_brings_while_there_is_anything_else(
-        self, trm: MentioningTRM, asked: float, says: bool
+        self, steered: MentioningTRM, asked: float, says: bool
     ) -> None:
         """Whatever the weights, and whoever thought of it, user or policy."""
         codec, model = build_codec(), random_model(build_codec())
         for wished in (True, False):
             set_prior(model, ListPrior(asked=asked, plain=0.0), wished=wished)
-        bad = set(trm.bearers.of("Comedy").tolist())
-        where = environment(codec, model, self.TEXTS, trm=trm)
+        bad = set(steered.bearers.of("Comedy").tolist())
+        where = environment(codec, model, self.TEXTS, trm=steered)
         for greedy in (True, False):
             where.engine._said = dict.fromkeys(where.engine._said, 0)  # type: ignore[attr-defined]
             found = run_episodes(self.WISHING if says else TESTED, where, greedy=greedy)
@@ -175,23 +172,29 @@ class TestWithAWish:
                 assert len(set(one.draw.pool) - bad) >= 3
                 assert not bad & set(one.ranking)
 
-    def test_where_all_is_excluded_the_list_is_whole(self, trm: MentioningTRM) -> None:
+    def test_where_all_is_excluded_the_list_is_whole(self, steered: MentioningTRM) -> None:
         codec = build_codec()
         texts = (explore("; ".join(f"not {category}" for category in CATEGORIES)), CLOSING)
         found = run_episodes(
-            self.WISHING, environment(codec, random_model(codec), texts, trm=trm), greedy=True
+            self.WISHING, environment(codec, random_model(codec), texts, trm=steered), greedy=True
         )
         assert all(len(one.ranking) == 3 for one in found)
 
 
-def test_probabilities_are_those_of_drawing_without_replacement(codec: TokenizerCodec) -> None:
+@pytest.mark.parametrize("weights", [ListPrior(0.25, 0.5), ListPrior(2.0, 1.0)])
+def test_probabilities_are_those_of_drawing_without_replacement(
+    codec: TokenizerCodec, weights: ListPrior
+) -> None:
+    """However much the TRM is trusted, as sharply as by one expert at most: what is sharper is drawn always alike."""
     model = random_model(codec)
+    set_prior(model, weights)
     for found in run_episodes(TESTED[:2], environment(codec, model, drawn=4), greedy=False):
         draw = found.draw
         assert draw is not None
         assert len(draw.lists) == len(draw.logprobs) == 4
         values = {
-            item: prior + title_log_probability(model, codec, found, item)
+            item: (prior + title_log_probability(model, codec, found, item))
+            / max(1.0, weights.asked + weights.plain)
             for item, prior in zip(draw.pool, draw.prior, strict=True)
         }
         for items, logs in zip(draw.lists, draw.logprobs, strict=True):
@@ -286,9 +289,3 @@ def test_a_retrieved_list_is_what_the_trm_found_for_the_last_preference() -> Non
         end = found.response_ids.index(codec.tag_ids[TAGS.begin_list]) + 1
         assert not any(found.loss_mask[end:])
         assert found.loss_mask[end - 1] == 1
-
-
-def test_scores_that_the_trm_gives_are_ordered() -> None:
-    """What `asked` means rests on it."""
-    scores = TRM.retrieve([TESTED[0].history], None, 5).scores[0]
-    assert all(first >= second for first, second in pairwise(scores.tolist()))

@@ -10,7 +10,6 @@ from small_world import build_dataset
 
 from deeprec.config import TRMConfig
 from deeprec.data.catalog import Catalog
-from deeprec.rollout.retrieval import keeping_exclusions
 from deeprec.trm.baselines import ItemKNN
 from deeprec.trm.encoders import build_text_encoder
 from deeprec.trm.mentions import LOWERED, Bearers, MentioningTRM, Mentions, Titles, with_phrases
@@ -120,10 +119,6 @@ def test_a_category_may_begin_with_not() -> None:
     assert bearers.left_out(["not rated"]) == frozenset()
     assert bearers.left_out(["not not rated", "1990s"]) == {1}
     assert bearers.left_out(["not Comedy"]) == set(bearers.of("comedy").tolist())
-    assert keeping_exclusions(["not Rated; not Comedy", "Drama"], bearers) == [
-        "not Rated; not Comedy",
-        "Drama; not Comedy",
-    ]
     assert with_phrases("Drama", ["not Comedy"] * MAX_PREFERENCE) == "Drama; not Comedy"
     assert with_phrases("D" * MAX_PREFERENCE, ["not Comedy"]) == "D" * MAX_PREFERENCE
 
