@@ -1,12 +1,12 @@
 """Texts and scripted trajectories that a policy is warm-started on. Never sees an RL or held-out target.
 
 A policy that never writes a tag can't be rewarded for it, so it is first shown the format. One preference of a
-script is wide, the sum of several recent items; the others are guesses drawn from what the next item is like,
-or from what the user had lately. The wide one comes last, or first where lists are masked. The final list is
-the wide preference's in the TRM's order, with the next item at the top where it was retrieved. The next item is
-one that the TRM was not fitted on if the data has such (`data.script_targets`), else any of the fit history:
-then the TRM ranks it better than it will rank new ones, and scripts trust its order too much. (Other orders of
-the list were tried: a small policy takes many times longer to learn to merge lists, see docs/log.md.)
+script is wide, the sum of several recent items; the others ask for what the thought before them named. The wide
+one comes last, or first where lists are masked. The final list is the wide preference's in the TRM's order,
+with the next item at the top where it was retrieved. The next item is one that the TRM was not fitted on if the
+data has such (`data.script_targets`), else any of the fit history: then the TRM ranks it better than it will
+rank new ones, and scripts trust its order too much. (Other orders of the list were tried: a small policy takes
+many times longer to learn to merge lists, see docs/log.md.)
 """
 
 from __future__ import annotations
@@ -40,9 +40,6 @@ NARROW_PHRASES = (1, 2)  # fewest and most in a preference that explores
 WIDE_PHRASES = (2, 4)  # and in the wide one
 _RECENT = 10  # latest items that a script's thoughts are about
 OPEN_PREFERENCE = "no preference"  # steers nothing: what is never shown can't be chosen later
-# Of the narrow preferences that ask for what the thought before them named. With fewer the likeliest preference is
-# the same for everybody, the commonest phrase of all.
-MEANT_SHARE = 0.5
 OPEN_SHARE = 0.3  # of the wide preferences that are left open, or name the month alone
 # Of the preferences that also name the month of the latest item, where dates are shown or `now` is known (a wide one
 # is `now` alone there).
@@ -255,20 +252,21 @@ def _preference(
     *,
     is_wide: bool,
 ) -> str:
-    """A narrow preference: one or two phrases of the thought (`shown`), the next item or recent ones. Or a wide one.
+    """A narrow preference, one or two phrases of the thought (`shown`), or a wide one, several of recent items.
 
-    The wide preference's list is the final one, so it is the sum of several recent
-    items. Never one already asked for, if that can be helped. Rare phrases come a little
-    more often than they stand in the catalogue, or the commonest genre would be the
+    Never one already asked for, if that can be helped: then a narrow one is about recent items, too. Thoughts of two
+    turns name other phrases, so that preferences which follow them differ within a trajectory and between users; when
+    half of them guessed at the next item, a small policy learned the commonest phrase and said it again and again.
+    Rare phrases come a little more often than they stand in the catalogue, or the commonest genre would be the
     likeliest word for every user.
     """
     asked = {turn.preference for turn in episode.turns}
     history = episode.example.history
     if is_wide and rng.random() < OPEN_SHARE and OPEN_PREFERENCE not in asked:
         return OPEN_PREFERENCE
-    sources = (history[-1:], history[-5:]) if is_wide else ((episode.example.target,), history[-5:])
+    sources = (history[-1:], history[-5:])
     fewest, most = WIDE_PHRASES if is_wide else NARROW_PHRASES
-    if shown and not is_wide and rng.random() < MEANT_SHARE:
+    if shown and not is_wide:
         meant = join_phrases(list(shown[: int(rng.integers(fewest, most + 1))]))
         if meant not in asked:
             return meant
