@@ -15,9 +15,10 @@ from deeprec.config import RunConfig, load_config
 from deeprec.data.catalog import Catalog
 from deeprec.data.dataset import Dataset
 from deeprec.errors import ConfigError
+from deeprec.next_item.training import PLAIN
 from deeprec.policy.loading import Policy
 from deeprec.policy.tiny import build_tiny
-from deeprec.rl.reading import read_histories
+from deeprec.rl.reading import MANY, habits_of, pace, read_histories
 from deeprec.rollout.title_likelihoods import Likelihoods
 from deeprec.rollout.titles import TitleTexts
 from deeprec.trm.epochs import Log
@@ -69,6 +70,27 @@ def test_titles_that_come_next_become_likely_and_the_rest_stays_random() -> None
     assert records[0]["epoch"] == 1
     assert max(record["ndcg"] for record in records) > 0.5  # on validation users, for early stopping
     assert not model.training
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_the_best_epoch_is_the_likeliest_or_with_many_users_the_one_that_ranks_best(
+    monkeypatch: pytest.MonkeyPatch, many: bool
+) -> None:
+    dataset, codec, settings = walking(), build_codec(), config("warm_start.reading_epochs=3")
+    monkeypatch.setattr("deeprec.next_item.training.VALIDATION_USERS", USERS if many else USERS + 1)
+    records: list[dict[str, Any]] = []
+    model = build_tiny(settings.policy, codec.tokenizer, 0)
+    read_histories(Policy(model, codec.tokenizer, codec), dataset, settings, records.append)
+    assert len(records) == 3
+    assert {"nats" in record for record in records} == {not many}
+
+
+def test_little_is_read_with_care() -> None:
+    for vectors in (True, False):
+        settings = config(f"policy.title_vectors={str(vectors).lower()}")
+        assert pace(settings, MANY) == habits_of(settings) != PLAIN
+        assert pace(settings, MANY + 1) == PLAIN
+    assert habits_of(config("policy.title_vectors=true")).title_rate < 1.0
 
 
 def test_the_same_seed_reads_alike_and_leaves_the_global_state_alone() -> None:
