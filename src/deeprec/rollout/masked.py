@@ -149,14 +149,15 @@ class MaskedLists:
         found: list[Evidence | None] = [None] * len(episodes)
         # A model has no positions behind its context: some families fail there, others say anything.
         fitting = [place for place, row in enumerate(rows) if self._fits(*row)]
+        if not fitting:
+            return found
         likelihoods = self._likelihoods.behind([rows[place] for place in fitting])
-        asked = self._asked([episodes[place] for place in fitting])
+        asked = self._asked([episodes[place] for place in fitting], [pools[place] for place in fitting])
         for place, likelihood, shares in zip(fitting, likelihoods, asked, strict=True):
             pool = pools[place]
             left_out = self._bearers.left_out(turn.preference for turn in episodes[place].turns)
             excluded = np.array([item in left_out for item in pool], dtype=np.bool_)
-            items = list(pool)
-            found[place] = Evidence(pool, likelihood, shares[items], plains[place].shares[items], excluded)
+            found[place] = Evidence(pool, likelihood, shares, plains[place].shares[list(pool)], excluded)
         return found
 
     def _fits(self, context: Ids, titles: Sequence[Ids]) -> bool:
@@ -182,14 +183,19 @@ class MaskedLists:
             found[id(example)] = Plain(items, shares, shares > NOTHING)
         return found
 
-    def _asked(self, episodes: Sequence[Episode]) -> list[NDArray[np.float64]]:
-        """The log-shares (n_items + 1,) of every item by each episode's first preference."""
+    def _asked(
+        self, episodes: Sequence[Episode], pools: Sequence[tuple[int, ...]]
+    ) -> list[NDArray[np.float64]]:
+        """The log-shares (P,) of each episode's pool by its first preference."""
         asked = [
             asked_text(episode.turns[0].preference, episode.example, self._config) if episode.turns else None
             for episode in episodes
         ]
         scores = self._retriever.score([episode.example.history for episode in episodes], asked)
-        return [self._shares(episode.example, row) for episode, row in zip(episodes, scores, strict=True)]
+        return [
+            self._shares(episode.example, row)[list(pool)]
+            for episode, row, pool in zip(episodes, scores, pools, strict=True)
+        ]
 
     def _shares(self, example: Example, scores: NDArray[np.float32]) -> NDArray[np.float64]:
         """Log-shares of all items by their scores, both (n_items + 1,): `NOTHING` for what may not be recommended.
