@@ -179,8 +179,7 @@ class MaskedLists:
         scores = self._retriever.score([example.history for example in distinct])
         found = {}
         for example, items, row in zip(distinct, lists, scores, strict=True):
-            shares = self._shares(example, row)
-            found[id(example)] = Plain(items, shares, shares > NOTHING)
+            found[id(example)] = Plain(items, self._shares(example, row))
         return found
 
     def _asked(
@@ -211,7 +210,7 @@ class MaskedLists:
         """The items that may be listed, in the order in which they were found."""
         found = [item for turn in episode.turns for item in turn.retrieved] + list(plain.items)
         if self._config.list_items == "catalogue":
-            found += np.flatnonzero(plain.allowed).tolist()
+            found += np.flatnonzero(plain.shares > NOTHING).tolist()
         return tuple(dict.fromkeys(found))
 
     def _choose(
@@ -247,13 +246,12 @@ class MaskedLists:
 
 @dataclass(frozen=True)
 class Plain:
-    """What the TRM says of a user without a preference: its list, the log-share (n_items + 1,) of every item,
-    and whether that may be recommended at all (n_items + 1,), the padding not.
+    """What the TRM says of a user without a preference: its list, and the log-share (n_items + 1,) of every item,
+    `NOTHING` of what may not be recommended.
     """
 
     items: tuple[int, ...]
     shares: NDArray[np.float64]
-    allowed: NDArray[np.bool_]
 
 
 def list_logits(likelihood: Tensor, prior: Tensor, allowed: Tensor, sharpness: Tensor) -> Tensor:
