@@ -254,11 +254,11 @@ def _preference(
 ) -> str:
     """A narrow preference, one or two phrases of the thought (`shown`), or a wide one, several of recent items.
 
-    Never one already asked for, if that can be helped: then a narrow one is about recent items, too. Thoughts of two
-    turns name other phrases, so that preferences which follow them differ within a trajectory and between users; when
-    half of them guessed at the next item, a small policy learned the commonest phrase and said it again and again.
-    Rare phrases come a little more often than they stand in the catalogue, or the commonest genre would be the
-    likeliest word for every user.
+    Never one already asked for, if that can be helped: then a narrow one is about recent items, too. Thoughts of
+    two turns begin with other phrases, so that preferences which follow them differ within a trajectory and between
+    users; when half of them guessed at the next item, a small policy learned the commonest phrase and said it again
+    and again. Rare phrases come a little more often than they stand in the catalogue, or the commonest genre would
+    be the likeliest word for every user.
     """
     asked = {turn.preference for turn in episode.turns}
     history = episode.example.history
