@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deeprec.allocator import keep_freed_memory
 from deeprec.disk import read_json, write_atomically
 from deeprec.errors import ConfigError
 from deeprec.progress import say
@@ -83,6 +84,7 @@ def stage_threads(run: Run, stage: str, inputs: str, step: Callable[[], object])
     """
     import torch
 
+    keep_freed_memory()  # before the step is timed
     before = torch.get_num_threads()
     choice = _kept(run, stage, inputs) or choose_threads(step)
     _keep(run, stage, inputs, choice)

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from deeprec.data.catalog import Catalog
 from deeprec.policy.loading import Policy
 from deeprec.rl.list_credit import ListPlan
+from deeprec.rl.scoring import rows_at_once
 from deeprec.rollout.likelihood import last_logits
 from deeprec.rollout.masked import list_logits
 from deeprec.rollout.plackett_luce import NEVER, line_entropies, line_log_probs
@@ -105,12 +105,35 @@ def pull(logits: Tensor, start: Tensor) -> Tensor:
     """Mean over rows of KL(start || present) in nats, of logits (N, V); 0 without rows.
 
     KL = sum over v of p_start(v) (log p_start(v) - log p_present(v)).
-    In this direction what the start held likely must not be lost.
+    In this direction what the start held likely must not be lost. `start` gets no gradient.
     """
     if not len(logits):
         return logits.sum()  # a zero that backward can go through
-    present, former = torch.log_softmax(logits.float(), dim=-1), torch.log_softmax(start.float(), dim=-1)
-    return functional.kl_div(present, former, log_target=True, reduction="batchmean")
+    found: Tensor = _Pull.apply(logits.float(), start.float())  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Pull(torch.autograd.Function):
+    """The gradient written out, p_present - p_start, block by block: a third of autograd's time on a CPU."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, start: Tensor) -> Tensor:
+        gradient = torch.empty_like(logits)
+        total = torch.zeros((), device=logits.device)
+        rows = rows_at_once(logits)
+        blocks = (torch.split(each, rows) for each in (logits, start, gradient))
+        for present, former, out in zip(*blocks, strict=True):
+            now, then = present.log_softmax(dim=-1), former.log_softmax(dim=-1)
+            chance = then.exp()
+            total += (chance * (then - now)).sum()
+            torch.sub(now.exp_(), chance, out=out)
+        ctx.save_for_backward(gradient)
+        return total / len(logits)
+
+    @staticmethod
+    def backward(ctx: Any, *given: Any) -> tuple[Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * (given[0] / len(gradient)), None
 
 
 class ListTerm:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from deeprec.rl import scoring
 from deeprec.rl.list_credit import ListPlan
 from deeprec.rl.list_term import ListBatch, list_loss, pull
 from deeprec.rollout.plackett_luce import draw_lists, line_log_probs
@@ -78,3 +79,22 @@ def test_the_pull_is_nothing_at_the_start_and_grows_away_from_it() -> None:
     assert float(pull(logits, logits)) == pytest.approx(0.0, abs=1e-6)
     assert float(pull(logits + torch.arange(5.0), logits)) > 0.1
     assert float(pull(logits[:0], logits[:0])) == 0.0
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1_000_000])
+def test_the_pull_and_its_gradient_are_those_of_autograd(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "_BLOCK", at_once)
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(4, 5, generator=generator)
+    logits = torch.randn(4, 5, generator=generator, requires_grad=True)
+    again = logits.detach().clone().requires_grad_()
+    found = pull(logits, start)
+    expected = torch.nn.functional.kl_div(
+        again.log_softmax(-1), start.log_softmax(-1), log_target=True, reduction="batchmean"
+    )
+    (3 * found).backward()
+    (3 * expected).backward()
+    assert found.item() == pytest.approx(expected.item(), abs=1e-6)
+    assert torch.allclose(logits.grad, again.grad, atol=1e-6)

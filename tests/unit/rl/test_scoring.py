@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from deeprec.rl import scoring
 from deeprec.rl.scoring import score_in_tiles, score_sampled
 
 PROMPTS, RESPONSES = ((1, 2, 3, 4, 5, 6), (7,)), ((8, 9), (1, 2, 3, 4, 5, 6, 7))
@@ -17,7 +18,11 @@ def temperature(request: pytest.FixtureRequest) -> float:
     return float(request.param)
 
 
-def test_tiles_and_logits_read_each_row_at_its_own_positions(temperature: float) -> None:
+@pytest.mark.parametrize("block", [24, 1_000_000])  # two rows of logits at once, all
+def test_tiles_and_logits_read_each_row_at_its_own_positions(
+    temperature: float, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "_BLOCK", block)
     from trl.trainer.utils import add_fused_lm_head
 
     with torch.random.fork_rng(devices=[]):
