@@ -98,6 +98,7 @@ def test_a_history_of_titles(look: Look, service: Serving) -> None:
     assert picked.all_inner_texts() == [titles[2], titles[1]]
     assert eyes.focus() == f"Remove {titles[2]}"
     page.reload()  # the address holds what was composed
+    picked.first.wait_for()
     assert picked.all_inner_texts() == [titles[2], titles[1]]
     page.get_by_label("List length").fill("3")
     before = service.store.info().feedback
