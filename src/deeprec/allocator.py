@@ -16,7 +16,7 @@ def keep_freed_memory() -> bool:
     """Let this process use again what it freed, in place of giving it back to the system; whether that is so now.
 
     The GNU C library gets each block of 32 MB and more from the system anew, which has to empty every page
-    before it is touched: with the logits of a large vocabulary that was a third of a training step. Where
+    before it is touched: with the logits of a large vocabulary that was a quarter of a training step. Where
     another C library allocates, or the environment says how (MALLOC_...), everything stays as it is.
     """
     if any(name.startswith("MALLOC_") for name in os.environ):

@@ -81,6 +81,7 @@ def stage_threads(run: Run, stage: str, inputs: str, step: Callable[[], object])
     """Compute the block with the threads that suit `step`, a part of the stage's work that changes nothing.
 
     What a stage with the same `inputs` began with is taken again. The choice is shown, and undone after the block.
+    From here on the process keeps the memory that it frees (`allocator`).
     """
     import torch
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from deeprec.rollout.likelihood import logits_of
+from deeprec.trm.softmax import rows_at_once
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
-
-_BLOCK = 1_000_000  # numbers, 4 MB
 
 
 @dataclass(frozen=True)
@@ -55,16 +54,10 @@ def score_sampled(
     chosen = log_probabilities.gather(1, targets.unsqueeze(1)).squeeze(1)  # (N,)
     # Watched alone: with a gradient they would keep all (N, V) of them in memory.
     with torch.no_grad():
-        blocks = torch.split(log_probabilities, rows_at_once(log_probabilities))
+        blocks = torch.split(log_probabilities, rows_at_once(logits.shape[1], logits.device))
         entropies = torch.cat([-(block.exp() * block).sum(dim=-1) for block in blocks])
     blank = torch.zeros(sampled.shape, dtype=torch.float32, device=chosen.device)
     return Scores(blank.masked_scatter(where, chosen), blank.masked_scatter(where, entropies), spoken)
-
-
-def rows_at_once(logits: Tensor) -> int:
-    """Rows of `logits` (N, V) that one pass over them shall take: as many as stay in a processor's cache."""
-    most = _BLOCK if logits.device.type == "cpu" else logits.numel()
-    return max(1, most // max(1, logits.shape[-1]))
 
 
 def score_in_tiles(

@@ -17,6 +17,12 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
 
 
+def rows_at_once(columns: int, device: torch.device) -> int:
+    """Rows of a table of logits (N, `columns`) that one pass shall take: on a CPU as many as stay in its cache."""
+    most = _LOGITS_PER_CHUNK if device.type == "cpu" else _LOGITS_PER_CHUNK_GPU
+    return max(1, most // max(1, columns))
+
+
 def softmax_backward(queries: Tensor, items: Tensor, wanted: Tensor, dtype: torch.dtype) -> Tensor:
     """Back-propagate the mean cross-entropy over all items; return that of each row (N,).
 
@@ -33,7 +39,7 @@ def softmax_backward(queries: Tensor, items: Tensor, wanted: Tensor, dtype: torc
         fast_q, fast_e = q.to(dtype), e.to(dtype)
         q_grad, e_grad = torch.empty_like(q), torch.zeros_like(e)
         losses = torch.empty(len(q), dtype=wide, device=q.device)
-        step = max(1, (_LOGITS_PER_CHUNK if q.device.type == "cpu" else _LOGITS_PER_CHUNK_GPU) // len(e))
+        step = rows_at_once(len(e), q.device)
         for start in range(0, len(q), step):
             rows = slice(start, start + step)
             # The largest logit is taken off first: its exponential alone would overflow.
@@ -66,7 +72,7 @@ def imitation_backward(
         fast_q, fast_e, fast_shown, fast_known = (part.to(dtype) for part in (q, e, *shown))
         q_grad, e_grad = torch.empty_like(q), torch.zeros_like(e)
         losses = torch.empty(len(q), dtype=wide, device=q.device)
-        step = max(1, (_LOGITS_PER_CHUNK if q.device.type == "cpu" else _LOGITS_PER_CHUNK_GPU) // len(e))
+        step = rows_at_once(len(e), q.device)
         for start in range(0, len(q), step):
             rows = slice(start, start + step)
             own = (fast_q[rows] @ fast_e.T).to(wide).log_softmax(dim=1)

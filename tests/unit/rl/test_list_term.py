@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from deeprec.rl import scoring
 from deeprec.rl.list_credit import ListPlan
 from deeprec.rl.list_term import ListBatch, list_loss, pull
 from deeprec.rollout.plackett_luce import draw_lists, line_log_probs
+from deeprec.trm import softmax
 from deeprec.types import Draw
 
 CLIP = {"temperature": 1.0, "clip_low": 0.2, "clip_high": 0.28}
@@ -85,7 +85,7 @@ def test_the_pull_is_nothing_at_the_start_and_grows_away_from_it() -> None:
 def test_the_pull_and_its_gradient_are_those_of_autograd(
     at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "_BLOCK", at_once)
+    monkeypatch.setattr(softmax, "_LOGITS_PER_CHUNK", at_once)
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(4, 5, generator=generator)
     logits = torch.randn(4, 5, generator=generator, requires_grad=True)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from deeprec.rl import scoring
 from deeprec.rl.scoring import score_in_tiles, score_sampled
+from deeprec.trm import softmax
 
 PROMPTS, RESPONSES = ((1, 2, 3, 4, 5, 6), (7,)), ((8, 9), (1, 2, 3, 4, 5, 6, 7))
 POSITIONS = 8  # of the longest row: side by side as TRL pads them, rows take 13 columns
@@ -22,7 +22,7 @@ def temperature(request: pytest.FixtureRequest) -> float:
 def test_tiles_and_logits_read_each_row_at_its_own_positions(
     temperature: float, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "_BLOCK", block)
+    monkeypatch.setattr(softmax, "_LOGITS_PER_CHUNK", block)
     from trl.trainer.utils import add_fused_lm_head
 
     with torch.random.fork_rng(devices=[]):
